@@ -1,0 +1,1 @@
+"""Planning and reconcilers: runs, models, deployments. The one place that knows the whole journey. Floor 6."""

@@ -1,0 +1,1 @@
+"""Records to windows to signals to alerts. Floor 4. Empty until its issue; records are written by serving."""

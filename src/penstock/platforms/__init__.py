@@ -1,0 +1,1 @@
+"""Where work runs; the only home of vendor SDKs. Floor 5."""

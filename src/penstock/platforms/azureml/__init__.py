@@ -1,0 +1,1 @@
+"""Azure ML. Empty until its issue."""

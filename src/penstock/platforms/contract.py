@@ -1,0 +1,131 @@
+"""Jobs run one step somewhere; Endpoints keep replicas of model versions alive behind a name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Phase = Literal["pending", "running", "succeeded", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One step, ready to run. JSON-able; stored in the artifact store at `jobs/<key hex>.json`; `key` makes submit idempotent.
+
+    `inputs`: name → artifact digest. `external`: digest → path or URL. `output kinds` are the stage's business.
+    """
+
+    key: str
+    run: str
+    step: str
+    stage: str
+    config: Mapping[str, Any]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    external: Mapping[str, str] = field(default_factory=dict)
+    code_path: Sequence[str] = ()  # folders put first on sys.path, for user steps
+    environment: Sequence[str] = ()  # pinned requirements, () for Penstock's own
+    timeout_s: float | None = None
+    memory_bytes: int | None = None
+    cpus: float | None = None
+    gpus: int = 0
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """The completion marker, at `jobs/<key hex>.result.json`: outputs by name → artifact digest, and the metrics."""
+
+    key: str
+    outputs: Mapping[str, str]
+    metrics: Mapping[str, float]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobHandle:
+    """What finds the job again after a restart of the control process."""
+
+    platform: str
+    key: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    phase: Phase
+    result: JobResult | None = None
+    error: Mapping[str, Any] | None = None  # PenstockError.as_json() plus "transient": bool, "type": exception name
+    started_at: float | None = None
+    ended_at: float | None = None
+    peak_memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """Whole lines after `since`. A line that starts with `::penstock ` is JSON: {"point": …}, {"progress": …} or {"log": …}."""
+
+    lines: Sequence[str]
+    cursor: int
+
+
+class Jobs(Protocol):
+    def submit(self, job: JobSpec) -> JobHandle:
+        """Idempotent by `job.key` and `job.attempt`."""
+        ...
+
+    def observe(self, handle: JobHandle) -> JobState: ...
+
+    def logs(self, handle: JobHandle, since: int = 0) -> LogPage: ...
+
+    def cancel(self, handle: JobHandle) -> None:
+        """Asks politely (SIGTERM), then kills. Idempotent; a finished job stays finished."""
+        ...
+
+    def close(self) -> None:
+        """Lets go of idle workers."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSpec:
+    version: str
+    bundle: str  # artifact digest
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSpec:
+    """Replicas wanted behind `name`. Versions that are not listed are drained and removed."""
+
+    name: str
+    versions: Sequence[VersionSpec]
+    settings: Mapping[str, Any] = field(default_factory=dict)  # threads, max_batch, …
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaState:
+    id: str
+    version: str
+    bundle: str
+    phase: Literal["starting", "ready", "draining", "failed"]
+    address: str | None = None  # host:port
+    error: str | None = None
+    started_at: float | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointState:
+    name: str
+    replicas: Sequence[ReplicaState]
+
+
+class Endpoints(Protocol):
+    def apply(self, desired: EndpointSpec) -> None:
+        """Takes the next steps towards `desired` and returns at once; replaces dead replicas. Idempotent."""
+        ...
+
+    def observe(self, name: str) -> EndpointState: ...
+
+    def delete(self, name: str) -> None: ...

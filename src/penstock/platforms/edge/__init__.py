@@ -1,0 +1,1 @@
+"""Devices. Empty until its issue."""

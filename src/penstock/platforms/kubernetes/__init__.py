@@ -1,0 +1,1 @@
+"""Kubernetes. Empty until its issue."""

@@ -1,0 +1,1 @@
+"""This machine: warm worker processes and replica processes."""

@@ -1,0 +1,1 @@
+"""AWS SageMaker. Empty until its issue."""

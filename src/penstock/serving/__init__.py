@@ -1,0 +1,1 @@
+"""The request path: gateway, replica, records. Floor 4."""

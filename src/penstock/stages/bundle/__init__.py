@@ -1,0 +1,1 @@
+"""An export in, the bytes to be served out."""

@@ -1,0 +1,1 @@
+"""Rows in, a dataset artifact out."""

@@ -1,0 +1,1 @@
+"""A model in, the serving engine's form out."""

@@ -1,0 +1,1 @@
+"""Hyper-parameter search. Empty until its issue."""

@@ -1,0 +1,1 @@
+"""Conformance suites, in-memory twins, emulators: shipped, imported by tests only."""
