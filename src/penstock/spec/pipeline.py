@@ -8,6 +8,12 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from penstock.spec.types import Bytes, Fraction, Name, Record, Seconds
 
+
+def chosen(record: Record) -> list[str]:
+    """Names of the fields of a one-of record that were given."""
+    return [name for name in type(record).model_fields if getattr(record, name) is not None]
+
+
 Task = Literal["text-classification", "text-generation"]
 
 
@@ -70,13 +76,13 @@ class CleanRule(Record):
 
     @model_validator(mode="after")
     def _one_rule(self) -> CleanRule:
-        if len(self.model_fields_set) != 1:
+        if len(chosen(self)) != 1:
             raise ValueError("a cleaning step names exactly one rule, such as `- normalize` or `- {dedup: {exact: true}}`")
         return self
 
     @property
     def name(self) -> str:
-        return next(iter(self.model_fields_set))
+        return chosen(self)[0]
 
 
 class Split(Record):
@@ -139,13 +145,13 @@ class Method(Record):
 
     @model_validator(mode="after")
     def _one_method(self) -> Method:
-        if len(self.model_fields_set) != 1:
+        if len(chosen(self)) != 1:
             raise ValueError("`method` names exactly one of full, lora, pretrain")
         return self
 
     @property
     def name(self) -> str:
-        return next(iter(self.model_fields_set))
+        return chosen(self)[0]
 
 
 class EarlyStopping(Record):
@@ -189,7 +195,7 @@ class OptimizeRule(Record):
 
     @model_validator(mode="after")
     def _one_rule(self) -> OptimizeRule:
-        if len(self.model_fields_set) != 1:
+        if len(chosen(self)) != 1:
             raise ValueError("an optimisation names exactly one rule, such as `- {quantize: int8}`")
         return self
 
