@@ -1,0 +1,401 @@
+"""Gates as written: `accuracy >= 0.90`, `not_worse_than(champion, accuracy, margin=0.005)` → frozen records.
+
+Grammar, by recursive descent (nothing is ever evaluated as Python; length and depth are bounded):
+
+    gate       := all ("or" all)*
+    all        := condition ("and" condition)*
+    condition  := "(" gate ")" | test | sum (("<" | "<=" | ">" | ">=" | "==" | "!=") sum)+
+    test       := ("not_worse_than" | "better_than") "(" "champion" "," METRIC ("," NAME "=" NUMBER)* ")"
+    sum        := product (("+" | "-") product)*
+    product    := value (("*" | "/") value)*
+    value      := NUMBER [UNIT] | METRIC | ("low" | "high") "(" METRIC ")" | "-" value | "(" sum ")"
+
+`90%` is 0.9. A time or size (`20ms`, `5 MB`) takes the unit that its comparison's metrics name by their ending (`_ms`, `_s`, `_bytes`).
+Judging is in control/gates.py.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NoReturn, cast
+
+MAX_LENGTH = 1000  # characters
+MAX_DEPTH = 32
+
+_TIMES = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}  # seconds
+_SIZES = {"B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}  # bytes
+_ENDINGS: Mapping[str, tuple[str, float]] = {"_ms": ("time", 0.001), "_s": ("time", 1.0), "_bytes": ("size", 1.0)}
+_COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
+_TOKEN = re.compile(
+    r"(?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
+    r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*)"
+    r"|(?P<string>\"[^\"]*\"|'[^']*')"
+    r"|(?P<sign><=|>=|==|!=|[-+*/()<>,=%])"
+)
+PAIRED_METRICS = (
+    "accuracy",
+    "precision",
+    "recall",
+    "macro_f1",
+    "micro_f1",
+    "weighted_f1",
+    "calibration.ece",
+    "perplexity",
+    "nats_per_character",
+    "bits_per_character",
+)
+FUNCTIONS = ("not_worse_than", "better_than", "low", "high")
+
+
+class GateSyntax(ValueError):
+    """`position` is the 0-based character of `text` where reading stopped; `suggestion` the nearest spelling, if one is near."""
+
+    def __init__(self, text: str, position: int, reason: str, suggestion: str | None = None) -> None:
+        hint = f" (did you mean {suggestion!r}?)" if suggestion else ""
+        shown = text if len(text) <= 80 else text[:77] + "…"
+        super().__init__(f"gate {shown!r}, character {position + 1}: {reason}{hint}")
+        self.text, self.position, self.reason, self.suggestion = text, position, reason, suggestion
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """`end` asks for the lower or upper end of the metric's confidence interval instead of its value."""
+
+    name: str
+    end: Literal["low", "high"] | None = None
+
+    @property
+    def key(self) -> str:
+        """The flat name it has among the metrics: `accuracy`, `accuracy.low`."""
+        return f"{self.name}.{self.end}" if self.end else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    sign: Literal["+", "-", "*", "/"]
+    left: Value
+    right: Value
+
+
+Value = Number | Metric | Arithmetic
+
+
+_Sign = Literal["<", "<=", ">", ">=", "==", "!="]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    left: Value
+    sign: _Sign
+    right: Value
+
+
+@dataclass(frozen=True, slots=True)
+class ChampionTest:
+    """A paired test against the champion on the same rows. `margin` is in the metric's unit, 0 or more."""
+
+    kind: Literal["not_worse_than", "better_than"]
+    metric: str
+    margin: float
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    parts: tuple[Condition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    parts: tuple[Condition, ...]
+
+
+Condition = Comparison | ChampionTest | AllOf | AnyOf
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    text: str
+    condition: Condition
+
+
+def parse_gate(text: str) -> Gate:
+    """The gate that `text` says. Raises GateSyntax, a ValueError, with the position and the nearest spelling."""
+    if len(text) > MAX_LENGTH:
+        raise GateSyntax(text, MAX_LENGTH, f"a gate has at most {MAX_LENGTH} characters, this one has {len(text)}; write several gates")
+    reader = _Reader(text, _tokens(text))
+    condition = reader.gate(0)
+    if reader.token.kind != "end":
+        reader.fail(f"expected 'and', 'or' or the end, found {reader.token.text!r}", ("and", "or"))
+    return Gate(text.strip(), condition)
+
+
+def metrics_used(gate: Gate) -> tuple[str, ...]:
+    """Flat names of the metrics that the gate reads, in order of appearance; a test against the champion reads its metric's rows."""
+    return tuple(dict.fromkeys(name for part in leaves(gate.condition) for name in _named(part)))
+
+
+def needs_champion(gate: Gate) -> bool:
+    return any(isinstance(part, ChampionTest) for part in leaves(gate.condition))
+
+
+def leaves(condition: Condition) -> Iterator[Comparison | ChampionTest]:
+    if isinstance(condition, AllOf | AnyOf):
+        for part in condition.parts:
+            yield from leaves(part)
+    else:
+        yield condition
+
+
+def metrics_in(value: Value) -> Iterator[Metric]:
+    if isinstance(value, Metric):
+        yield value
+    elif isinstance(value, Arithmetic):
+        yield from metrics_in(value.left)
+        yield from metrics_in(value.right)
+
+
+def _named(part: Comparison | ChampionTest) -> Iterator[str]:
+    if isinstance(part, ChampionTest):
+        yield part.metric
+    else:
+        yield from (metric.key for side in (part.left, part.right) for metric in metrics_in(side))
+
+
+_Kind = Literal["number", "name", "string", "sign", "end"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    kind: _Kind
+    text: str
+    start: int
+
+
+def _tokens(text: str) -> list[_Token]:
+    found, at = [], 0
+    while at < len(text):
+        if text[at].isspace():
+            at += 1
+            continue
+        match = _TOKEN.match(text, at)
+        if match is None:
+            near = {"≥": ">=", "≤": "<=", "≠": "!=", "&": "and", "|": "or"}.get(text[at])
+            raise GateSyntax(text, at, f"{text[at]!r} is not part of the gate language", near)
+        found.append(_Token(cast(_Kind, match.lastgroup), match[0], at))
+        at = match.end()
+    return [*found, _Token("end", "the end", len(text))]
+
+
+class _Reader:
+    """Recursive descent over tokens; `depth` counts nesting so that hostile texts stop with a reason, not a stack overflow."""
+
+    def __init__(self, text: str, tokens: list[_Token]) -> None:
+        self.text, self.tokens, self.at = text, tokens, 0
+        self.endings: tuple[str, ...] = ()  # unit endings of the metrics of the comparison being read
+
+    @property
+    def token(self) -> _Token:
+        return self.tokens[self.at]
+
+    def fail(self, reason: str, known: Sequence[str] = (), token: _Token | None = None) -> NoReturn:
+        token = token or self.token
+        near = difflib.get_close_matches(token.text, known, 1, 0.6)
+        raise GateSyntax(self.text, token.start, reason, near[0] if near else None)
+
+    def take(self, *texts: str) -> _Token | None:
+        token = self.token
+        if token.text not in texts or token.kind == "end":
+            return None
+        self.at += 1
+        return token
+
+    def expect(self, text: str) -> _Token:
+        token = self.take(text)
+        if token is None:
+            self.fail(f"expected {text!r}, found {self.token.text!r}")
+        return token
+
+    def gate(self, depth: int) -> Condition:
+        parts = [self.all(depth)]
+        while self.take("or"):
+            parts.append(self.all(depth))
+        return parts[0] if len(parts) == 1 else AnyOf(tuple(parts))
+
+    def all(self, depth: int) -> Condition:
+        parts = [self.condition(depth)]
+        while self.take("and"):
+            parts.append(self.condition(depth))
+        return parts[0] if len(parts) == 1 else AllOf(tuple(parts))
+
+    def condition(self, depth: int) -> Condition:
+        self.bound(depth)
+        if self.token.text in ("not_worse_than", "better_than"):
+            return self.test()
+        if self.token.text == "(" and self.opens_a_gate():
+            self.expect("(")
+            inner = self.gate(depth + 1)
+            self.expect(")")
+            return inner
+        return self.comparison(depth)
+
+    def opens_a_gate(self) -> bool:
+        """Whether the bracket here holds a comparison, a test or a connective rather than arithmetic."""
+        level = 0
+        for token in self.tokens[self.at :]:
+            level += (token.text == "(") - (token.text == ")")
+            if level == 0:
+                return False
+            if token.text in (*_COMPARISONS, "and", "or", "not_worse_than", "better_than"):
+                return True
+        return False
+
+    def comparison(self, depth: int) -> Condition:
+        start, signs = self.token, []
+        self.endings = self.endings_ahead()
+        sides = [self.sum(depth)]
+        while sign := self.take(*_COMPARISONS):
+            signs.append(sign.text)
+            sides.append(self.sum(depth))
+        if not signs:
+            hint = "; compare with '=='" if self.token.text == "=" else ""
+            self.fail(f"expected a comparison (one of {' '.join(_COMPARISONS)}), found {self.token.text!r}{hint}", ("==",))
+        if not any(True for side in sides for _ in metrics_in(side)):
+            self.fail("a comparison names at least one metric", token=start)
+        parts = tuple(Comparison(a, cast(_Sign, s), b) for a, s, b in zip(sides, signs, sides[1:], strict=False))
+        return parts[0] if len(parts) == 1 else AllOf(parts)
+
+    def endings_ahead(self) -> tuple[str, ...]:
+        """Unit endings of the metrics from here to the end of this comparison."""
+        names: list[str] = []
+        for token in self.tokens[self.at :]:
+            if token.text in ("and", "or"):
+                break
+            if token.kind == "name":
+                names += [ending for ending in _ENDINGS if token.text.endswith(ending)][:1]
+        return tuple(dict.fromkeys(names))
+
+    def sum(self, depth: int) -> Value:
+        value = self.product(depth)
+        while sign := self.take("+", "-"):
+            self.bound(depth := depth + 1)
+            value = Arithmetic("+" if sign.text == "+" else "-", value, self.product(depth))
+        return value
+
+    def product(self, depth: int) -> Value:
+        value = self.value(depth)
+        while sign := self.take("*", "/"):
+            self.bound(depth := depth + 1)
+            value = Arithmetic("*" if sign.text == "*" else "/", value, self.value(depth))
+        return value
+
+    def value(self, depth: int) -> Value:
+        self.bound(depth)
+        if self.token.kind == "number":
+            return Number(self.number())
+        if self.take("-"):
+            inner = self.value(depth + 1)
+            return Number(-inner.value) if isinstance(inner, Number) else Arithmetic("-", Number(0.0), inner)
+        if self.take("("):
+            inner = self.sum(depth + 1)
+            self.expect(")")
+            return inner
+        name = self.token
+        if name.kind != "name" or name.text in ("and", "or", "not"):
+            self.fail(f"expected a number or a metric, found {name.text!r}")
+        self.at += 1
+        return self.interval_end(name) if self.token.text == "(" else Metric(name.text)
+
+    def interval_end(self, function: _Token) -> Metric:
+        if function.text not in ("low", "high"):
+            wrong = "is a gate of its own: it gives yes or no, not a number" if function.text in FUNCTIONS else "is not a gate function"
+            self.fail(f"{function.text!r} {wrong} (known: {', '.join(FUNCTIONS)})", FUNCTIONS, function)
+        self.expect("(")
+        metric = self.metric()
+        self.expect(")")
+        return Metric(metric.text, "low" if function.text == "low" else "high")
+
+    def metric(self) -> _Token:
+        token = self.token
+        if token.kind != "name" or token.text in ("and", "or", "not"):
+            self.fail(f"expected the name of a metric, found {token.text!r}")
+        self.at += 1
+        return token
+
+    def number(self) -> float:
+        """The number here, in the unit of its comparison where it has a unit of its own."""
+        token = self.token
+        value = float(token.text)
+        if not math.isfinite(value):
+            self.fail(f"{token.text!r} is too large")
+        self.at += 1
+        if self.take("%"):
+            return value / 100
+        unit = self.token
+        if unit.kind != "name" or unit.text in ("and", "or"):
+            return value
+        known = {**{u: ("time", scale) for u, scale in _TIMES.items()}, **{u: ("size", scale) for u, scale in _SIZES.items()}}
+        if unit.text not in known:
+            self.fail(f"no unit is called {unit.text!r} (known: %, {', '.join(known)})", (*known, "and", "or"))
+        self.at += 1
+        return value * self.scale(token, unit, *known[unit.text])
+
+    def scale(self, number: _Token, unit: _Token, dimension: str, size: float) -> float:
+        shown = f"{number.text}{unit.text}"
+        if len(self.endings) > 1:
+            self.fail(f"{shown} stands beside metrics of several units ({', '.join(self.endings)}); write a bare number", token=number)
+        if not self.endings or _ENDINGS[self.endings[0]][0] != dimension:
+            names = ", ".join(ending for ending, (kind, _) in _ENDINGS.items() if kind == dimension)
+            self.fail(f"{shown} is a {dimension}, but no metric beside it is one (their names end in {names})", token=number)
+        return size / _ENDINGS[self.endings[0]][1]
+
+    def test(self) -> ChampionTest:
+        kind = self.token
+        self.at += 1
+        self.expect("(")
+        if not self.take("champion"):
+            self.fail(f"expected 'champion', found {self.token.text!r}", ("champion",))
+        self.expect(",")
+        metric = self.metric()
+        if metric.text not in PAIRED_METRICS:
+            reason = f"{metric.text!r} cannot be tested row by row (can be: {', '.join(PAIRED_METRICS)})"
+            self.fail(reason, PAIRED_METRICS, metric)
+        options = self.options(kind.text)
+        better = kind.text == "better_than"
+        margin, confidence = options.get("margin", 0.0 if better else 0.01), options.get("confidence", 0.95)
+        return ChampionTest("better_than" if better else "not_worse_than", metric.text, margin, confidence)
+
+    def options(self, function: str) -> dict[str, float]:
+        ranges = {"margin": (0.0, math.inf), "confidence": (0.5, 1.0)}
+        given: dict[str, float] = {}
+        self.endings = ()
+        while self.take(","):
+            name = self.token
+            if name.text not in ranges or name.text in given:
+                reason = "is given twice" if name.text in given else f"is not an option of {function} (known: {', '.join(ranges)})"
+                self.fail(f"{name.text!r} {reason}", () if name.text in given else tuple(ranges))
+            self.at += 1
+            self.expect("=")
+            number = self.token
+            if number.kind != "number":
+                self.fail(f"expected a number, found {number.text!r}")
+            given[name.text] = self.number()
+            low, high = ranges[name.text]
+            if not low <= given[name.text] < high or (name.text == "confidence" and given[name.text] == low):
+                reason = "0 or more" if name.text == "margin" else "above 0.5 and below 1"
+                self.fail(f"{name.text} is {reason}, not {number.text}", token=number)
+        self.expect(")")
+        return given
+
+    def bound(self, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            self.fail(f"nested or chained more than {MAX_DEPTH} deep; write several gates")
