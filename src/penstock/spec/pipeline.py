@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
+from penstock.spec import structure
 from penstock.spec.types import Bytes, Fraction, Name, Record, Seconds
 
 
@@ -293,14 +294,14 @@ class Pipeline(Record):
     platforms: dict[str, Platform] = Field(default_factory=lambda: {"laptop": Platform()})
 
     @model_validator(mode="after")
-    def _combinations(self) -> Pipeline:
-        if not (self.data or self.steps):
-            raise ValueError("a pipeline needs `data` with one source, or `steps`")
-        if self.data and self.task is None:
-            raise ValueError("`task` is needed: text-classification or text-generation")
-        if self.train and not self.data:
-            raise ValueError("`train` needs `data`")
-        for later in ("optimize", "evaluate", "gates", "deploy"):
-            if getattr(self, later) and not self.train:
-                raise ValueError(f"`{later}` needs `train`")
+    def _structure(self, info: ValidationInfo) -> Pipeline:
+        if info.context is not structure.CHECKED:
+            found = [f"{'.'.join(map(str, c.loc))}: {c.reason}" if c.loc else c.reason for c in structure.complaints(dump(self))]
+            if found:
+                raise ValueError("; ".join(found))
         return self
+
+
+def dump(pipeline: Pipeline) -> dict[str, Any]:
+    """The pipeline as JSON values, keys as in the file, every default written out; equal pipelines give equal dumps."""
+    return pipeline.model_dump(mode="json", by_alias=True)

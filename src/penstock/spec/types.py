@@ -13,7 +13,7 @@ from penstock.core import units
 class Record(BaseModel):
     """Frozen; unknown keys are refused; field order is the documented order."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, ser_json_inf_nan="strings")
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
 
 def _name(value: str) -> str:

@@ -1,0 +1,141 @@
+"""The command line: one table of commands, each imported when it is called, and one place where errors end.
+
+Nothing heavy is imported here: `penstock --help` is drawn from the table alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+from typer.core import TyperGroup
+
+from penstock import __version__
+from penstock.cli import output
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """`module` lies under penstock.cli.commands and has a Typer called `app`."""
+
+    help: str
+    module: str
+
+
+COMMANDS = {
+    "init": Command("Write a pipeline file to start from.", "init"),
+    "check": Command("Check a pipeline file and list every problem with its line.", "check"),
+    "schema": Command("Print the JSON Schema of the pipeline file, for editors.", "schema"),
+    "plan": Command("Show the steps of a run, which are cached, and why the others are not.", "plan"),
+    "run": Command("Run a pipeline, gate its model, and deploy it.", "run"),
+    "runs": Command("List runs; show, follow, cancel or compare them.", "runs"),
+    "models": Command("List model versions; show, promote or compare them.", "models"),
+    "deploy": Command("Serve a model version behind the gateway.", "deploy"),
+    "deployments": Command("List deployments and what each one serves.", "deployments"),
+    "rollback": Command("Serve an earlier version again.", "rollback"),
+    "predict": Command("Send text to a deployment and print the answer.", "predict"),
+    "keys": Command("Create, list and revoke gateway keys.", "keys"),
+    "up": Command("Start the background process: control loop, gateway, replicas.", "up"),
+    "down": Command("Stop the background process and its replicas.", "down"),
+    "status": Command("Show what runs in the background and what it serves.", "status"),
+    "exec": Command("Execute one job (used by platforms).", "exec"),
+    "doctor": Command("Report what is installed, what is missing, and the fix.", "doctor"),
+    "audit": Command("Verify and list the audit log.", "audit"),
+    "gc": Command("Remove artifacts that nothing references.", "gc"),
+}
+
+
+class LazyGroup(TyperGroup):
+    """Lists the table; imports a command's module when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        row = COMMANDS.get(cmd_name)
+        if row is None:
+            return None
+        from typer.main import get_command
+
+        command = get_command(importlib.import_module(f"penstock.cli.commands.{row.module}").app)
+        command.name, command.help, command.short_help = cmd_name, command.help or row.help, row.help
+        command.params = [p for p in command.params if p.name not in ("install_completion", "show_completion")]  # only the root has them
+        return output.with_options(command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, row.help) for name, row in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        names = [CompletionItem(name, help=row.help) for name, row in COMMANDS.items() if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
+
+
+def group() -> LazyGroup:
+    """The root command."""
+    params: list[click.Parameter] = [
+        click.Option(["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print the version."),
+        *_completion_options(),
+    ]
+    root = LazyGroup(name="penstock", help=_HELP, params=params, rich_markup_mode=None, no_args_is_help=True)
+    return output.with_options(root)
+
+
+_HELP = """A large language model's whole life from one file.
+
+Start with `penstock init`, then `penstock run penstock.yaml`. State lies in .penstock/ beside the file, or in PENSTOCK_HOME.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command line and returns its exit code; errors go to stderr with the way out, as JSON after --json."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    plain = given[: given.index("--")] if "--" in given else given
+    shown = output.Output(json="--json" in plain, debug="--debug" in plain)
+    try:
+        with output.using(shown):
+            result = group().main(given, prog_name="penstock", complete_var="_PENSTOCK_COMPLETE", standalone_mode=False)
+            sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except BrokenPipeError:
+        # The reader went away (`penstock runs | head`): not an error, and nothing more can be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (Exception, KeyboardInterrupt) as error:
+        return output.fail(error, shown)
+
+
+def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: ARG001 (click calls it so)
+    if value and not ctx.resilient_parsing:
+        output.here().show({"version": __version__}, lambda: [f"penstock {__version__}"])
+        ctx.exit()
+
+
+def _completion_options() -> list[click.Parameter]:
+    from penstock.cli.completion import install, show
+
+    return [
+        click.Option(
+            ["--install-completion"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=install,
+            help="Install completion for this shell.",
+        ),
+        click.Option(
+            ["--show-completion"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=show,
+            help="Print the completion script of this shell.",
+        ),
+    ]

@@ -1,0 +1,150 @@
+"""What must hold between the parts of a pipeline: combinations, names, references among steps, platforms, gates.
+
+Works on plain values that may still be of a wrong shape, so that these problems are told together with all others.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from penstock.spec.diagnose import Complaint, nearest, show
+
+# What each built-in step makes; the first is meant when an input names the step alone (stages/README.md).
+BUILT_IN: dict[str, tuple[str, ...]] = {
+    "data": ("dataset",),
+    "train": ("model",),
+    "optimize": ("export",),
+    "bundle": ("bundle",),
+    "evaluate": ("evaluation", "report"),
+}
+
+# Validation context of a caller that tells structural problems itself, with their lines.
+CHECKED = {"structure": "checked by the caller"}
+
+
+def complaints(data: Mapping[str, Any]) -> Iterator[Complaint]:
+    """Every structural problem of the values of a pipeline (keys as in the file)."""
+    yield from _combinations(data)
+    yield from _platforms(data)
+    yield from _gates(data)
+    yield from _steps(data)
+
+
+def _combinations(data: Mapping[str, Any]) -> Iterator[Complaint]:
+    if not (data.get("data") or data.get("steps")):
+        yield Complaint((), "a pipeline needs `data` with one source, or `steps`")
+    if data.get("data") and data.get("task") is None:
+        yield Complaint((), "`task` is needed: text-classification or text-generation")
+    if data.get("train") is not None and not data.get("data"):
+        yield Complaint(("train",), "`train` needs `data`", at_key=True)
+    for later in ("optimize", "evaluate", "gates", "deploy"):
+        if data.get(later) and data.get("train") is None:
+            yield Complaint((later,), f"`{later}` needs `train`", at_key=True)
+    present = built_in_steps(data)
+    for name in _map(data.get("options")):
+        if name in BUILT_IN and name not in present:
+            yield Complaint(("options", name), f"this pipeline has no step '{name}'", at_key=True)
+
+
+def built_in_steps(data: Mapping[str, Any]) -> list[str]:
+    """Built-in steps that a pipeline with these sections has."""
+    if data.get("train") is not None:
+        return list(BUILT_IN)
+    return ["data"] if data.get("data") else []
+
+
+def _platforms(data: Mapping[str, Any]) -> Iterator[Complaint]:
+    deploy, platforms = _map(data.get("deploy")), data.get("platforms")
+    known = list(platforms) if isinstance(platforms, Mapping) else ["laptop"]
+    wanted = deploy.get("to", "laptop")
+    if data.get("deploy") is not None and isinstance(wanted, str) and wanted not in known:
+        where: tuple[str, ...] = ("deploy", "to") if "to" in deploy else ("deploy",)
+        listed = f"known here: {', '.join(known)}" if known else "none is declared"
+        yield Complaint(where, f"no platform is called {show(wanted)} ({listed})", nearest(wanted, known))
+
+
+def _gates(data: Mapping[str, Any]) -> Iterator[Complaint]:
+    gates = data.get("gates")
+    if isinstance(gates, str):
+        gates = [gates]
+    if not isinstance(gates, (list, tuple)) or importlib.util.find_spec("penstock.spec.gates") is None:
+        return
+    from penstock.spec.gates import parse_gate
+
+    for index, gate in enumerate(gates):
+        if isinstance(gate, str):
+            try:
+                parse_gate(gate)
+            except ValueError as error:
+                yield Complaint(("gates", index), str(error))
+
+
+def _steps(data: Mapping[str, Any]) -> Iterator[Complaint]:
+    steps = (
+        [(i, s) for i, s in enumerate(data.get("steps") or ()) if isinstance(s, Mapping)]
+        if isinstance(data.get("steps"), (list, tuple))
+        else []
+    )
+    present = built_in_steps(data)
+    names: dict[str, int] = {}
+    for index, step in steps:
+        name = step.get("name")
+        if not isinstance(name, str):
+            continue
+        if name in BUILT_IN:
+            yield Complaint(("steps", index, "name"), f"'{name}' is the name of a built-in step; choose another")
+        elif name in names:
+            yield Complaint(("steps", index, "name"), f"two steps are called '{name}'; step names are unique")
+        names.setdefault(name, index)
+    known = [*present, *names]
+    edges: dict[str, list[str]] = {}
+    for index, step in steps:
+        for loc, wanted in _needs(step):
+            target, dot, output = wanted.partition(".")
+            if wanted in names:  # a step's own name may hold dots
+                target, dot, output = wanted, "", ""
+            if target not in known:
+                reason = f"this pipeline has no built-in step '{target}'" if target in BUILT_IN else f"no step is called '{target}'"
+                yield Complaint(("steps", index, *loc), f"{reason} (known: {', '.join(known)})", nearest(target, known))
+            elif dot and target in BUILT_IN and output not in BUILT_IN[target]:
+                made = BUILT_IN[target]
+                yield Complaint(
+                    ("steps", index, *loc), f"the step '{target}' makes {' and '.join(made)}, not '{output}'", nearest(output, made)
+                )
+            edges.setdefault(str(step.get("name")), []).append(target)
+    yield from _cycles(edges, names)
+
+
+def _needs(step: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    for parameter, wanted in _map(step.get("inputs")).items():
+        if isinstance(wanted, str):
+            yield ("inputs", parameter), wanted
+    after = step.get("after")
+    for index, wanted in enumerate(after if isinstance(after, (list, tuple)) else ()):
+        if isinstance(wanted, str):
+            yield ("after", index), wanted
+
+
+def _cycles(edges: Mapping[str, list[str]], names: Mapping[str, int]) -> Iterator[Complaint]:
+    done: set[str] = set()
+    for start in names:
+        path: list[str] = []
+        pending = [(start, False)]
+        while pending:
+            name, leaving = pending.pop()
+            if leaving:
+                path.pop()
+                done.add(name)
+            elif name in path:
+                ring = [*path[path.index(name) :], name]
+                yield Complaint(("steps", names[name], "name"), f"steps wait for each other in a circle: {' → '.join(ring)}")
+            elif name not in done and name in names:
+                path.append(name)
+                pending.append((name, True))
+                pending.extend((needed, False) for needed in edges.get(name, ()))
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
