@@ -1,0 +1,90 @@
+"""The narrow table that decisions are made on: one line a row, no texts, so that it fits memory when the texts do not.
+
+Texts go to Parquet parts in scratch while they are read; `Spilled` is both: the index in memory and the parts on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from penstock.spec.pipeline import CleanRule
+from penstock.stages.data import normal
+from penstock.stages.data.rows import BadRow, Batch
+
+TRAINING, TEST = 0, 1
+SCHEMA = {"key": pl.Binary, "content": pl.Binary, "label": pl.String, "length": pl.UInt32, "origin": pl.UInt8, "failed": pl.Int8}
+
+
+@dataclass(slots=True)
+class Spilled:
+    """`index` columns: key, content, label, length (characters), origin (TRAINING or TEST), failed (number of the rule
+    that refused the row by itself, or -1)."""
+
+    folder: Path
+    rules: tuple[CleanRule, ...]
+    keep_lines: bool
+    parts: list[Path] = field(default_factory=list)
+    indexes: list[pl.DataFrame] = field(default_factory=list)
+    bad: list[BadRow] = field(default_factory=list)
+
+    def add(self, batch: Batch, origin: int) -> None:
+        self.bad.extend(batch.bad)
+        if not batch.rows.height:
+            return
+        rows, failed = self._cleaned(batch.rows, origin)
+        part = self.folder / f"part-{len(self.parts):06d}.parquet"
+        rows.write_parquet(part, compression="lz4")
+        self.parts.append(part)
+        self.indexes.append(
+            pl.DataFrame(
+                {
+                    "key": normal.keys(rows["text"]),
+                    "content": [normal.content(text, label) for text, label in rows.iter_rows()],
+                    "label": rows["label"],
+                    "length": rows["text"].str.len_chars(),
+                    "origin": [origin] * rows.height,
+                    "failed": failed,
+                },
+                schema=SCHEMA,
+            )
+        )
+
+    def _cleaned(self, rows: pl.DataFrame, origin: int) -> tuple[pl.DataFrame, pl.Series]:
+        """Rules that look at one row alone, in their order. Test rows are normalised, never removed."""
+        failed = pl.Series("failed", [-1] * rows.height, dtype=pl.Int8)
+        for number, rule in enumerate(self.rules):
+            if rule.normalize is not None:
+                rows = rows.with_columns(normal.normalized(pl.col("text"), self.keep_lines))
+                failed = _failing(failed, rows["text"].str.strip_chars() == "", number)
+            if rule.length is not None and origin == TRAINING:
+                length = rows["text"].str.len_chars()
+                outside = (length < rule.length.minimum) | (length > (rule.length.maximum or 1 << 62))
+                failed = _failing(failed, outside, number)
+        return rows, failed
+
+    def mark(self) -> tuple[int, int]:
+        """Where things stand, for `rewind`."""
+        return len(self.parts), len(self.bad)
+
+    def rewind(self, mark: tuple[int, int]) -> None:
+        """Forgets what was added since `mark`."""
+        for part in self.parts[mark[0] :]:
+            part.unlink()
+        del self.parts[mark[0] :], self.indexes[mark[0] :], self.bad[mark[1] :]
+
+    @property
+    def index(self) -> pl.DataFrame:
+        return pl.concat(self.indexes) if self.indexes else pl.DataFrame(schema=SCHEMA)
+
+    def texts(self) -> Iterator[pl.DataFrame]:
+        """Frames of `text` and `label` in the order of the index."""
+        for part in self.parts:
+            yield pl.read_parquet(part)
+
+
+def _failing(failed: pl.Series, now: pl.Series, number: int) -> pl.Series:
+    return pl.select(pl.when((failed == -1) & now).then(pl.lit(number, pl.Int8)).otherwise(failed)).to_series()

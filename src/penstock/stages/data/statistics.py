@@ -1,0 +1,83 @@
+"""Facts about the dataset: rows, labels, lengths, what was removed and why. Numbers follow from the content alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from penstock.spec.steps import DataConfig
+from penstock.stages.data import split as splits
+from penstock.stages.data.index import TEST, TRAINING, Spilled
+from penstock.stages.data.place import CUT, Placed
+from penstock.stages.data.rules import KEPT, Decided
+
+QUANTILES = {"minimum": 0.0, "p5": 0.05, "p25": 0.25, "median": 0.5, "p75": 0.75, "p95": 0.95, "p99": 0.99, "maximum": 1.0}
+VOCABULARY_LIMIT = 1_000_000
+
+
+def collect(folder: Path, config: DataConfig, spilled: Spilled, decided: Decided, placed: Placed, labels: list[str]) -> dict[str, Any]:
+    index = spilled.index
+    by_split = {name: _split_facts(folder / f"{name}.parquet", labels) for name in splits.NAMES}
+    counts = [by_split["train"].get("labels", {}).get(label, 0) for label in labels]
+    held = index.filter((index["origin"] == TRAINING) & (decided.removed_by == KEPT))["key"]
+    tested = index.filter(index["origin"] == TEST)["key"]
+    return {
+        "schema": 1,
+        "task": config.task,
+        "splits": by_split,
+        "imbalance": max(counts) / max(1, min(counts)) if counts else None,
+        "removed": _removed(decided, index, spilled),
+        "duplicates": {
+            "training": int((index["origin"] == TRAINING).sum()) - int(index.filter(index["origin"] == TRAINING)["key"].n_unique()),
+            "test": tested.len() - tested.n_unique(),
+            "label_conflicts": decided.conflicts,
+            "rows_in_conflict": decided.conflicting_rows,
+        },
+        "training_rows_equal_to_test_rows": int(held.is_in(tested.unique().implode()).sum()) if tested.len() else 0,
+        "quarantined": _quarantined(spilled),
+        "vocabulary": _vocabulary(folder / "train.parquet"),
+        "contiguous": bool((placed.places == CUT).any()),
+    }
+
+
+def _split_facts(path: Path, labels: list[str]) -> dict[str, Any]:
+    rows = pl.scan_parquet(path)
+    lengths = rows.select(pl.col("text").str.len_chars().cast(pl.Int64).alias("n")).collect()["n"]
+    facts: dict[str, Any] = {"rows": lengths.len(), "characters": int(lengths.sum())}
+    if lengths.len():
+        facts["length"] = {name: int(lengths.quantile(q, "nearest") or 0) for name, q in QUANTILES.items()}
+    if labels:
+        found = rows.group_by("label").agg(pl.len().alias("n")).collect()
+        counts = dict(zip(found["label"], found["n"], strict=True))
+        facts["labels"] = {label: int(counts.get(number, 0)) for number, label in enumerate(labels)}
+    return facts
+
+
+def _removed(decided: Decided, index: pl.DataFrame, spilled: Spilled) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for number, rule in enumerate(spilled.rules):
+        counts[rule.name] = counts.get(rule.name, 0) + int((decided.removed_by == number).sum())
+    return counts
+
+
+def _quarantined(spilled: Spilled) -> dict[str, Any]:
+    reasons = Counter(row.reason.split(":")[0] for row in spilled.bad)
+    return {"rows": len(spilled.bad), "reasons": dict(reasons), "sources": dict(Counter(row.source for row in spilled.bad))}
+
+
+def _vocabulary(path: Path) -> dict[str, Any]:
+    """Distinct words (runs of letters, digits and marks, lower case) and characters of the training split."""
+    words: set[str] = set()
+    characters: set[str] = set()
+    import pyarrow.parquet as pq
+
+    for batch in pq.ParquetFile(path).iter_batches(8192, columns=["text"]):
+        text = pl.Series(batch.column(0))
+        if len(words) <= VOCABULARY_LIMIT:
+            words.update(text.str.to_lowercase().str.extract_all(r"[\p{L}\p{N}\p{M}]+").explode().drop_nulls().unique())
+        for one in text:
+            characters.update(one)
+    return {"words": min(len(words), VOCABULARY_LIMIT), "words_complete": len(words) <= VOCABULARY_LIMIT, "characters": len(characters)}
