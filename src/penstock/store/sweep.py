@@ -1,0 +1,64 @@
+"""Collection inside the artifact store: what is marked stays, what is young stays, the rest goes; manifests before their blobs."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from penstock.core.digests import digest_bytes
+from penstock.store.manifest import Manifest
+from penstock.store.objects import Objects, Stored, blob_name
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What went (digests of artifacts, count and bytes of blobs) and what stayed."""
+
+    artifacts: tuple[str, ...]
+    blobs: int
+    freed_bytes: int
+    kept_artifacts: int
+    kept_bytes: int
+
+
+def sweep(objects: Objects, cache: Path, referenced: set[str], grace_s: float, *, dry_run: bool = False) -> Collected:
+    """A blob that a kept or unreadable manifest might need is never removed."""
+    cutoff = time.time() - grace_s
+    doomed, needed, kept = [], set(), 0
+    for stored in objects.list("manifests"):
+        digest = "sha256:" + stored.name.rpartition("/")[2]
+        if digest not in referenced and stored.modified_at <= cutoff:
+            doomed.append(stored)
+            continue
+        kept += 1
+        needed |= _blobs_of(objects, stored)
+    gone = []
+    for stored in doomed:
+        blobs = _blobs_of(objects, stored)
+        if dry_run or objects.remove(stored.name, cutoff):
+            digits = stored.name.rpartition("/")[2]
+            gone.append("sha256:" + digits)
+            if not dry_run:
+                shutil.rmtree(cache / "artifacts" / digits, ignore_errors=True)
+        else:
+            needed |= blobs
+            kept += 1
+    count = freed = kept_bytes = 0
+    for stored in objects.list("blobs"):
+        if stored.name not in needed and stored.modified_at <= cutoff and (dry_run or objects.remove(stored.name, cutoff)):
+            count, freed = count + 1, freed + stored.size
+        else:
+            kept_bytes += stored.size
+    if not dry_run:
+        for stored in objects.list("parts"):
+            objects.remove(stored.name, cutoff)
+    return Collected(tuple(gone), count, freed, kept, kept_bytes)
+
+
+def _blobs_of(objects: Objects, stored: Stored) -> set[str]:
+    data = objects.read(stored.name)
+    if data is None or digest_bytes(data) != "sha256:" + stored.name.rpartition("/")[2]:
+        return set()  # its artifact cannot be read in any case
+    return {blob_name(entry.digest) for entry in Manifest.parse(data).files}
