@@ -114,7 +114,7 @@ def step_line(step: StepView) -> str:
         return f"{step.phase}: {step.message}" if step.message else step.phase
     if step.phase == "failed":
         return f"failed after {show_seconds(step.seconds)}: {step.message}".removesuffix(": ")
-    parts = [] if step.phase == "running" else [step.phase]
+    parts: list[str] = [] if step.phase == "running" else [step.phase]
     if step.phase == "running":
         parts += _progress(step) or ["running"]
     parts += [f"{name} {value:.4g}" for name, value in step.facts.items()]

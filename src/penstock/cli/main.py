@@ -53,10 +53,10 @@ COMMANDS = {
 class LazyGroup(TyperGroup):
     """Lists the table; imports a command's module when it is asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature, here and below)
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         row = COMMANDS.get(cmd_name)
         if row is None:
             return None
@@ -67,7 +67,7 @@ class LazyGroup(TyperGroup):
         command.params = [p for p in command.params if p.name not in ("install_completion", "show_completion")]  # only the root has them
         return output.with_options(command)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, row.help) for name, row in COMMANDS.items()])
 

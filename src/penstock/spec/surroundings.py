@@ -36,10 +36,7 @@ def _file(uri: str, folder: Path, loc: tuple[str | int, ...]) -> Iterator[Compla
         return
     path = folder / Path(uri.removeprefix("file://")).expanduser()
     try:
-        if glob.has_magic(uri):
-            found = any(glob.iglob(str(path), recursive=True))
-        else:
-            found = path.exists()
+        found = any(glob.iglob(str(path), recursive=True)) if glob.has_magic(uri) else path.exists()
     except (OSError, ValueError):
         found = False
     if not found:

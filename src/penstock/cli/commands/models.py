@@ -1,0 +1,115 @@
+"""`penstock models`: the registry's versions and aliases."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from penstock.cli import compare as comparing
+from penstock.cli.completion import complete_model
+from penstock.cli.dates import when
+from penstock.cli.output import here, table
+
+if TYPE_CHECKING:
+    from penstock.store.registry import ModelVersion
+    from penstock.store.store import Store
+
+app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+Model = Annotated[str, typer.Argument(help="Model name.", autocompletion=complete_model)]
+
+
+@app.callback()
+def models(ctx: typer.Context) -> None:
+    """List model versions; show, promote or compare them (alone: list)."""
+    if ctx.invoked_subcommand is None:
+        list_models(None)
+
+
+@app.command("list")
+def list_models(model: Annotated[str | None, typer.Argument(help="Only this model.", autocompletion=complete_model)] = None) -> None:
+    """List model versions, newest first."""
+    from penstock.cli.state import has_state, opened
+    from penstock.core.home import Home
+
+    found: list[dict[str, Any]] = []
+    if has_state(Home.find()):
+        with opened() as store:
+            for name in [model] if model else store.registry.models():
+                found += [_as_json(v, store) for v in store.registry.versions(name)]
+    rows = [
+        (v["model"], v["version"], ", ".join(v["aliases"]) or "-", v["state"], when(v["created_at"]), _headline(v["metrics"]))
+        for v in found
+    ]
+    here().show(
+        {"models": found},
+        lambda: table(("MODEL", "VERSION", "ALIASES", "STATE", "CREATED", "METRICS"), rows) if rows else ["no models yet"],
+    )
+
+
+@app.command()
+def show(model: Model, version: Annotated[str, typer.Argument(help="Number, alias or latest.")] = "latest") -> None:
+    """Show one version: metrics, gates, what it was made from."""
+    from penstock.cli.state import opened
+
+    with opened() as store:
+        found = _as_json(store.registry.get(model, version), store)
+    here().show(found, lambda: _lines(found))
+
+
+@app.command()
+def promote(
+    model: Model,
+    version: Annotated[str, typer.Argument(help="Number, alias or latest.")],
+    alias: Annotated[str, typer.Option(help="The alias to move.")] = "champion",
+) -> None:
+    """Move an alias to a version, and write it to the audit log."""
+    from penstock.cli.state import opened, principal
+
+    with opened() as store, store.database.begin():
+        chosen = store.registry.get(model, version)
+        before = store.registry.aliases(model).get(alias)
+        store.registry.set_alias(model, alias, chosen.version, principal())
+        store.audit.append(
+            principal(), "model.promote", f"{model}:{chosen.version}", {"alias": alias, "before": before, "gates_state": chosen.state}
+        )
+    if chosen.state == "refused":
+        here().note(f"warning: version {chosen.version} was refused by its gates; it was promoted by hand.")
+    data = {"model": model, "version": chosen.version, "alias": alias, "before": before, "digest": chosen.bundle}
+    here().show(data, lambda: [f"{model} {alias}: version {chosen.version}" + (f" (was {before})" if before else "")])
+
+
+@app.command()
+def compare(
+    model: Model, first: Annotated[str, typer.Argument(help="Version.")], second: Annotated[str, typer.Argument(help="Version.")]
+) -> None:
+    """Compare the metrics of two versions."""
+    from penstock.cli.state import opened
+
+    with opened() as store:
+        one, two = store.registry.get(model, first), store.registry.get(model, second)
+    rows = comparing.metrics(one.metrics, two.metrics)
+    data = {"model": model, "first": one.version, "second": two.version, "same_bundle": one.bundle == two.bundle, "metrics": rows}
+    here().show(data, lambda: comparing.lines((f"v{one.version}", f"v{two.version}"), rows))
+
+
+def _as_json(version: ModelVersion, store: Store) -> dict[str, Any]:
+    aliases = [alias for alias, number in store.registry.aliases(version.model).items() if number == version.version]
+    found = asdict(version)
+    return {"model": found.pop("model"), "version": found.pop("version"), "digest": found.pop("bundle"), "aliases": aliases, **found}
+
+
+def _headline(metrics: dict[str, float]) -> str:
+    shown = [name for name in ("accuracy", "macro_f1", "bits_per_character", "perplexity", "latency.p95_ms") if name in metrics]
+    return "  ".join(f"{name} {metrics[name]:.4g}" for name in shown) or "-"
+
+
+def _lines(found: dict[str, Any]) -> list[str]:
+    aliases = f" ({', '.join(found['aliases'])})" if found["aliases"] else ""
+    lines = [f"{found['model']} version {found['version']}{aliases}: {found['state']}"]
+    lines += [f"bundle   {found['digest']}", f"run      {found['run']}", f"created  {when(found['created_at'])}"]
+    lines += [f"gate     {g['gate']}: {'passed' if g['passed'] else 'refused'} ({g['reason']})" for g in found["gates"]]
+    lines += [f"metric   {name} {value:.4g}" for name, value in sorted(found["metrics"].items())]
+    lines += [f"made of  {name} {digest}" for name, digest in sorted(found["facts"].items())]
+    return lines
