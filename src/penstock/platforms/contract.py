@@ -82,6 +82,10 @@ class Jobs(Protocol):
         """Asks politely (SIGTERM), then kills. Idempotent; a finished job stays finished."""
         ...
 
+    def wait(self, timeout_s: float) -> None:
+        """Returns when a job may have changed its state, at the latest after `timeout_s`."""
+        ...
+
     def close(self) -> None:
         """Lets go of idle workers."""
         ...

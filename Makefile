@@ -1,0 +1,46 @@
+# Penstock's commands. Everything goes into .venv here; a second call of any target does only what is left to do.
+# PYTHON picks the interpreter for the environment; PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS and the like are respected.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST_ARGS ?=
+
+.PHONY: help quickstart test lint types bench docs clean system stop
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+quickstart: $(STAMP)  ## train, check, gate and serve a model on real data (about 5 minutes; again: seconds)
+	@$(BIN)/python examples/quickstart.py
+
+stop: $(STAMP)  ## stop what quickstart left serving
+	@cd examples/banking77 && ../../$(BIN)/penstock down
+	@cd examples/docstrings && ../../$(BIN)/penstock down
+
+test: $(STAMP) system  ## install what tests need and run them all (about 10 minutes, plus 1 to install)
+	@echo "penstock: running the tests"
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMP)  ## ruff and mypy --strict
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: $(STAMP)  ## every benchmark beside its peer, each peer in an environment of its own (about 30 minutes)
+	@$(BIN)/python benchmarks/run.py
+
+docs: $(STAMP)  ## write the generated reference pages and check every link
+	@$(BIN)/python docs/build.py
+
+clean:  ## remove environment, caches and build products (never .penstock state)
+	rm -rf $(VENV) .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt tools/setup.py
+	@$(PYTHON) tools/setup.py $(VENV)
+	@touch $@
+
+system:
+	@$(BIN)/python tools/system.py

@@ -1,0 +1,27 @@
+"""`penstock deploy MODEL [VERSION]`: serve a registered version."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from penstock.cli.output import here
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def deploy(
+    model: Annotated[str, typer.Argument(help="Model name.")],
+    version: Annotated[str, typer.Argument(help="Version number or alias.")] = "champion",
+    name: Annotated[str | None, typer.Option(help="Deployment name; default: the model's.")] = None,
+    replicas: Annotated[int, typer.Option(min=1, help="Serving processes.")] = 1,
+    to: Annotated[str, typer.Option(help="Platform.")] = "laptop",
+    force: Annotated[bool, typer.Option("--force", help="Deploy a version that its gates refused. Audited.")] = False,
+) -> None:
+    """Serve a registered model version behind the gateway, replacing the one before without losing a request."""
+    from penstock.control.delivery import deploy_version
+
+    row = deploy_version(name or model, model, version, replicas=replicas, platform=to, force=force)
+    here().show(row, lambda: [f"{row['name']} serves {row['model']}:{row['version']} at {row['url']}"])

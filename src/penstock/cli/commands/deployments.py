@@ -1,0 +1,77 @@
+"""`penstock deployments`: list them, show one, say what was live when, delete one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from penstock.cli.output import here, table
+
+app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+
+
+@app.callback()
+def deployments(ctx: typer.Context) -> None:
+    """List deployments and what each one serves."""
+    if ctx.invoked_subcommand is None:
+        _list()
+
+
+@app.command("list")
+def list_() -> None:
+    """List deployments and what each one serves."""
+    _list()
+
+
+def _list() -> None:
+    from penstock.control.delivery import deployment_rows
+
+    rows = deployment_rows()
+    heads = ("name", "serves", "phase", "replicas", "url")
+    cells = [(r["name"], f"{r['model']}:{r['version']}", r["phase"], len(r["replicas"]), r["url"] or "-") for r in rows]
+    here().show({"deployments": rows}, lambda: table(heads, cells) if rows else ["no deployments"])
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(help="Deployment name.")]) -> None:
+    """Show a deployment: spec, replicas, what was live when, and its events."""
+    from penstock.control.delivery import deployment_story
+
+    found = deployment_story(name)
+    here().show(found, lambda: list(_story(found)))
+
+
+@app.command()
+def live(
+    name: Annotated[str, typer.Argument(help="Deployment name.")],
+    at: Annotated[str, typer.Option(help="ISO time, such as 2026-11-21T03:12:00; default: now.")] = "now",
+) -> None:
+    """Say which version was live at an instant."""
+    from penstock.control.delivery import live_versions
+
+    found = live_versions(name, at)
+    lines = [f"{row['version']}  {row['weight']:.0%}  {row['bundle']}" for row in found["live"]] or ["nothing was live"]
+    here().show(found, lambda: lines)
+
+
+@app.command()
+def delete(name: Annotated[str, typer.Argument(help="Deployment name.")]) -> None:
+    """Stop serving NAME and remove its replicas; its history stays."""
+    from penstock.control.delivery import delete_deployment
+
+    delete_deployment(name)
+    here().show({"deleted": name}, lambda: [f"{name} is being removed"])
+
+
+def _story(found: dict[str, Any]) -> Iterator[str]:
+    row = found["deployment"]
+    yield f"{row['name']}: {row['model']}:{row['version']} {row['phase']} {row['url'] or ''}"
+    for replica in row["replicas"]:
+        yield f"  replica {replica['id']} {replica['phase']} {replica['address'] or ''} {replica['error'] or ''}".rstrip()
+    for entry in found["history"]:
+        versions = ", ".join(f"version {v['version']} {v['weight']:.0%}" for v in entry["live"]) or "nothing"
+        yield f"  live from {entry['at']}: {versions}"
+    for event in found["events"]:
+        yield f"  {event['at']} {event['type']}: {event['message']}"

@@ -1,0 +1,66 @@
+"""`penstock run FILE`: build what is not built, judge, register, deploy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from penstock.cli.output import here
+
+if TYPE_CHECKING:
+    from penstock.control.api import RunResult
+
+app = typer.Typer(rich_markup_mode=None)
+
+EXIT_CODES = {"succeeded": 0, "failed": 1, "refused": 3, "cancelled": 130, "interrupted": 130}
+
+
+@app.command()
+def run(
+    file: Annotated[Path, typer.Argument(help="The pipeline file.")] = Path("penstock.yaml"),
+    sets: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the file.")] = None,
+    no_deploy: Annotated[bool, typer.Option("--no-deploy", help="Stop after the gates.")] = False,
+) -> int:
+    """Run a pipeline: build what is not built, judge it by its gates, register the model, deploy it."""
+    from dataclasses import asdict
+
+    from penstock.cli.live import LiveTree
+    from penstock.control.api import run as drive
+    from penstock.control.show import view_of
+
+    output = here()
+    if output.json:
+        result = drive(file, overrides=sets or (), deploy=not no_deploy)
+    else:
+        with LiveTree(output.console()) as tree:
+            result = drive(file, overrides=sets or (), deploy=not no_deploy, seen=lambda resource: tree.update(view_of(resource)))
+    output.show(asdict(result), lambda: _lines(result))
+    return exit_code(result)
+
+
+def exit_code(result: RunResult) -> int:
+    if result.status == "failed" and result.error:
+        return _code_of(result.error)
+    return EXIT_CODES.get(result.status, 1)
+
+
+def _code_of(error: dict[str, Any]) -> int:
+    """Bad data found while a step ran is bad input (2); anything else that ends a step is 1."""
+    from penstock.core.errors import catalogue
+
+    return next((kind.exit_code for kind in catalogue() if kind.code == error.get("code")), 1)
+
+
+def _lines(result: RunResult) -> list[str]:
+    lines = [f"run {result.run}: {result.status}"]
+    if result.error:
+        lines += [f"error: {result.error.get('message')}", str(result.error.get("remedy", ""))]
+    for gate in result.gates:
+        lines.append(f"gate {'passed ' if gate['passed'] else 'REFUSED'} {gate['gate']}: {gate['reason']}")
+    if result.model:
+        lines.append(f"model {result.model['name']}:{result.model['version']} {result.model['digest']}")
+    if result.deployment and result.deployment.get("url"):
+        lines.append(f"serving {result.deployment['name']} at {result.deployment['url']}")
+    return lines

@@ -1,0 +1,50 @@
+"""`penstock status`: what runs in the background and what it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import typer
+
+from penstock.cli.output import here
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def status() -> None:
+    """Show what runs in the background and what it serves."""
+    from penstock.control.daemon import control_state
+    from penstock.control.gateway import gateway_state
+    from penstock.control.show import deployment_row
+    from penstock.core.home import Home
+    from penstock.store.store import Store
+
+    home = Home.find()
+    store = Store.open(home)
+    try:
+        deployments = [deployment_row(r) for r in store.resources.list("deployment") if r.phase != "deleted"]
+        running = [{"run": r.id, "pipeline": r.name} for r in store.resources.list("run", phase="running")]
+    finally:
+        store.close()
+    found = {
+        "home": str(home.folder),
+        "control": control_state(home),
+        "gateway": gateway_state(home.gateway),
+        "deployments": deployments,
+        "running": running,
+    }
+    here().show(found, lambda: list(_lines(found)))
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    control, gateway = found["control"], found["gateway"]
+    yield f"home     {found['home']}"
+    yield f"control  {'pid ' + str(control['pid']) if control else 'not running (penstock up starts it)'}"
+    yield f"gateway  {'http://' + gateway['host'] + ':' + str(gateway['port']) if gateway else 'not running'}"
+    for row in found["deployments"]:
+        replicas = ", ".join(f"{r['id']} {r['phase']}" for r in row["replicas"]) or "no replicas"
+        yield f"serves   {row['name']}: {row['model']}:{row['version']} {row['phase']} ({replicas})"
+    for run in found["running"]:
+        yield f"running  {run['pipeline']} {run['run']}"

@@ -1,0 +1,30 @@
+"""`penstock up`: the background process with control loop, gateway and replicas."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from penstock.cli.output import here
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def up(
+    host: Annotated[str, typer.Option(help="Where the gateway listens.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The gateway's port; 0 picks a free one.")] = 8080,
+    foreground: Annotated[bool, typer.Option("--foreground", help="Stay in this terminal.")] = False,
+) -> None:
+    """Start the background process: control loop, gateway, replicas. Does nothing when it runs already."""
+    from penstock.control.daemon import Address, ensure_up, serve
+    from penstock.core.home import Home
+
+    home, address = Home.find(), Address(host, port)
+    if foreground:
+        return serve(home, address)
+    state = ensure_up(home, address)
+    url = f"http://{state['gateway']['host']}:{state['gateway']['port']}"
+    shown = {"url": url, "control_pid": state["control"]["pid"], "gateway_pid": state["gateway"]["pid"], "home": str(home.folder)}
+    return here().show(shown, lambda: [f"gateway at {url}; `penstock status` shows what it serves, `penstock down` stops it"])

@@ -1,0 +1,164 @@
+"""The background process: the control loop, and an eye on the gateway. One per home; replicas and gateway outlive it.
+
+`penstock up` starts it, `penstock down` ends it with gateway and replicas. Killed, it leaves everything serving;
+started again, it takes up what runs.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from penstock.control.gateway import DEFAULT_PORT, end_process, ensure_gateway, gateway_state, publish, stop_gateway
+from penstock.control.loop import idle, reconcilers, tick
+from penstock.control.world import World, open_world
+from penstock.core.errors import Conflict, PenstockError
+from penstock.core.files import write_atomic
+from penstock.core.home import Home
+
+HOUSEKEEPING_S = 1.0
+START_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    host: str = "127.0.0.1"
+    port: int = DEFAULT_PORT
+
+
+def state_file(home: Home) -> Path:
+    return home.folder / "up.json"
+
+
+def control_state(home: Home) -> dict[str, Any] | None:
+    """pid and start of the running background process, or None."""
+    try:
+        state: dict[str, Any] = json.loads(state_file(home).read_bytes())
+        process = psutil.Process(int(state["pid"]))
+        alive = abs(process.create_time() - float(state["created"])) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+    except (OSError, ValueError, KeyError, psutil.Error):
+        return None
+    return state if alive else None
+
+
+def serve(home: Home, address: Address) -> None:
+    """Runs the loop until SIGTERM. Raises Conflict when one runs already, PortTaken when the gateway cannot listen."""
+    lock = _only_one(home)
+    world = open_world(home)
+    try:
+        publish(world.store, home)
+        ensure_gateway(home, address.host, address.port)
+        created = psutil.Process().create_time()
+        state = {"pid": os.getpid(), "created": created, "host": address.host, "port": address.port}
+        write_atomic(state_file(home), json.dumps(state).encode())
+        _loop(world, address)
+    finally:
+        world.close()
+        world.store.close()
+        lock.close()
+
+
+def _only_one(home: Home) -> IO[str]:
+    home.folder.mkdir(parents=True, exist_ok=True)
+    lock = open(home.folder / "up.lock", "a")  # held for the life of the process
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise Conflict(f"another background process holds {home.folder}", remedy="Use it, or `penstock down` first.") from None
+    return lock
+
+
+def _loop(world: World, address: Address) -> None:
+    asked = {"stop": False}
+    signal.signal(signal.SIGTERM, lambda *_: asked.update(stop=True))
+    signal.signal(signal.SIGINT, lambda *_: asked.update(stop=True))
+    table, looked = reconcilers(), 0.0
+    while not asked["stop"]:
+        now = world.clock.monotonic()
+        if now - looked >= HOUSEKEEPING_S:
+            looked = now
+            _housekeeping(world, address)
+        pause = tick(world, table)
+        if pause:
+            idle(pause, world)
+
+
+def _housekeeping(world: World, address: Address) -> None:
+    try:
+        publish(world.store, world.home)
+        ensure_gateway(world.home, address.host, address.port)
+    except PenstockError as error:
+        print(f"gateway: {error}", file=sys.stderr, flush=True)
+
+
+def ensure_up(home: Home, address: Address | None = None) -> dict[str, Any]:
+    """Starts the background process unless it runs; returns {"control": …, "gateway": …}. Raises what stopped it."""
+    if control_state(home) is None:
+        _start(home, address or Address())
+    state = control_state(home)
+    gateway = gateway_state(home.gateway)
+    if state is None or gateway is None:
+        raise PenstockError(f"the background process ended at once; its log is {home.folder / 'up.log'}")
+    return {"control": state, "gateway": gateway}
+
+
+def _start(home: Home, address: Address) -> None:
+    home.folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "penstock", "up", "--foreground", "--host", address.host, "--port", str(address.port)]
+    log_file = home.folder / "up.log"
+    before = log_file.stat().st_size if log_file.exists() else 0
+    with open(log_file, "ab") as log:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, "PENSTOCK_HOME": str(home.folder), "PENSTOCK_DATABASE": home.database_url, "PENSTOCK_ARTIFACTS": home.artifacts_url},
+        )
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if control_state(home) is not None and gateway_state(home.gateway) is not None:
+            return
+        if process.poll() is not None:
+            said = log_file.read_bytes()[before:].decode(errors="replace").strip()
+            raise PenstockError(f"the background process stopped at once: {said or 'it said nothing'}", remedy=f"Its log is {log_file}.")
+        time.sleep(0.02)
+    raise PenstockError(f"the background process did not start within {START_S:.0f} s; its log is {log_file}")
+
+
+def down(home: Home) -> dict[str, Any]:
+    """Ends control process, replicas and gateway, in that order. Says what it ended; nothing runs is no error."""
+    state = control_state(home)
+    stopped = end_process(int(state["pid"]), 15.0) if state else False
+    state_file(home).unlink(missing_ok=True)
+    gateway = stop_gateway(home)
+    return {"control": stopped, "gateway": gateway, "replicas": _stop_replicas(home)}
+
+
+def _stop_replicas(home: Home) -> int:
+    """Ends every replica under this home, whatever deployment it belongs to; deployments keep their spec for the next `up`."""
+    from penstock.platforms.local.endpoints import LocalEndpoints
+    from penstock.store.store import Store
+
+    store = Store.open(home)
+    try:
+        endpoints = LocalEndpoints(home, store.artifacts, {})
+        names = sorted(p.name for p in home.replicas.iterdir() if p.is_dir()) if home.replicas.is_dir() else []
+        count = sum(len(endpoints.observe(name).replicas) for name in names)
+        for name in names:
+            endpoints.delete(name)
+        return count
+    finally:
+        store.close()

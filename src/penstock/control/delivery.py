@@ -1,0 +1,170 @@
+"""What people do with deployments: deploy a version, go back, ask, look, delete. Used by the commands; each opens and closes the store."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from penstock.control.daemon import ensure_up
+from penstock.control.deployments import GIVE_UP_S, desired_deployment, get_deployment
+from penstock.control.gateway import acknowledged, gateway_url, publish
+from penstock.control.show import deployment_row
+from penstock.control.world import World, open_world
+from penstock.core.errors import BadInput, GateRefused, NotFound, PenstockError, ReplicaFailed
+from penstock.core.home import Home
+
+PRINCIPAL = "cli"
+
+
+@contextlib.contextmanager
+def _world() -> Iterator[World]:
+    world = open_world(Home.find())
+    try:
+        yield world
+    finally:
+        world.close()
+        world.store.close()
+
+
+def deploy_version(name: str, model: str, version: str, *, replicas: int, platform: str, force: bool) -> dict[str, Any]:
+    """Asks for it and waits until it is live. Raises GateRefused, NotFound, ReplicaFailed."""
+    with _world() as world:
+        found = world.store.registry.get(model, _version(version))
+        if found.state == "refused" and not force:
+            raise GateRefused(f"{model}:{found.version} was refused by its gates", remedy="Use --force to serve it all the same; that is audited.")
+        ensure_up(world.home)
+        deploy = {"to": platform, "scale": {"min": replicas}}
+        desired_deployment(world, name, model, found.version, deploy, {}, principal=f"{PRINCIPAL}{' --force' if force else ''}")
+        return wait_live(world, name, found.version)
+
+
+def roll_back(name: str, to: int | None) -> dict[str, Any]:
+    """Serves `to`, or the version that served before the present one. Raises NotFound, BadInput, ReplicaFailed."""
+    with _world() as world:
+        resource = get_deployment(world, name)
+        target = to if to is not None else _previous(world, name, int(resource.spec["version"]))
+        found = world.store.registry.get(resource.spec["model"], target)
+        ensure_up(world.home)
+        deploy = {"to": resource.spec["platform"]["name"], "scale": {"min": resource.spec["replicas"]}}
+        platforms = {resource.spec["platform"]["name"]: resource.spec["platform"]["config"]}
+        desired_deployment(world, name, resource.spec["model"], found.version, deploy, platforms, principal=f"{PRINCIPAL} rollback")
+        return wait_live(world, name, found.version)
+
+
+def _previous(world: World, name: str, present: int) -> int:
+    for _, live in sorted(world.store.registry.live_history(name), key=lambda entry: entry[0], reverse=True):
+        versions = [int(row[0]) for row in live]
+        if versions and present not in versions:
+            return versions[0]
+    raise BadInput(f"{name!r} never served another version than {present}; there is nothing to go back to")
+
+
+def wait_live(world: World, name: str, version: int) -> dict[str, Any]:
+    deadline = time.monotonic() + GIVE_UP_S + 10
+    while time.monotonic() < deadline:
+        resource = get_deployment(world, name)
+        if resource.phase == "live" and resource.status.get("version") == version:
+            return deployment_row(resource)
+        if resource.phase == "failed":
+            raise ReplicaFailed(f"{name!r} version {version}: {resource.status.get('error')}")
+        time.sleep(0.05)
+    raise ReplicaFailed(f"{name!r} version {version} is not live after {GIVE_UP_S:.0f} s; look at `penstock deployments show {name}`")
+
+
+def deployment_rows() -> list[dict[str, Any]]:
+    with _world() as world:
+        return [deployment_row(r) for r in world.store.resources.list("deployment") if r.phase != "deleted"]
+
+
+def deployment_story(name: str) -> dict[str, Any]:
+    with _world() as world:
+        resource = get_deployment(world, name)
+        history = [{"at": _iso(at), "live": [_live(row) for row in live]} for at, live in world.store.registry.live_history(name)]
+        events = [
+            {"at": _iso(e.at), "type": e.type, "message": e.message} for e in world.store.events.list("deployment", resource.id)
+        ]
+        return {"deployment": deployment_row(resource), "history": history, "events": events}
+
+
+def live_versions(name: str, at: str) -> dict[str, Any]:
+    """`at`: an ISO time (local unless it says otherwise) or "now"."""
+    try:
+        instant = datetime.now(UTC) if at == "now" else datetime.fromisoformat(at).astimezone(UTC)
+    except ValueError as error:
+        raise BadInput(f"{at!r} is not a time; write it like 2026-11-21T03:12:00") from error
+    with _world() as world:
+        live = world.store.registry.live_at(name, instant.timestamp())
+        return {"deployment": name, "at": instant.isoformat(), "live": [_live(row) for row in live]}
+
+
+def delete_deployment(name: str) -> None:
+    with _world() as world:
+        resource = get_deployment(world, name)
+        ensure_up(world.home)
+        world.store.resources.set_spec("deployment", resource.id, {**resource.spec, "delete": True})
+        world.store.audit.append(PRINCIPAL, "deployment.delete", name, {})
+
+
+def ask(name: str, inputs: Sequence[str], *, key: str | None, top_k: int, max_tokens: int) -> list[dict[str, Any]]:
+    """Answers of deployment `name`, one per input, through the gateway. Without a key, one is made and revoked afterwards."""
+    with _world() as world:
+        resource = get_deployment(world, name)
+        url = gateway_url(world.home)
+        if url is None:
+            raise PenstockError("the gateway does not run", remedy="Start it with `penstock up`.")
+        with _key(world, key) as secret:
+            if resource.spec["task"] == "text-classification":
+                body = {"model": name, "input": list(inputs), "top_k": top_k}
+                answer = _post(f"{url}/v1/classify", secret, body)
+                return [{"input": text, "labels": row["labels"]} for text, row in zip(inputs, answer["data"], strict=True)]
+            bodies = [{"model": name, "prompt": text, "max_tokens": max_tokens} for text in inputs]
+            return [
+                {"input": body["prompt"], "text": _post(f"{url}/v1/completions", secret, body)["choices"][0]["text"]} for body in bodies
+            ]
+
+
+@contextlib.contextmanager
+def _key(world: World, given: str | None) -> Iterator[str]:
+    if given:
+        yield given
+        return
+    entry, secret = world.store.keys.create("predict")
+    snapshot, deadline = publish(world.store, world.home), time.monotonic() + 5
+    while not acknowledged(world.home, snapshot) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    try:
+        yield secret
+    finally:
+        world.store.keys.revoke(entry.id)
+        publish(world.store, world.home)
+
+
+def _post(url: str, key: str, body: dict[str, Any]) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    try:
+        with urllib.request.urlopen(request, timeout=120) as response:
+            answer: dict[str, Any] = json.load(response)
+            return answer
+    except urllib.error.HTTPError as error:
+        told = json.loads(error.read() or b"{}").get("error", {}).get("message", error.reason)
+        raise (NotFound if error.code == 404 else PenstockError)(f"the gateway answered {error.code}: {told}") from error
+
+
+def _version(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
+
+
+def _live(row: Any) -> dict[str, Any]:
+    version, bundle, weight = row
+    return {"version": version, "bundle": bundle, "weight": weight}
+
+
+def _iso(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

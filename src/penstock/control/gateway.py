@@ -1,0 +1,142 @@
+"""The gateway from the control side: its snapshot written, its process kept alive. It needs neither to go on serving."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from penstock.core.errors import PenstockError, PortTaken
+from penstock.core.home import Home
+from penstock.serving.snapshot import KeyEntry, ModelRoute, Snapshot, read_snapshot, write_snapshot
+
+if TYPE_CHECKING:
+    from penstock.store.store import Store
+
+DEFAULT_PORT = 8080
+START_S = 15.0
+
+
+def publish(store: Store, home: Home, model: ModelRoute | None = None, *, removed: str | None = None) -> int:
+    """Writes a snapshot with today's keys and `model` put in (or `removed` taken out); returns its number.
+
+    A snapshot that would say the same is not written. Several processes may call this at once.
+    """
+    path = home.gateway / "snapshot.json"
+    keys = tuple(KeyEntry(k.id, k.name, k.sha256) for k in store.keys.list() if k.revoked_at is None)
+    with _locked(home.gateway / "snapshot.lock"):
+        now = _current(path)
+        models = {m.name: m for m in now.models if m.name != removed}
+        if model is not None:
+            models[model.name] = model
+        wanted = replace(now, models=tuple(models[name] for name in sorted(models)), keys=keys)
+        if wanted == now and now.version:
+            return now.version
+        wanted = replace(wanted, version=now.version + 1)
+        write_snapshot(path, wanted)
+        return wanted.version
+
+
+def _current(path: Path) -> Snapshot:
+    try:
+        return read_snapshot(path)
+    except FileNotFoundError:
+        return Snapshot(0)
+    except (ValueError, KeyError, TypeError):
+        # Torn or foreign: the gateway keeps the one it has in memory; its number tells where to go on.
+        state = gateway_state(path.parent)
+        return Snapshot(int(state.get("snapshot_version", 0)) if state else 0)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def gateway_state(folder: Path) -> dict[str, Any] | None:
+    """What the running gateway says of itself, or None when none runs."""
+    try:
+        state: dict[str, Any] = json.loads((folder / "state.json").read_bytes())
+        process = psutil.Process(int(state["pid"]))
+        alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE and "penstock" in " ".join(process.cmdline())
+    except (OSError, ValueError, KeyError, psutil.Error):
+        return None
+    return state if alive else None
+
+
+def gateway_url(home: Home) -> str | None:
+    state = gateway_state(home.gateway)
+    return f"http://{state['host']}:{state['port']}" if state else None
+
+
+def acknowledged(home: Home, version: int) -> bool:
+    """Whether the running gateway routes by snapshot `version` or a later one."""
+    state = gateway_state(home.gateway)
+    return state is not None and int(state.get("snapshot_version", 0)) >= version
+
+
+def ensure_gateway(home: Home, host: str, port: int) -> dict[str, Any]:
+    """Starts the gateway unless one runs; returns its state. Raises PortTaken, or PenstockError with the log's last lines."""
+    state = gateway_state(home.gateway)
+    if state is not None:
+        return state
+    home.gateway.mkdir(parents=True, exist_ok=True)
+    (home.gateway / "state.json").unlink(missing_ok=True)
+    command = [sys.executable, "-m", "penstock.serving.gateway", "--home", str(home.gateway), "--host", host, "--port", str(port)]
+    with open(home.gateway / "log", "ab") as log:
+        # Its own session: it must outlive the control process, however that ends.
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if (state := gateway_state(home.gateway)) is not None:
+            return state
+        if process.poll() is not None:
+            raise _refusal(home, host, port)
+        time.sleep(0.02)
+    process.kill()
+    raise PenstockError(f"the gateway did not start within {START_S:.0f} s; its log is {home.gateway / 'log'}")
+
+
+def _refusal(home: Home, host: str, port: int) -> PenstockError:
+    tail = (home.gateway / "log").read_text(errors="replace").splitlines()[-3:]
+    if any("taken" in line or "in use" in line for line in tail):
+        return PortTaken(f"{host}:{port} is taken by another process")
+    return PenstockError(f"the gateway stopped at once: {' / '.join(tail) or 'it said nothing'}")
+
+
+def stop_gateway(home: Home, wait_s: float = 10.0) -> bool:
+    """Ends the gateway after what is in flight; False when none ran."""
+    state = gateway_state(home.gateway)
+    if state is None:
+        return False
+    return end_process(int(state["pid"]), wait_s)
+
+
+def end_process(pid: int, wait_s: float) -> bool:
+    """SIGTERM, then SIGKILL after `wait_s`; False when there was no such process."""
+    try:
+        process = psutil.Process(pid)
+        process.terminate()
+        try:
+            process.wait(wait_s)
+        except psutil.TimeoutExpired:
+            process.kill()
+            process.wait(wait_s)
+    except psutil.NoSuchProcess:
+        return False
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    return True

@@ -1,0 +1,211 @@
+"""A pipeline as a graph of steps, with everything outside the store named by digest. Pure but for reading what is named.
+
+The graph is kept in the run's spec, so a run can be repeated from its record alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from penstock.control.code import local_code
+from penstock.core.errors import BadInput
+from penstock.core.home import Home
+from penstock.spec.pipeline import Data, Evaluate, Pipeline, Retry, Source, StepOptions, Train
+from penstock.spec.pipeline import UserStep as UserStepSpec
+from penstock.spec.steps import BundleConfig, DataConfig, EvaluateConfig, OptimizeConfig, ResolvedSource, TrainConfig, UserConfig
+from penstock.spec.types import Record
+
+CHAMPION_STEP = "evaluate-champion"
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """Where an input comes from: output `output` of step `step`, or (step empty) the artifact `digest` itself."""
+
+    step: str = ""
+    output: str = ""
+    digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One step. `config` is the JSON of the stage's config and enters the key; `external` (digest → place) does not."""
+
+    name: str
+    stage: str
+    config: Mapping[str, Any]
+    inputs: Mapping[str, Binding] = field(default_factory=dict)
+    after: Sequence[str] = ()
+    external: Mapping[str, str] = field(default_factory=dict)
+    environment: Sequence[str] = ()
+    code_path: Sequence[str] = ()
+    timeout_s: float | None = None
+    memory_bytes: int | None = None
+    cpus: float | None = None
+    gpus: int = 0
+    attempts: int = 3
+    backoff_s: float = 1.0
+    retry_on: Sequence[str] = ()
+
+    @property
+    def needs(self) -> set[str]:
+        """Names of the steps that must be done before this one."""
+        return {b.step for b in self.inputs.values() if b.step} | set(self.after)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> Node:
+        return cls(**{**value, "inputs": {k: Binding(**b) for k, b in value["inputs"].items()}})
+
+
+Graph = tuple[Node, ...]
+
+
+def build_graph(pipeline: Pipeline, beside: Path, home: Home, champion_bundle: str | None = None) -> Graph:
+    """All steps in an order in which each comes after what it needs.
+
+    Raises BadInput and its kin when a source, a base model or a user's module cannot be found.
+    """
+    nodes = [*_built_in(pipeline, beside, home, champion_bundle), *(_user(step, beside) for step in pipeline.steps)]
+    return _ordered(nodes)
+
+
+def _built_in(pipeline: Pipeline, beside: Path, home: Home, champion_bundle: str | None) -> list[Node]:
+    if pipeline.data is None or pipeline.task is None:
+        return []
+    nodes = [_data(pipeline, pipeline.data, beside, home)]
+    if pipeline.train is None:
+        return nodes
+    dataset, model = Binding("data", "dataset"), Binding("train", "model")
+    nodes.append(_train(pipeline, pipeline.train, beside, home))
+    optimize = OptimizeConfig(task=pipeline.task, rules=pipeline.optimize or ())
+    nodes.append(_node(pipeline, "optimize", optimize, {"model": model, "dataset": dataset}))
+    bundle_inputs = {"export": Binding("optimize", "export"), "model": model, "dataset": dataset}
+    nodes.append(_node(pipeline, "bundle", BundleConfig(name=pipeline.name, task=pipeline.task), bundle_inputs))
+    evaluate = EvaluateConfig(task=pipeline.task, evaluate=pipeline.evaluate or Evaluate())
+    nodes.append(_node(pipeline, "evaluate", evaluate, {"bundle": Binding("bundle", "bundle"), "dataset": dataset}))
+    if champion_bundle:
+        inputs = {"bundle": Binding(digest=champion_bundle), "dataset": dataset}
+        nodes.append(_node(pipeline, "evaluate", evaluate, inputs, name=CHAMPION_STEP))
+    return nodes
+
+
+def _data(pipeline: Pipeline, data: Data, beside: Path, home: Home) -> Node:
+    assert pipeline.task is not None
+    external: dict[str, str] = {}
+    config = DataConfig(
+        task=pipeline.task,
+        sources=tuple(_resolve(s, beside, home, external) for s in data.sources),
+        test=tuple(_resolve(s, beside, home, external) for s in data.test),
+        clean=data.clean,
+        split=data.split,
+    )
+    return _node(pipeline, "data", config, {}, external=external)
+
+
+def _resolve(source: Source, beside: Path, home: Home, external: dict[str, str]) -> ResolvedSource:
+    from penstock.stages.data.locate import locate
+
+    located = locate(source, beside, home.cache)
+    external[located.digest] = str(located.path)
+    return ResolvedSource(
+        digest=located.digest, file_name=located.path.name, source=source.model_copy(update={"uri": "-", "dataset": None})
+    )
+
+
+def _train(pipeline: Pipeline, train: Train, beside: Path, home: Home) -> Node:
+    assert pipeline.task is not None
+    external: dict[str, str] = {}
+    digest = None
+    if train.base is not None:
+        from penstock.stages.train.bases import locate_base
+
+        path, digest = locate_base(train.base, beside, home.cache)
+        external[digest] = str(path)
+    # The base is named by digest alone, and when checkpoints are taken changes no byte of the model.
+    section = train.model_copy(update={"base": None, "checkpoint_every": Train.model_fields["checkpoint_every"].default})
+    config = TrainConfig(task=pipeline.task, base_digest=digest, train=section)
+    return _node(pipeline, "train", config, {"dataset": Binding("data", "dataset")}, external=external)
+
+
+def _node(
+    pipeline: Pipeline,
+    stage: str,
+    config: Record,
+    inputs: Mapping[str, Binding],
+    *,
+    name: str | None = None,
+    external: Mapping[str, str] | None = None,
+) -> Node:
+    options = next((o for key, o in pipeline.options.items() if key == stage), StepOptions())
+    return Node(
+        name=name or stage,
+        stage=stage,
+        config=_plain(config),
+        inputs=dict(inputs),
+        external=dict(external or {}),
+        timeout_s=options.timeout,
+        memory_bytes=options.resources.memory,
+        cpus=options.resources.cpus,
+        gpus=options.resources.gpus,
+        **_retry(options.retry),
+    )
+
+
+def _retry(retry: Retry) -> dict[str, Any]:
+    return {"attempts": retry.attempts, "backoff_s": retry.backoff, "retry_on": tuple(retry.on)}
+
+
+def _user(step: UserStepSpec, beside: Path) -> Node:
+    folders = [beside, beside / "src"]
+    config = UserConfig(uses=step.uses, values=step.with_, inputs=step.inputs, code=local_code(step.uses, folders))
+    inputs = {parameter: _binding(reference) for parameter, reference in step.inputs.items()}
+    return Node(
+        name=step.name,
+        stage="user",
+        config=_plain(config),
+        inputs=inputs,
+        after=tuple(step.after),
+        environment=tuple(step.environment),
+        code_path=tuple(str(f.absolute()) for f in folders if f.is_dir()),
+        timeout_s=step.timeout,
+        memory_bytes=step.resources.memory,
+        cpus=step.resources.cpus,
+        gpus=step.resources.gpus,
+        **_retry(step.retry),
+    )
+
+
+_DEFAULT_OUTPUT = {"data": "dataset", "train": "model", "optimize": "export", "bundle": "bundle", "evaluate": "evaluation"}
+
+
+def _binding(reference: str) -> Binding:
+    """`step` or `step.output`; a user step's default output is its returned value."""
+    step, _, output = reference.partition(".")
+    return Binding(step, output or _DEFAULT_OUTPUT.get(step, "value"))
+
+
+def _plain(config: Record) -> dict[str, Any]:
+    return config.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _ordered(nodes: Sequence[Node]) -> Graph:
+    names = {n.name for n in nodes}
+    for node in nodes:
+        if unknown := sorted(node.needs - names):
+            raise BadInput(f"step {node.name!r} needs {unknown[0]!r}, which is not a step of this pipeline ({', '.join(sorted(names))})")
+    done: list[Node] = []
+    waiting = list(nodes)
+    while waiting:
+        placed = {n.name for n in done}
+        ready = [n for n in waiting if n.needs <= placed]
+        if not ready:
+            raise BadInput(f"steps wait for each other in a circle: {', '.join(n.name for n in waiting)}")
+        done.extend(ready)
+        waiting = [n for n in waiting if n not in ready]
+    return tuple(done)

@@ -1,0 +1,115 @@
+"""Who acts when: the loop that takes due rows one by one, and the foreground watch over one run.
+
+A row is acted on by whoever holds its lease; leases of dead processes are free at once, others after LEASE_S.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from penstock.control.contract import Again, Outcome, Reconciler
+from penstock.control.deployments import DeploymentReconciler
+from penstock.control.runs import ENDED, RunReconciler
+from penstock.control.state import RunState
+from penstock.control.world import LEASE_S, World
+from penstock.core.errors import Conflict, Interrupted, PenstockError
+from penstock.platforms.contract import JobHandle
+from penstock.store.resources import Resource
+
+RETRY_S = 5.0
+IDLE_S = 0.2
+ATTACHED_S = 0.25
+
+
+def reconcilers() -> dict[str, Reconciler[Resource, World]]:
+    return {r.kind: r for r in (RunReconciler(), DeploymentReconciler())}
+
+
+def tick(world: World, table: Mapping[str, Reconciler[Resource, World]]) -> float:
+    """Acts once on one due row, if any; returns seconds to wait before the next tick (0 when there may be more to do)."""
+    resource = world.store.resources.lease(list(table), world.owner, LEASE_S)
+    if resource is None:
+        return IDLE_S
+    try:
+        outcome: Outcome = table[resource.kind].reconcile(resource, world)
+        due = world.clock.now() + outcome.after_s if isinstance(outcome, Again) else None
+        world.store.resources.release(resource.kind, resource.id, world.owner, due)
+    except Conflict:
+        return 0.0
+    except PenstockError as error:
+        # One broken row must not stop the others: it is told once a while and tried again later.
+        world.store.events.add(resource.kind, resource.id, "reconcile.failed", str(error), error.as_json())
+        world.store.resources.release(resource.kind, resource.id, world.owner, world.clock.now() + RETRY_S)
+    return 0.0
+
+
+def watch_run(world: World, run: str, seen: Callable[[Resource], None]) -> Resource:
+    """Drives the run to its end from this process, or watches while another holds it. `seen` is told after each pass.
+
+    On KeyboardInterrupt the steps are asked to save and stop, the run is marked interrupted, and Interrupted is raised.
+    """
+    reconciler = RunReconciler()
+    resources = world.store.resources
+    mine, renewed = resources.take("run", run, world.owner, LEASE_S), world.clock.monotonic()
+    try:
+        while True:
+            resource = resources.get("run", run)
+            if resource.phase in ENDED:
+                seen(resource)
+                return resource
+            if not mine:
+                seen(resource)
+                world.clock.sleep(ATTACHED_S)
+                mine, renewed = resources.take("run", run, world.owner, LEASE_S), world.clock.monotonic()
+                continue
+            if world.clock.monotonic() - renewed > LEASE_S / 3:
+                mine, renewed = resources.renew("run", run, world.owner, LEASE_S), world.clock.monotonic()
+                if not mine:
+                    continue
+            mine = _pass(world, reconciler, resource, seen)
+    except KeyboardInterrupt:
+        _interrupt(world, run)
+        raise Interrupted(f"run {run} was interrupted; what is finished is kept") from None
+    finally:
+        if mine:
+            resources.release("run", run, world.owner)
+
+
+def _pass(world: World, reconciler: RunReconciler, resource: Resource, seen: Callable[[Resource], None]) -> bool:
+    try:
+        outcome = reconciler.reconcile(resource, world)
+    except Conflict:
+        return False
+    if isinstance(outcome, Again):
+        seen(world.store.resources.get("run", resource.id))
+        platform = resource.spec["platform"]
+        world.jobs(platform["name"], platform["config"]).wait(outcome.after_s)
+    return True
+
+
+def _interrupt(world: World, run: str) -> None:
+    resource = world.store.resources.get("run", run)
+    if resource.phase in ENDED or not world.store.resources.take("run", run, world.owner, LEASE_S):
+        return
+    state = RunState.parse(resource.status)
+    platform = resource.spec["platform"]
+    jobs = world.jobs(platform["name"], platform["config"])
+    for step in state.steps.values():
+        if step.phase == "running" and step.handle:
+            jobs.cancel(JobHandle(**step.handle))
+            step.phase, step.message = "cancelled", "interrupted; it resumes from its last checkpoint"
+            if step.key:
+                world.store.builds.unclaim(step.key, world.owner)
+    state.ended_at = world.clock.now()
+    world.store.events.add("run", run, "run.interrupted", "interrupted from the terminal", {})
+    world.store.resources.save("run", run, world.owner, status=state.as_json(), phase="interrupted", due_at=None)
+
+
+def idle(seconds: float, world: World) -> None:
+    """Waits between ticks, waking early when a job of the local platform changes."""
+    jobs: Any = next(iter(world._jobs.values()), None)
+    if jobs is not None:
+        jobs.wait(seconds)
+    else:
+        world.clock.sleep(seconds)

@@ -1,0 +1,104 @@
+"""From a built bundle to a served version: gates judged, version registered, champion named, deployment asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from penstock.control.deployments import desired_deployment
+from penstock.control.graph import CHAMPION_STEP, Graph
+from penstock.control.state import RunState
+from penstock.control.world import World
+from penstock.core.errors import ReplicaFailed
+from penstock.store.resources import Resource
+
+# Later steps speak last: a metric of the evaluation hides one of the same name from training.
+_ORDER = ("data", "train", "optimize", "bundle", "evaluate")
+
+
+def promote(run: Resource, graph: Graph, state: RunState, world: World) -> str:
+    """Takes the next action after the last step and returns the run's phase. Idempotent: called again until it ends."""
+    state.metrics = merged_metrics(graph, state)
+    bundle = state.steps["bundle"].outputs["bundle"] if "bundle" in state.steps else None
+    if bundle is None:
+        return "succeeded"
+    if state.gates is None:
+        state.gates = _judge(run, state, world)
+        state.model = _register(run, bundle, state, world)
+        for gate in state.gates:
+            kind = "gate.passed" if gate["passed"] else "gate.refused"
+            world.store.events.add("run", run.id, kind, f"{gate['gate']}: {gate['reason']}", gate)
+    if not all(gate["passed"] for gate in state.gates):
+        return "refused"
+    assert state.model is not None
+    if state.model.get("alias") != "champion":
+        world.store.registry.set_alias(run.name, "champion", state.model["version"], f"run {run.id}")
+        state.model = {**state.model, "alias": "champion"}
+    deploy = run.spec["pipeline"].get("deploy")
+    if not deploy or not run.spec.get("deploy", True):
+        return "succeeded"
+    return _deploy(run, deploy, state, world)
+
+
+def merged_metrics(graph: Graph, state: RunState) -> dict[str, float]:
+    """One flat table of metrics: user steps' under their own name and a dot, built-in steps' as they are."""
+    merged: dict[str, float] = {}
+    ranked = sorted(graph, key=lambda n: _ORDER.index(n.stage) if n.stage in _ORDER else -1)
+    for node in ranked:
+        if node.name == CHAMPION_STEP:
+            continue
+        prefix = f"{node.name}." if node.stage == "user" else ""
+        merged.update({prefix + name: value for name, value in state.steps[node.name].metrics.items()})
+    return merged
+
+
+def _judge(run: Resource, state: RunState, world: World) -> list[dict[str, Any]]:
+    from penstock.control.gates import ChampionEvidence, judge
+    from penstock.spec.gates import parse_gate
+
+    gates = [parse_gate(text) for text in run.spec["pipeline"].get("gates", ())]
+    evidence = None
+    if CHAMPION_STEP in state.steps:
+        folders = [world.store.artifacts.materialize(state.steps[s].outputs["evaluation"]) for s in ("evaluate", CHAMPION_STEP)]
+        challenger, champion = (folder / "predictions.parquet" for folder in folders)
+        evidence = ChampionEvidence(champion=champion, challenger=challenger)
+    verdicts = judge(gates, state.metrics, evidence)
+    return [{"gate": v.gate_text, "passed": v.passed, "reason": v.reason, "evidence": dict(v.evidence)} for v in verdicts]
+
+
+def _register(run: Resource, bundle: str, state: RunState, world: World) -> dict[str, Any]:
+    facts = {f"{step}.{name}": digest for step, found in state.outputs.items() for name, digest in found.items()}
+    passed = all(gate["passed"] for gate in state.gates or ())
+    version = world.store.registry.register(
+        run.name,
+        bundle,
+        run=run.id,
+        task=run.spec["pipeline"].get("task"),
+        metrics=state.metrics,
+        gates=state.gates or [],
+        facts=facts,
+    )
+    world.store.registry.set_state(run.name, version.version, "passed" if passed else "refused")
+    world.store.audit.append(f"run {run.id}", "model.register", f"{run.name}:{version.version}", {"bundle": bundle, "passed": passed})
+    return {"name": run.name, "version": version.version, "digest": bundle}
+
+
+def _deploy(run: Resource, deploy: Mapping[str, Any], state: RunState, world: World) -> str:
+    assert state.model is not None
+    name = deploy.get("name") or run.name
+    if state.deployment is None:
+        desired_deployment(world, name, run.name, state.model["version"], deploy, run.spec["platforms"], principal=f"run {run.id}")
+        state.deployment = {"name": name, "url": None}
+        return "deploying"
+    resource = world.store.resources.find("deployment", name)
+    if resource is None:
+        raise ReplicaFailed(f"deployment {name!r} was deleted while the run waited for it")
+    if resource.spec["version"] != state.model["version"]:
+        state.deployment = {"name": name, "url": resource.status.get("url"), "superseded_by": resource.spec["version"]}
+        return "succeeded"
+    if resource.phase == "failed":
+        raise ReplicaFailed(f"deployment {name!r}: {resource.status.get('error', 'no replica became ready')}")
+    if resource.phase == "live" and resource.status.get("version") == state.model["version"]:
+        state.deployment = {"name": name, "url": resource.status.get("url")}
+        return "succeeded"
+    return "deploying"

@@ -1,0 +1,64 @@
+"""Rows as views: what a face shows, made from a run's or a deployment's resource."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from penstock.control.state import RunState, StepState
+from penstock.control.views import DeploymentView, GateView, ModelView, RunView, StepView
+from penstock.store.resources import Resource
+
+
+def view_of(run: Resource, now: float | None = None) -> RunView:
+    """The view of a run's row; `now` (default: the clock) measures what still runs."""
+    state = RunState.parse(run.status)
+    now = time.time() if now is None else now
+    order = [node["name"] for node in run.spec["graph"]]
+    model, deployment = state.model, state.deployment
+    return RunView(
+        id=run.id,
+        pipeline=run.name,
+        phase=run.phase,
+        steps=tuple(_step(name, state.steps.get(name, StepState()), now) for name in order),
+        gates=tuple(GateView(g["gate"], g["passed"], g["reason"]) for g in state.gates or ()),
+        model=ModelView(model["name"], model["version"], model["digest"]) if model else None,
+        deployment=DeploymentView(deployment["name"], deployment["url"]) if deployment and deployment.get("url") else None,
+        seconds=(state.ended_at or now) - (state.started_at or now),
+    )
+
+
+def _step(name: str, step: StepState, now: float) -> StepView:
+    progress = step.progress or {}
+    done, total = float(progress.get("done", 0.0)), progress.get("total")
+    seconds = step.seconds if step.seconds is not None else (now - step.started_at if step.started_at else 0.0)
+    rate = done / seconds if seconds > 0 and done else None
+    eta = (total - done) / rate if step.phase == "running" and rate and total else None
+    return StepView(
+        name=name,
+        phase=step.phase,
+        done=done,
+        total=total,
+        unit=str(progress.get("unit", "")),
+        rate=rate,
+        facts=progress.get("facts", {}),
+        seconds=seconds,
+        eta_s=eta,
+        message=step.message or "",
+    )
+
+
+def deployment_row(resource: Resource) -> dict[str, Any]:
+    """What commands print of a deployment; `version` is the one that serves, `wanted` the one asked for."""
+    live = resource.status.get("live") or {}
+    return {
+        "name": resource.name,
+        "model": resource.spec["model"],
+        "version": live.get("version"),
+        "wanted": resource.spec["version"],
+        "digest": live.get("bundle"),
+        "phase": resource.phase,
+        "replicas": resource.status.get("replicas", []),
+        "url": resource.status.get("url"),
+        "error": resource.status.get("error"),
+    }

@@ -1,0 +1,60 @@
+"""The status of a run as records: what is kept in its row, read back, and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+StepPhase = Literal["waiting", "running", "cached", "succeeded", "failed", "skipped", "cancelled"]
+FINISHED: frozenset[str] = frozenset({"cached", "succeeded", "failed", "skipped", "cancelled"})
+DONE: frozenset[str] = frozenset({"cached", "succeeded"})
+
+
+@dataclass(slots=True)
+class StepState:
+    """`tries` counts submissions that were the step's own fault; `attempt` counts all. Times are seconds since the epoch."""
+
+    phase: StepPhase = "waiting"
+    key: str | None = None
+    attempt: int = 0
+    tries: int = 0
+    handle: dict[str, str] | None = None
+    cursor: int = 0
+    outputs: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: float | None = None
+    started_at: float | None = None
+    retry_at: float | None = None
+    progress: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    message: str | None = None
+
+
+@dataclass(slots=True)
+class RunState:
+    """`owner` is the process that last acted; `rebuilds` counts steps run again because an artifact was found corrupt."""
+
+    steps: dict[str, StepState] = field(default_factory=dict)
+    owner: str | None = None
+    rebuilds: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    gates: list[dict[str, Any]] | None = None
+    model: dict[str, Any] | None = None
+    deployment: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    started_at: float | None = None
+    ended_at: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> RunState:
+        steps = {name: StepState(**step) for name, step in value.get("steps", {}).items()}
+        return cls(**{**value, "steps": steps})
+
+    @property
+    def outputs(self) -> dict[str, Mapping[str, str]]:
+        """Outputs of the steps that are done, by step name."""
+        return {name: step.outputs for name, step in self.steps.items() if step.phase in DONE}

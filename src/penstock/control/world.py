@@ -1,0 +1,56 @@
+"""What reconcilers look at and act through: the store, the platforms, the clock, and who is acting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from penstock.core.clock import Clock, SystemClock
+from penstock.core.home import Home
+from penstock.platforms.contract import Endpoints, Jobs
+
+if TYPE_CHECKING:
+    from penstock.store.store import Store
+
+LEASE_S = 15.0
+
+
+@dataclass(slots=True)
+class World:
+    """Ports are made when first asked for and kept; `close` lets go of idle workers but leaves replicas serving."""
+
+    store: Store
+    home: Home
+    owner: str
+    clock: Clock = field(default_factory=SystemClock)
+    _jobs: dict[str, Jobs] = field(default_factory=dict)
+    _endpoints: dict[str, Endpoints] = field(default_factory=dict)
+
+    def jobs(self, name: str, config: Mapping[str, Any]) -> Jobs:
+        if name not in self._jobs:
+            self._jobs[name] = self._ports(config).jobs(self.home, self.store.artifacts, config)
+        return self._jobs[name]
+
+    def endpoints(self, name: str, config: Mapping[str, Any]) -> Endpoints:
+        if name not in self._endpoints:
+            self._endpoints[name] = self._ports(config).endpoints(self.home, self.store.artifacts, config)
+        return self._endpoints[name]
+
+    def close(self) -> None:
+        for jobs in self._jobs.values():
+            jobs.close()
+        self._jobs.clear()
+
+    @staticmethod
+    def _ports(config: Mapping[str, Any]) -> Any:
+        from penstock.platforms.table import PLATFORMS
+
+        return PLATFORMS.load(config.get("kind", "local"))
+
+
+def open_world(home: Home) -> World:
+    from penstock.store.owners import this_owner
+    from penstock.store.store import Store
+
+    return World(Store.open(home), home, this_owner())

@@ -1,0 +1,36 @@
+"""Debian packages that the tests use: installed when root, otherwise the command is told. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+
+def has_postgres() -> bool:
+    return shutil.which("initdb") is not None or any(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+
+
+NEEDS = {"postgresql": has_postgres}
+
+
+def main() -> None:
+    missing = [package for package, present in NEEDS.items() if not present()]
+    if not missing:
+        return
+    command = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        print(f"penstock: tests that need {', '.join(missing)} will be skipped; to have them run: sudo {' '.join(command)}")
+        return
+    print(f"penstock: installing {', '.join(missing)}", flush=True)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for step in (["apt-get", "update"], command):
+        done = subprocess.run(step, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"penstock: {' '.join(step)} failed:\n{done.stderr}")
+
+
+if __name__ == "__main__":
+    main()
