@@ -80,7 +80,7 @@ def _labels(index: pl.DataFrame, decided: Decided, bad: int) -> list[str]:
     labels: list[str] = kept["label"].unique().sort().to_list()
     if len(labels) < 2:
         raise DataUnusable(
-            f"all {kept.height:,} training rows have the one label {labels[0]!r} ({bad:,} rows are in quarantine): nothing can be told apart",
+            f"all {kept.height:,} training rows have the one label {labels[0]!r}: nothing to tell apart ({bad:,} rows are in quarantine)",
             remedy="Check that `label:` names the right column, and that rows of the other classes were not set aside or removed.",
         )
     unseen = index.filter((decided.removed_by == KEPT) & (index["origin"] == TEST) & ~index["label"].is_in(labels))

@@ -29,7 +29,7 @@ def collect(folder: Path, config: DataConfig, spilled: Spilled, decided: Decided
         "task": config.task,
         "splits": by_split,
         "imbalance": max(counts) / max(1, min(counts)) if counts else None,
-        "removed": _removed(decided, index, spilled),
+        "removed": _removed(decided, spilled),
         "duplicates": {
             "training": int((index["origin"] == TRAINING).sum()) - int(index.filter(index["origin"] == TRAINING)["key"].n_unique()),
             "test": tested.len() - tested.n_unique(),
@@ -56,7 +56,7 @@ def _split_facts(path: Path, labels: list[str]) -> dict[str, Any]:
     return facts
 
 
-def _removed(decided: Decided, index: pl.DataFrame, spilled: Spilled) -> dict[str, int]:
+def _removed(decided: Decided, spilled: Spilled) -> dict[str, int]:
     counts: dict[str, int] = {}
     for number, rule in enumerate(spilled.rules):
         counts[rule.name] = counts.get(rule.name, 0) + int((decided.removed_by == number).sum())

@@ -13,7 +13,6 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
 
 from penstock.core.errors import BadInput, SourceUnreadable
 from penstock.spec.pipeline import Source
@@ -175,8 +174,7 @@ def _format(name: str, head: str) -> str:
 
 
 def _chunks(path: Path, name: str, zipped: bool, skip: int) -> Iterator[bytes]:
-    opened = cast("IO[bytes]", gzip.open(path, "rb") if zipped else path.open("rb"))
-    with opened as file:
+    with gzip.open(path, "rb") if zipped else path.open("rb") as file:
         try:
             file.read(skip)
             while chunk := file.read(CHUNK):
