@@ -18,6 +18,7 @@ PenstockError                      exit code 1 unless said
 ├── Interrupted                    exit code 130
 ├── ArtifactCorrupt                bytes do not match their digest
 ├── ArtifactMissing
+├── ArtifactsUnavailable           the artifact store does not answer or refuses the credentials
 ├── DiskFull
 ├── ReadOnly                       the folder cannot be written
 ├── PortTaken
@@ -26,6 +27,7 @@ PenstockError                      exit code 1 unless said
 ├── ExtraMissing                   an optional dependency is not installed
 ├── PlatformLacks                  a platform cannot do what is asked; says why
 ├── ReplicaFailed                  a serving process did not become ready
+├── EngineClosed                   the engine was closed while a request waited
 ├── Conflict                       somebody else changed the row first
 └── AuditBroken                    the audit chain does not verify
 
@@ -181,6 +183,11 @@ class ArtifactMissing(PenstockError):
     remedy = "Run the pipeline again: the step that made it is rebuilt."
 
 
+class ArtifactsUnavailable(PenstockError):
+    code = "artifacts-unavailable"
+    remedy = "Check PENSTOCK_ARTIFACTS, the credentials and the network; nothing finished was lost."
+
+
 class DiskFull(PenstockError):
     code = "disk-full"
     remedy = "Free space (`penstock gc` removes what nothing references), then run again; nothing finished was lost."
@@ -219,6 +226,11 @@ class PlatformLacks(PenstockError):
 class ReplicaFailed(PenstockError):
     code = "replica-failed"
     remedy = "Read the replica's log (its path is in the message); the version that served before goes on serving."
+
+
+class EngineClosed(PenstockError):
+    code = "engine-closed"
+    remedy = "Send the request again; the gateway retries it on another replica by itself."
 
 
 class Conflict(PenstockError):

@@ -46,25 +46,16 @@ class Artifacts:
         manifest = Manifest(kind, tuple(entry for _, entry in sources.values()), dict(meta))
         for _ in range(3):
             for path, entry in sources.values():
-                self._ensure_blob(path, entry, consume)
+                if not self._objects.refresh(blob_name(entry.digest), entry.digest, entry.size):
+                    self._objects.add(blob_name(entry.digest), path, entry.digest, consume)
             self._objects.write(manifest_name(manifest.digest), manifest.data)
             # A collection may have taken an old blob between our look at it and the manifest's naming.
-            if all(self._objects.refresh(blob_name(entry.digest), entry.size) for _, entry in sources.values()):
+            if all(self._objects.exists(blob_name(entry.digest), entry.size) for _, entry in sources.values()):
                 break
             if consume:
                 raise ArtifactMissing(f"a blob of {manifest.digest} vanished while it was committed", where=str(folder))
         self._manifests[manifest.digest] = manifest
         return manifest
-
-    def _ensure_blob(self, path: Path, entry: FileEntry, consume: bool) -> None:
-        name = blob_name(entry.digest)
-        if self._objects.refresh(name, entry.size):
-            try:
-                if self._objects.fetch(name, entry.digest) is not None:
-                    return
-            except ArtifactCorrupt:
-                self._objects.remove(name)
-        self._objects.add(name, path, entry.digest, consume)
 
     def manifest(self, digest: str) -> Manifest:
         """Raises ArtifactMissing, ArtifactCorrupt."""
@@ -121,9 +112,9 @@ class Artifacts:
         try:
             source = self._objects.fetch(blob_name(entry.digest), entry.digest)
         except ArtifactCorrupt as error:
-            raise ArtifactCorrupt(f"{entry.path} of artifact {artifact} is corrupt: {error.message}", where=error.where) from error
+            raise _corrupt(entry, artifact, error) from error
         if source is None:
-            raise ArtifactMissing(f"{entry.path} of artifact {artifact} is missing (blob {entry.digest})", where=self.url)
+            raise _missing(entry, artifact, self.url)
         return source
 
     def _drop_strays(self, folder: Path, manifest: Manifest) -> None:
@@ -146,7 +137,12 @@ class Artifacts:
         """Reads every byte in the store. Raises ArtifactCorrupt, ArtifactMissing."""
         self._manifests.pop(digest, None)
         for entry in self.manifest(digest).files:
-            self._blob(entry, digest)
+            try:
+                sound = self._objects.check(blob_name(entry.digest), entry.digest)
+            except ArtifactCorrupt as error:
+                raise _corrupt(entry, digest, error) from error
+            if not sound:
+                raise _missing(entry, digest, self.url)
 
     def drop(self, digest: str) -> None:
         """Takes the artifact away; its blobs go with the next collection if nothing else has them."""
@@ -167,11 +163,19 @@ class Artifacts:
         return sweep(self._objects, self._cache, referenced, grace_s)
 
 
+def _corrupt(entry: FileEntry, artifact: str, error: ArtifactCorrupt) -> ArtifactCorrupt:
+    return ArtifactCorrupt(f"{entry.path} of artifact {artifact} is corrupt: {error.message}", where=error.where)
+
+
+def _missing(entry: FileEntry, artifact: str, url: str) -> ArtifactMissing:
+    return ArtifactMissing(f"{entry.path} of artifact {artifact} is missing (blob {entry.digest})", where=url)
+
+
 def _objects(url: str, cache: Path) -> Objects:
     scheme = urlparse(url).scheme
     if scheme in ("", "file"):
         return LocalObjects(Path(unquote(urlparse(url).path)).absolute())
-    from penstock.store.remote_objects import RemoteObjects
+    from penstock.store.remote_objects import RemoteObjects  # fsspec costs 30 ms
 
     return RemoteObjects(url, cache)
 

@@ -14,13 +14,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from penstock.core.clock import Clock, SystemClock
 from penstock.core.errors import BadInput, DatabaseUnavailable, DatabaseVersion, DiskFull, ExtraMissing, PenstockError, ReadOnly
 from penstock.core.files import told_plainly
-from penstock.store import migrations
+from penstock.store import migrations, schema
 
 BUSY_TIMEOUT_S = 30.0
 
@@ -66,7 +66,7 @@ class Database:
             found = migrations.stored_version(connection)
         if found is not None:
             migrations.check(found)
-        if found != migrations.schema.VERSION:
+        if found != schema.VERSION:
             if self.dialect == "sqlite" and not self._shared:
                 self._use_wal()
             with self.begin() as connection:
@@ -93,21 +93,19 @@ class Database:
             with self._told():
                 yield current
             return
-        with self._writer if self.dialect == "sqlite" else contextlib.nullcontext(), self._told():
-            with self.engine.connect() as connection:
-                connection.execution_options(writing=True)
-                with connection.begin() as transaction:
-                    self._here.writing = connection
-                    self._here.failed = None
-                    try:
-                        yield connection
-                    finally:
-                        self._here.writing = None
-                    if self._here.failed is not None:
-                        transaction.rollback()
-                        raise DatabaseUnavailable(
-                            "a statement of this transaction failed, so none of it was written"
-                        ) from self._here.failed
+        alone = self._writer if self.dialect == "sqlite" else contextlib.nullcontext()
+        with alone, self._told(), self.engine.connect() as connection:
+            connection.execution_options(writing=True)
+            with connection.begin() as transaction:
+                self._here.writing, self._here.failed = connection, None
+                try:
+                    yield connection
+                finally:
+                    self._here.writing = None
+                failed = self._here.failed
+                if failed is not None:
+                    transaction.rollback()
+                    raise DatabaseUnavailable("a statement of this transaction failed, so none of it was written") from failed
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -46,12 +46,12 @@ class Keys:
         with self._database.reading() as connection:
             return [Key(*row) for row in connection.execute(select(*_COLUMNS).order_by(table.c.created_at, table.c.id))]
 
-    def revoke(self, id_or_name: str) -> list[Key]:
+    def revoke(self, id_or_name: str) -> tuple[Key, ...]:
         """Every live key of that id or name. Raises NotFound when there is none."""
         live = or_(table.c.id == id_or_name, table.c.name == id_or_name) & table.c.revoked_at.is_(None)
         with self._database.begin() as connection:
             statement = update(table).where(live).values(revoked_at=self._clock.now()).returning(*_COLUMNS)
-            revoked = [Key(*row) for row in connection.execute(statement)]
+            revoked = tuple(Key(*row) for row in connection.execute(statement))
         if not revoked:
             raise NotFound(f"no key that works has the id or name {id_or_name!r}", remedy="List them with `penstock keys list`.")
         return revoked

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, Table, and_, bindparam, cast, extract, func, literal, or_
+from sqlalchemy import ColumnElement, Double, FromClause, Text, and_, bindparam, cast, extract, func, literal, or_
 from sqlalchemy.sql.expression import null
 
 from penstock.core.clock import Clock
@@ -19,7 +19,7 @@ def server_now() -> ColumnElement[float]:
     return cast(extract("epoch", func.clock_timestamp()), Double)
 
 
-def ended(table: Table, dialect: str) -> ColumnElement[bool]:
+def ended(table: FromClause, dialect: str) -> ColumnElement[bool]:
     """True where nobody holds the row's lease. Uses the bound values of `bound`."""
     c = table.c
     if dialect == "postgresql":
@@ -36,7 +36,7 @@ def ended(table: Table, dialect: str) -> ColumnElement[bool]:
 def held(dialect: str) -> dict[str, Any]:
     """Column values of a lease taken now for `b_lease_s` by `b_owner`."""
     length = bindparam("b_lease_s", type_=Double)
-    owner = bindparam("b_owner")
+    owner: ColumnElement[str] = bindparam("b_owner", type_=Text)
     if dialect == "postgresql":
         return {"owner": owner, "lease_until": server_now() + length, "lease_wall": literal(0.0), "lease_boot": literal("")}
     return {

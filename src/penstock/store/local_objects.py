@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from penstock.core.digests import digest_file
 from penstock.core.errors import ArtifactCorrupt
 from penstock.core.files import told_plainly, write_atomic
 from penstock.store import verified
@@ -56,14 +57,14 @@ class LocalObjects:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(beside, target)
 
-    def refresh(self, name: str, size: int) -> bool:
+    def refresh(self, name: str, digest: str, size: int) -> bool:
         path = self.root / name
         try:
-            known = verified.snapshot(path)
-            if known.size != size:
+            before = verified.snapshot(path)
+            if before.size != size or verified.digest_of(path) != digest:
                 return False
             os.utime(path)
-            verified.moved_in_time(path, known)
+            verified.retimed(path, before)
         except FileNotFoundError:
             return False
         return True
@@ -83,6 +84,15 @@ class LocalObjects:
         if found != digest:
             raise ArtifactCorrupt(f"stored bytes have digest {found} instead of {digest}", where=str(path))
         return path
+
+    def check(self, name: str, digest: str) -> bool:
+        try:
+            found = digest_file(self.root / name)
+        except FileNotFoundError:
+            return False
+        if found != digest:
+            raise ArtifactCorrupt(f"stored bytes have digest {found} instead of {digest}", where=str(self.root / name))
+        return True
 
     def list(self, prefix: str) -> Iterator[Stored]:
         for folder, _, names in os.walk(self.root / prefix):

@@ -1,4 +1,7 @@
-"""Named bytes that an artifact store is made of, in a local folder or behind fsspec. Names: `blobs/ab/HEX`, `manifests/ab/HEX`, `notes/…`."""
+"""Named bytes that an artifact store is made of, in a local folder or behind fsspec.
+
+Names: `blobs/ab/HEX`, `manifests/ab/HEX`, `notes/…`.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +36,8 @@ class Objects(Protocol):
         """Stores a file's bytes after checking that they have `digest`. `consume`: the source may be moved away."""
         ...
 
-    def refresh(self, name: str, size: int) -> bool:
-        """True when it is there with that size; it then counts as written now."""
+    def refresh(self, name: str, digest: str, size: int) -> bool:
+        """True when it is there and sound as far as can be told without moving it; it then counts as written now."""
         ...
 
     def exists(self, name: str, size: int) -> bool:
@@ -43,6 +46,10 @@ class Objects(Protocol):
 
     def fetch(self, name: str, digest: str) -> Path | None:
         """A local file with these bytes, checked by this process. None: there is none. Raises ArtifactCorrupt."""
+        ...
+
+    def check(self, name: str, digest: str) -> bool:
+        """Reads the bytes where they are stored. False: there are none. Raises ArtifactCorrupt."""
         ...
 
     def list(self, prefix: str) -> Iterator[Stored]: ...

@@ -83,7 +83,8 @@ class Registry:
             self._database.serialize(connection, f"model/{model}")
             last = connection.execute(select(func.max(c.at)).where(c.model == model, c.alias == alias)).scalar()
             at = max(self._clock.now(), last or 0.0)  # a clock set back must not reorder history
-            connection.execute(alias_changes.insert(), dict(model=model, alias=alias, version=version, principal=principal, at=at))
+            change = {"model": model, "alias": alias, "version": version, "principal": principal, "at": at}
+            connection.execute(alias_changes.insert(), change)
 
     def aliases(self, model: str) -> dict[str, int]:
         c = alias_changes.c

@@ -41,7 +41,8 @@ _HERE = (table.c.kind == bindparam("b_kind")) & (table.c.id == bindparam("b_id")
 
 
 def _resource(row: Row[Any]) -> Resource:
-    return Resource(*row)
+    fields: tuple[Any, ...] = row._tuple()
+    return Resource(*fields)
 
 
 class Resources:

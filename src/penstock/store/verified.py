@@ -41,7 +41,7 @@ def digest_of(path: Path) -> str:
     return known
 
 
-def moved_in_time(path: Path, before: Seen) -> None:
+def retimed(path: Path, before: Seen) -> None:
     """The caller set the file's time and nothing else: what was known stays known."""
     known = _digests.pop(before, None)
     if known is not None:
