@@ -1,0 +1,36 @@
+"""Errors as OpenAI's clients expect them: `{"error": {message, type, param, code}}` with the fitting status."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+import orjson
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+class RequestRefused(Exception):
+    """What is wrong with one request, ready to be answered. `param` is the field at fault."""
+
+    def __init__(self, status: int, message: str, code: str, param: str | None = None, headers: bytes = b"") -> None:
+        super().__init__(message)
+        self.status, self.message, self.code, self.param, self.headers = status, message, code, param, headers
+
+    def body(self) -> bytes:
+        return error_body(self.status, self.message, self.code, self.param)
+
+
+def error_body(status: int, message: str, code: str, param: str | None = None) -> bytes:
+    kind = _TYPES.get(status) or ("invalid_request_error" if status < 500 else "server_error")
+    return orjson.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` or nothing."""
+    near = difflib.get_close_matches(name[:128], list(known), 1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def busy(message: str, code: str = "overloaded") -> RequestRefused:
+    return RequestRefused(503, message, code, headers=b"retry-after: 1\r\n")

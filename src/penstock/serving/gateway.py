@@ -1,0 +1,273 @@
+"""What clients talk to: `python -m penstock.serving.gateway --home FOLDER --host 127.0.0.1 --port P`.
+
+FOLDER holds `snapshot.json` (read, polled), `state.json` (written: where it listens, which snapshot is in force) and `records/`.
+It needs no control process and no database; a bad or missing snapshot leaves the last good one in force.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ipaddress
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import orjson
+
+from penstock.core.errors import PenstockError, PortTaken
+from penstock.core.files import write_atomic
+from penstock.serving.errors import RequestRefused, nearest
+from penstock.serving.http import TEXT, Exchange, HttpServer
+from penstock.serving.identity import request_id
+from penstock.serving.metrics import Labels, RequestMetrics
+from penstock.serving.params import parse_object
+from penstock.serving.records import Record, RecordWriter
+from penstock.serving.relay import Relay, Ticket
+from penstock.serving.table import Table
+
+log = logging.getLogger("penstock.gateway")
+POLL_S, DRAIN_S, STICKY_BYTES = 0.1, 30.0, 256
+_GENERATIVE = ("/v1/completions", "/v1/chat/completions")
+_RELAYED = frozenset(("/v1/classify", "/v1/embeddings", *_GENERATIVE))
+_JSON_KINDS = (b"application/json", b"application/x-www-form-urlencoded")  # the second is what curl says when nobody said anything
+
+
+class Gateway:
+    """Checks, routes, relays and records. One per process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.loop = asyncio.get_running_loop()
+        self.table = Table(folder / "snapshot.json")
+        self.metrics = RequestMetrics("penstock")
+        self.records = RecordWriter(folder / "records")
+        self.in_flight = self.retried = 0
+        self.started = time.time()
+        self.server: HttpServer | None = None
+
+    def handle(self, exchange: Exchange) -> None:
+        ident = request_id(exchange.headers)
+        try:
+            if exchange.path in _RELAYED:
+                self._relay(exchange, ident)
+            else:
+                self._own(exchange, ident)
+        except RequestRefused as refused:
+            headers = b"%bx-request-id: %b\r\n" % (refused.headers, ident.encode())
+            exchange.reply(refused.status, refused.body(), headers)
+            self._note(exchange, ident, refused.status)
+
+    def timed_out(self, exchange: Exchange) -> None:
+        if isinstance(exchange.state, Relay):
+            exchange.state.time_out()
+
+    def refused(self, status: int) -> None:
+        self.metrics.done("", "", "", status, 0.0)
+
+    def _relay(self, exchange: Exchange, ident: str) -> None:
+        table, headers = self.table, exchange.headers
+        key = table.keys.find(headers)
+        if exchange.method != b"POST":
+            raise RequestRefused(405, f"{exchange.path} answers POST only", "method_not_allowed", headers=b"allow: POST\r\n")
+        _check_kind(headers)
+        value = parse_object(exchange.body)
+        name = value.get("model")
+        if not isinstance(name, str):
+            raise RequestRefused(400, "model must be a string: the name of a model (GET /v1/models lists them)", "invalid_value", "model")
+        model = table.models.get(name)
+        if model is None:
+            hint = nearest(name, table.models)
+            raise RequestRefused(404, f"There is no model {name[:80]!r} here{hint}", "model_not_found", "model")
+        pinned = None
+        if (version := headers.get(b"x-penstock-version")) is not None:
+            pinned = version.decode("latin-1")
+            if pinned not in model.versions:
+                raise RequestRefused(404, f"Model {name!r} has no version {pinned[:40]!r} here", "version_not_found", "x-penstock-version")
+        user = value.get("user")
+        sticky = headers.get(b"x-penstock-session") or (user.encode() if isinstance(user, str) and user else b"")
+        sticky = sticky[:STICKY_BYTES] or f"{key.id} {exchange.peer}".encode()
+        payload = b"POST %b HTTP/1.1\r\nhost: replica\r\ncontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (
+            exchange.path.encode(),
+            len(exchange.body),
+            ident.encode(),
+            exchange.body,
+        )
+        exchange.cancel_on_eof = exchange.path in _GENERATIVE
+        ticket = Ticket(ident, exchange.path, model, sticky, pinned, key.id, table.snapshot.limits.retries)
+        relay = exchange.state = Relay(ticket, exchange, payload, self._done)
+        self.in_flight += 1
+        relay.go()
+
+    def _own(self, exchange: Exchange, ident: str) -> None:
+        path, headers = exchange.path, b"x-request-id: %b\r\n" % ident.encode()
+        listing = path == "/v1/models" or path.startswith("/v1/models/")
+        if not listing and path not in ("/healthz", "/metrics"):
+            raise RequestRefused(404, f"There is nothing at {path[:80]!r}", "unknown_route")
+        if listing or not _loopback(exchange.peer):
+            self.table.keys.find(exchange.headers)
+        if exchange.method not in (b"GET", b"HEAD"):
+            raise RequestRefused(405, f"{path} answers GET only", "method_not_allowed", headers=b"allow: GET\r\n")
+        if path == "/healthz":
+            draining = self.server is not None and self.server.draining
+            health = {"status": "draining" if draining else "ok", "snapshot_version": self.table.snapshot.version}
+            exchange.reply(503 if draining else 200, orjson.dumps(health), headers)
+        elif path == "/metrics":
+            exchange.reply(200, self._metrics(), headers, TEXT)
+        elif path == "/v1/models":
+            exchange.reply(200, orjson.dumps({"object": "list", "data": [self._model(m) for m in self.table.models]}), headers)
+        else:
+            name = path.removeprefix("/v1/models/")
+            if name not in self.table.models:
+                hint = nearest(name, self.table.models)
+                raise RequestRefused(404, f"There is no model {name[:80]!r} here{hint}", "model_not_found", "model")
+            exchange.reply(200, orjson.dumps(self._model(name)), headers)
+
+    def _model(self, name: str) -> dict[str, object]:
+        model = self.table.models[name]
+        live = [{"version": v.name, "digest": v.digest, "weight": v.weight} for v in model.versions.values()]
+        base = {"id": name, "object": "model", "created": int(self.started), "owned_by": "penstock"}
+        return {**base, "task": model.task, "versions": live}
+
+    def _done(self, relay: Relay, status: int) -> None:
+        self.in_flight -= 1
+        ticket, exchange, now = relay.ticket, relay.exchange, time.monotonic()
+        version = relay.version.name if relay.version is not None else ""
+        self.retried += max(relay.attempts - 1, 0)
+        total = now - exchange.arrived
+        self.metrics.done(ticket.route, ticket.model.name, version, status, total)
+        prompt, completion = relay.usage
+        self.metrics.used(ticket.model.name, version, prompt, completion)
+        record = Record(
+            ts=round(time.time() - total, 6),
+            id=ticket.id,
+            model=ticket.model.name,
+            version=version or None,
+            replica=relay.replica_id,
+            route=ticket.route,
+            key=ticket.key,
+            status=status,
+            bytes_in=len(exchange.body),
+            bytes_out=exchange.sent,
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            queue_ms=_ms((relay.sent or now) - exchange.arrived),
+            first_ms=_ms((relay.first or now) - exchange.arrived),
+            total_ms=_ms(total),
+            attempts=relay.attempts,
+        )
+        self.records.add(record)
+
+    def _note(self, exchange: Exchange, ident: str, status: int) -> None:
+        """Counts and records a request that never got as far as a replica."""
+        route = exchange.path if exchange.path in _RELAYED else ""
+        total = time.monotonic() - exchange.arrived
+        self.metrics.done(route, "", "", status, total)
+        sizes = (len(exchange.body), exchange.sent, 0, 0)
+        waits = (_ms(total), _ms(total), _ms(total), 0)
+        self.records.add(Record(round(time.time() - total, 6), ident, None, None, None, route, None, status, *sizes, *waits))
+
+    def _metrics(self) -> bytes:
+        gauge, now = self.metrics.gauge, time.monotonic()
+        replicas: dict[Labels, float] = {}
+        for model in self.table.models.values():
+            for version in model.versions.values():
+                for state, wanted in (("up", True), ("down", False)):
+                    labels = (("model", model.name), ("version", version.name), ("state", state))
+                    replicas[labels] = sum(r.up(now) is wanted for r in version.replicas)
+        gauge("in_flight", "Requests being answered.", {(): self.in_flight})
+        gauge("queue", "Requests that wait for a connection to their replica.", {(): sum(r.queued for r in self.table.replicas.values())})
+        gauge("replicas", "Replicas by state.", replicas)
+        gauge("connections", "Open client connections.", {(): len(self.server.connections) if self.server is not None else 0})
+        gauge("snapshot_version", "Snapshot in force.", {(): self.table.snapshot.version})
+        gauge("snapshot_errors_total", "Snapshot files that could not be read.", {(): self.table.errors}, "counter")
+        gauge("retries_total", "Attempts after the first.", {(): self.retried}, "counter")
+        gauge("records_written_total", "Request records on disk.", {(): self.records.written}, "counter")
+        gauge("records_dropped_total", "Request records lost to a full disk or buffer.", {(): self.records.dropped}, "counter")
+        return self.metrics.render()
+
+
+def _check_kind(headers: dict[bytes, bytes]) -> None:
+    kind = headers.get(b"content-type")
+    if kind is not None:
+        plain = kind.partition(b";")[0].strip().lower()
+        if plain not in _JSON_KINDS and not plain.endswith(b"+json"):
+            raise RequestRefused(415, f"Send application/json, not {plain.decode('latin-1')[:60]!r}", "unsupported_media_type")
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise RequestRefused(415, "Send the body uncompressed (no content-encoding)", "unsupported_encoding")
+
+
+def _loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)
+
+
+async def serve(folder: Path, host: str, port: int) -> int:
+    """Serves until SIGTERM or SIGINT; then finishes what is in flight. Raises PortTaken."""
+    gateway = Gateway(folder)
+    gateway.table.refresh()
+    limits = gateway.table.snapshot.limits
+    server = gateway.server = HttpServer(gateway.handle, on_timeout=gateway.timed_out, on_refused=gateway.refused, limits=limits)
+    try:
+        listening = await server.listen(host, port)
+    except OSError as error:
+        raise PortTaken(f"{host}:{port} cannot be listened on: {error.strerror or error}") from error
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gateway.loop.add_signal_handler(number, stop.set)
+    state = {"pid": os.getpid(), "host": host, "port": listening, "started": gateway.started}
+
+    def announce() -> None:
+        server.limits = gateway.table.snapshot.limits
+        write_atomic(folder / "state.json", orjson.dumps({**state, "snapshot_version": gateway.table.snapshot.version}), sync=False)
+
+    announce()
+    log.info("gateway on http://%s:%d, snapshot %d", host, listening, gateway.table.snapshot.version)
+    poller = asyncio.create_task(_poll(gateway, announce))
+    await stop.wait()
+    poller.cancel()
+    await server.drain(DRAIN_S)
+    await gateway.records.close()
+    log.info("gateway stopped")
+    return 0
+
+
+async def _poll(gateway: Gateway, announce: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(POLL_S)
+        if gateway.table.refresh():
+            log.info("snapshot %d is in force", gateway.table.snapshot.version)
+            try:
+                announce()
+            except PenstockError as error:
+                log.error("%s", error)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m penstock.serving.gateway", description="Serves the models of a snapshot.")
+    parser.add_argument("--home", required=True, type=Path, help="the gateway's folder: snapshot.json, state.json, records/")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    try:
+        import uvloop
+
+        return uvloop.run(serve(given.home, given.host, given.port))
+    except PenstockError as error:
+        log.error("%s %s", error, error.way_out)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

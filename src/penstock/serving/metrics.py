@@ -1,0 +1,103 @@
+"""Counters, gauges and latency histograms of one process, in Prometheus' text format (version 0.0.4)."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+
+BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+Labels = tuple[tuple[str, str], ...]
+
+
+class Family:
+    """All series of one name."""
+
+    def __init__(self, name: str, kind: str, help_text: str) -> None:
+        self.name, self.kind, self.help = name, kind, help_text
+        self.series: dict[Labels, float] = {}
+
+    def add(self, labels: Labels = (), amount: float = 1.0) -> None:
+        self.series[labels] = self.series.get(labels, 0.0) + amount
+
+    def set(self, labels: Labels, value: float) -> None:
+        self.series[labels] = value
+
+    def render(self) -> Iterable[str]:
+        yield f"# HELP {self.name} {self.help}\n# TYPE {self.name} {self.kind}\n"
+        for labels, value in self.series.items():
+            yield f"{self.name}{_braces(labels)} {_figure(value)}\n"
+
+
+class Histogram:
+    """Latencies in seconds, by labels."""
+
+    def __init__(self, name: str, help_text: str) -> None:
+        self.name, self.help = name, help_text
+        self.series: dict[Labels, tuple[list[int], list[float]]] = {}  # counts per bucket (last: above all), [sum]
+
+    def observe(self, labels: Labels, seconds: float) -> None:
+        found = self.series.get(labels)
+        if found is None:
+            found = self.series[labels] = ([0] * (len(BUCKETS_S) + 1), [0.0])
+        found[0][bisect_left(BUCKETS_S, seconds)] += 1
+        found[1][0] += seconds
+
+    def render(self) -> Iterable[str]:
+        yield f"# HELP {self.name} {self.help}\n# TYPE {self.name} histogram\n"
+        for labels, (counts, total) in self.series.items():
+            below = 0
+            for bound, count in zip((*map(str, BUCKETS_S), "+Inf"), counts, strict=True):
+                below += count
+                yield f"{self.name}_bucket{_braces((*labels, ('le', bound)))} {below}\n"
+            yield f"{self.name}_sum{_braces(labels)} {_figure(total[0])}\n{self.name}_count{_braces(labels)} {below}\n"
+
+
+class RequestMetrics:
+    """What gateway and replica both count. `prefix` is `penstock` or `penstock_replica`."""
+
+    def __init__(self, prefix: str) -> None:
+        self.requests = Family(f"{prefix}_requests_total", "counter", "Requests answered.")
+        self.seconds = Histogram(f"{prefix}_request_seconds", "From the first byte of the request to the last of the answer.")
+        self.tokens = Family(f"{prefix}_tokens_total", "counter", "Tokens read (prompt) and written (completion).")
+        self.gauges: dict[str, Family] = {}
+        self._prefix = prefix
+        self._labels: dict[tuple[str, str, str, int], tuple[Labels, Labels]] = {}
+
+    def done(self, route: str, model: str, version: str, status: int, seconds: float) -> None:
+        key = (route, model, version, status)
+        labels = self._labels.get(key)
+        if labels is None:
+            base = (("route", route), ("model", model), ("version", version))
+            labels = self._labels[key] = ((*base, ("status", str(status))), base)
+        self.requests.add(labels[0])
+        self.seconds.observe(labels[1], seconds)
+
+    def used(self, model: str, version: str, prompt: int, completion: int) -> None:
+        base = (("model", model), ("version", version))
+        if prompt:
+            self.tokens.add((*base, ("direction", "prompt")), prompt)
+        if completion:
+            self.tokens.add((*base, ("direction", "completion")), completion)
+
+    def gauge(self, name: str, help_text: str, series: Mapping[Labels, float], kind: str = "gauge") -> None:
+        """Sets all series of a gauge at once; those that are gone disappear."""
+        family = self.gauges[name] = Family(f"{self._prefix}_{name}", kind, help_text)
+        family.series.update(series)
+
+    def render(self) -> bytes:
+        parts = [*self.requests.render(), *self.seconds.render(), *self.tokens.render()]
+        for family in self.gauges.values():
+            parts.extend(family.render())
+        return "".join(parts).encode()
+
+
+def _braces(labels: Labels) -> str:
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in labels) + "}" if labels else ""
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _figure(value: float) -> str:
+    return str(int(value)) if value == int(value) else repr(value)

@@ -1,0 +1,215 @@
+"""Persistent connections from the gateway to one replica, with a bounded queue.
+
+A Call is told what happens to it: `on_head`, `on_body`, `on_end`, or `on_lost` when the connection failed. Nothing is retried here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import Any, Protocol
+
+import httptools
+
+from penstock.serving.snapshot import ReplicaRoute
+
+MAX_CONNECTIONS, MAX_QUEUE = 256, 1024  # per replica
+CONNECT_TIMEOUT_S, FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 0.1, 2.0
+
+
+class Call(Protocol):
+    """One request on its way to a replica. `connection` is set while it is being served, by Replica alone."""
+
+    payload: bytes
+    connection: Connection | None
+    cancelled: bool
+
+    def on_head(self, status: int, headers: dict[bytes, bytes]) -> None: ...
+
+    def on_body(self, data: bytes) -> None: ...
+
+    def on_end(self, headers: dict[bytes, bytes]) -> None:
+        """`headers` now hold the trailers too."""
+        ...
+
+    def on_lost(self, reason: str) -> None: ...
+
+
+class Connection(asyncio.Protocol):
+    """One socket to a replica; one call at a time."""
+
+    def __init__(self, replica: Replica) -> None:
+        self.replica = replica
+        self.call: Call | None = None
+        self._transport: Any = None
+        self._parser: Any = None
+        self._headers: dict[bytes, bytes] = {}
+        self._complete = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+        self.replica.connections.add(self)
+        self._parser = httptools.HttpResponseParser(self)
+
+    def send(self, call: Call) -> None:
+        self.call, call.connection = call, self
+        self._transport.write(call.payload)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.abort()
+            return
+        if self._complete:
+            self._finish()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.replica.closed(self)
+        call, self.call = self.call, None
+        if call is not None:
+            call.connection = None
+            self.replica.failed()
+            call.on_lost(str(exc) if exc else "the replica closed the connection")
+        self.replica.pump()
+
+    def on_message_begin(self) -> None:
+        self._headers = {}
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        if self.call is not None:
+            self.call.on_head(self._parser.get_status_code(), self._headers)
+
+    def on_body(self, data: bytes) -> None:
+        if self.call is not None:
+            self.call.on_body(data)
+
+    def on_message_complete(self) -> None:
+        self._complete = True
+
+    def pause(self, paused: bool) -> None:
+        """Stops reading from the replica while the client's socket is full."""
+        if not self._transport.is_closing():
+            self._transport.pause_reading() if paused else self._transport.resume_reading()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def _finish(self) -> None:
+        call, self.call, self._complete = self.call, None, False
+        keep = self._parser.should_keep_alive()
+        if call is not None:
+            call.connection = None
+            call.on_end(self._headers)
+        if keep and not self._transport.is_closing():
+            self.replica.release(self)
+        else:
+            self._transport.close()
+
+
+class Replica:
+    """One replica as the gateway sees it: its connections, its queue, its health as far as calls have shown it."""
+
+    def __init__(self, route: ReplicaRoute) -> None:
+        self.route = route
+        self.connections: set[Connection] = set()
+        self.down_until = 0.0
+        self.retired = False
+        self._loop = asyncio.get_running_loop()
+        self._idle: list[Connection] = []
+        self._queue: deque[Call] = deque()
+        self._opening = 0
+        self._failures = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def load(self) -> int:
+        """Calls in flight, being connected or waiting."""
+        return len(self.connections) - len(self._idle) + self._opening + len(self._queue)
+
+    @property
+    def queued(self) -> int:
+        return len(self._queue)
+
+    def up(self, now: float) -> bool:
+        return now >= self.down_until
+
+    def submit(self, call: Call) -> bool:
+        """Sends, connects or queues; False when the queue is full."""
+        if self._idle:
+            self._idle.pop().send(call)
+        elif len(self.connections) + self._opening < MAX_CONNECTIONS:
+            self._opening += 1
+            task = self._loop.create_task(self._connect(call))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        elif len(self._queue) < MAX_QUEUE:
+            self._queue.append(call)
+        else:
+            return False
+        return True
+
+    def cancel(self, call: Call) -> None:
+        """Forgets a call; one that is being served takes its connection with it, so that the replica stops."""
+        call.cancelled = True
+        connection = call.connection
+        if connection is not None:
+            connection.call, call.connection = None, None
+            connection.abort()
+        elif call in self._queue:
+            self._queue.remove(call)
+
+    def release(self, connection: Connection) -> None:
+        self._failures = 0
+        if self._queue:
+            connection.send(self._queue.popleft())
+        elif self.retired:
+            connection.close()
+        else:
+            self._idle.append(connection)
+
+    def closed(self, connection: Connection) -> None:
+        self.connections.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def pump(self) -> None:
+        """Gives what waits to connections that may now be opened."""
+        while self._queue and len(self.connections) + self._opening < MAX_CONNECTIONS:
+            self.submit(self._queue.popleft())
+
+    def failed(self) -> None:
+        """Avoided for a while by those who choose; longer each time."""
+        self._failures += 1
+        pause = min(FIRST_PAUSE_S * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE_S)
+        self.down_until = time.monotonic() + pause
+
+    def retire(self) -> None:
+        """Gone from the snapshot: what is in flight finishes, nothing is kept open."""
+        self.retired = True
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
+
+    async def _connect(self, call: Call) -> None:
+        try:
+            opening = self._loop.create_connection(lambda: Connection(self), self.route.host, self.route.port)
+            _, connection = await asyncio.wait_for(opening, CONNECT_TIMEOUT_S)
+        except (OSError, TimeoutError) as error:
+            self._opening -= 1
+            self.failed()
+            if not call.cancelled:
+                call.on_lost(f"no connection: {error or 'timeout'}")
+            return
+        self._opening -= 1
+        if call.cancelled:
+            self.release(connection)
+        else:
+            connection.send(call)
