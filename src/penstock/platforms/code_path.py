@@ -1,0 +1,41 @@
+"""The user's own code on `sys.path` for the length of one job, always read afresh, in a process that lives for many jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+
+
+@contextlib.contextmanager
+def importable(folders: Sequence[str]) -> Iterator[None]:
+    """Puts `folders` first on `sys.path` and forgets every module loaded from them, before and after.
+
+    Bytecode is not written meanwhile: its stamps have whole seconds, so a quick edit would be missed.
+    Not covered: modules of installed packages (below a site-packages folder), which stay loaded.
+    """
+    if not folders:
+        yield
+        return
+    roots = [os.path.join(os.path.abspath(folder), "") for folder in folders]
+    path, wrote = list(sys.path), sys.dont_write_bytecode
+    _forget(tuple(roots))
+    importlib.invalidate_caches()
+    sys.path[:0] = [root.rstrip(os.sep) or os.sep for root in roots]
+    sys.dont_write_bytecode = True
+    try:
+        yield
+    finally:
+        sys.path[:], sys.dont_write_bytecode = path, wrote
+        _forget(tuple(roots))
+
+
+def _forget(roots: tuple[str, ...]) -> None:
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if not (isinstance(file, str) and file.startswith(roots)) or "site-packages" in file:
+            continue
+        if name != "__main__" and name.partition(".")[0] != "penstock":
+            del sys.modules[name]

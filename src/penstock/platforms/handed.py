@@ -1,0 +1,110 @@
+"""What a stage is handed while it runs: Inputs, Outputs and Context of stages/contract.py, over the artifact store and local folders."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from penstock.core.errors import BadInput
+from penstock.core.files import told_plainly
+from penstock.platforms.external import verified
+from penstock.platforms.log_lines import Emit
+
+if TYPE_CHECKING:
+    from penstock.platforms.contract import JobSpec
+    from penstock.store.artifacts import Artifacts
+
+
+@dataclass(slots=True)
+class StoredInputs:
+    """Nothing is fetched or verified before it is asked for."""
+
+    job: JobSpec
+    artifacts: Artifacts
+    cache: Path
+    _folders: dict[str, Path] = field(default_factory=dict)
+
+    def digest(self, name: str) -> str:
+        if name not in self.job.inputs:
+            raise BadInput(f"step {self.job.step!r} has no input {name!r} (it has: {', '.join(self.job.inputs) or 'none'})")
+        return self.job.inputs[name]
+
+    def folder(self, name: str) -> Path:
+        if name not in self._folders:
+            self._folders[name] = self.artifacts.materialize(self.digest(name))
+        return self._folders[name]
+
+    def meta(self, name: str) -> Mapping[str, Any]:
+        return self.artifacts.manifest(self.digest(name)).meta
+
+    def external(self, digest: str) -> Path:
+        if digest not in self.job.external:
+            raise BadInput(f"step {self.job.step!r} was not given a place for {digest}")
+        return verified(digest, self.job.external[digest], self.cache)
+
+
+@dataclass(slots=True)
+class Draft:
+    """An output that is being written."""
+
+    folder: Path
+    kind: str
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class StagedOutputs:
+    """Folders below `staging`; nothing is an artifact before `commit`."""
+
+    staging: Path
+    drafts: dict[str, Draft] = field(default_factory=dict)
+
+    def folder(self, name: str, kind: str) -> Path:
+        if name in self.drafts:
+            if self.drafts[name].kind != kind:
+                raise BadInput(f"output {name!r} is of kind {self.drafts[name].kind!r} and cannot be {kind!r} too")
+            return self.drafts[name].folder
+        folder = self.staging / name
+        with told_plainly(folder):
+            folder.mkdir(parents=True)
+        self.drafts[name] = Draft(folder, kind)
+        return folder
+
+    def describe(self, name: str, **meta: Any) -> None:
+        if name not in self.drafts:
+            raise BadInput(f"output {name!r} was described before `folder({name!r}, kind)` made it")
+        self.drafts[name].meta.update(meta)
+
+    def commit(self, artifacts: Artifacts) -> dict[str, str]:
+        """Name → artifact digest."""
+        return {
+            name: artifacts.commit(draft.folder, draft.kind, draft.meta, consume=True).digest for name, draft in sorted(self.drafts.items())
+        }
+
+
+@dataclass(slots=True)
+class JobContext:
+    scratch: Path
+    machine: Path
+    threads: int
+    emit: Emit
+    stopping: Callable[[], bool]
+
+    def log(self, message: str) -> None:
+        self.emit({"log": {"message": message, "at": time.time()}})
+
+    def point(self, name: str, value: float, step: int) -> None:
+        self.emit({"point": {"name": name, "value": float(value), "step": int(step), "at": time.time()}})
+
+    def progress(self, done: float, total: float | None, unit: str, **facts: float) -> None:
+        self.emit({"progress": {"done": done, "total": total, "unit": unit, "facts": facts, "at": time.time()}})
+
+
+def threads_for(cpus: float | None) -> int:
+    """CPU threads for a step: what it asked for, else all that this process may run on."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(available, round(cpus)) if cpus else available)

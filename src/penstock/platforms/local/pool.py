@@ -1,0 +1,248 @@
+"""A pool of warm workers and the thread that watches over them.
+
+The watcher starts every worker (so they live as long as it), hears them through a selector, and enforces time and memory
+limits. Nothing polls while nothing runs. All shared state is behind one lock.
+Not covered: the record on disk and idempotence (jobs.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from penstock.core.home import Home
+from penstock.platforms.contract import JobSpec, JobState
+from penstock.platforms.jobs_codec import state_from_json
+from penstock.platforms.local import endings
+from penstock.platforms.local.process import tree_memory_bytes
+from penstock.platforms.local.workers import WorkerProcess
+
+SAMPLE_S = 0.1
+_FOREVER = float("inf")
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """One attempt of a job in the pool. `verdict` is why the pool is ending it; `kill_at` when patience ends (monotonic seconds)."""
+
+    job: JobSpec
+    folder: Path
+    python: str
+    state: JobState = field(default_factory=lambda: JobState("pending"))
+    worker: WorkerProcess | None = None
+    began_at: float = 0.0
+    deadline: float = _FOREVER
+    kill_at: float = _FOREVER
+    verdict: JobState | None = None
+    peak_bytes: int = 0
+
+    @property
+    def ended(self) -> bool:
+        return self.state.phase in ("succeeded", "failed", "cancelled")
+
+
+class Pool:
+    def __init__(self, home: Home, limit: int, grace_s: float, ended: Callable[[Task, bool], None]) -> None:
+        """`ended(task, by_worker)` is called once per task, with the lock held; `by_worker` when the worker has recorded the end itself."""
+        self._home, self._limit, self._grace_s, self._ended = home, limit, grace_s, ended
+        self.lock = threading.RLock()
+        self.changed = threading.Event()
+        self._queue: list[Task] = []
+        self._tasks: dict[WorkerProcess, Task] = {}
+        self._workers: list[WorkerProcess] = []
+        self._warm_next: list[tuple[str, ...]] = []
+        self._closing = False
+        self._oom_kills = endings.kills_for_memory()
+        self._selector = selectors.DefaultSelector()
+        self._wake_read, self._wake_write = os.pipe()
+        self._selector.register(self._wake_read, selectors.EVENT_READ)
+        self._thread: threading.Thread | None = None
+
+    def add(self, task: Task) -> None:
+        """Starts the task on an idle worker at once, else as soon as there is one."""
+        with self.lock:
+            self._queue.append(task)
+            self._assign()
+            if self._queue:
+                self._wake()
+
+    def warm(self, stages: Iterable[str]) -> None:
+        with self.lock:
+            self._warm_next.append(tuple(stages))
+            self._wake()
+
+    def end(self, task: Task, verdict: JobState, *, grace_s: float | None = None) -> None:
+        """Ends a task early: asks, then kills after `grace_s` seconds. The first verdict stands."""
+        with self.lock:
+            if task.ended or task.verdict is not None:
+                return
+            task.verdict = verdict
+            if task.worker is None:
+                with contextlib.suppress(ValueError):
+                    self._queue.remove(task)
+                self._finish(task, verdict, by_worker=False)
+                return
+            grace_s = self._grace_s if grace_s is None else grace_s
+            task.kill_at = time.monotonic() + grace_s
+            if grace_s > 0:
+                task.worker.ask_to_stop()
+            self._wake()
+
+    def close(self) -> None:
+        """Idle workers leave; running ones are asked to stop, then killed; their jobs can be submitted again."""
+        with self.lock:
+            self._closing = True
+            self._queue.clear()
+            for task in list(self._tasks.values()):
+                self.end(task, JobState("failed", error=endings.lost(task.job.step)))
+            for worker in self._workers:
+                if not worker.busy:
+                    worker.leave()
+            if self._thread is not None:
+                self._wake()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        for handle in (self._wake_read, self._wake_write):
+            os.close(handle)
+        self._selector.close()
+
+    def _wake(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._watch, name="penstock-workers", daemon=True)
+            self._thread.start()
+        os.write(self._wake_write, b"w")
+
+    def _watch(self) -> None:
+        while True:
+            with self.lock:
+                self._start_workers()
+                self._enforce()
+                if self._closing and not self._workers:
+                    return
+                pause = self._pause()
+            for key, _ in self._selector.select(pause):
+                if key.fd == self._wake_read:
+                    os.read(self._wake_read, 4096)
+                    continue
+                with self.lock:
+                    self._hear(key.data)
+
+    def _assign(self) -> None:
+        """Queued tasks to idle workers: those that imported the stage already, then those not busy with imports, first."""
+        for task in list(self._queue):
+            idle = [w for w in self._workers if not w.busy and w.python == task.python and not (w.warming and task.job.stage not in w.warm)]
+            if not idle:
+                continue
+            worker = min(idle, key=lambda w: (task.job.stage not in w.warm, w.warming > 0, len(w.warm)))
+            if task.job.memory_bytes and tree_memory_bytes(worker.pid) > task.job.memory_bytes // 2:
+                worker.leave()  # what it imported for others would count against this step
+                continue
+            self._queue.remove(task)
+            self._tasks[worker] = task
+            task.worker, task.began_at = worker, time.monotonic()
+            task.deadline = task.began_at + task.job.timeout_s if task.job.timeout_s else _FOREVER
+            task.state = JobState("running", started_at=time.time())
+            worker.run(task.job, task.folder, self._home)
+            if task.job.timeout_s or task.job.memory_bytes:
+                self._wake()
+
+    def _start_workers(self) -> None:
+        """A worker for each task that waits without one, up to the limit; idle workers of other interpreters make room."""
+        self._assign()
+        while self._queue and not self._closing:
+            python = self._queue[0].python
+            if len(self._workers) >= self._limit:
+                for spare in [w for w in self._workers if not w.busy and w.python != python][:1]:
+                    spare.leave()
+                break
+            self._start(python)
+            self._assign()
+        while self._warm_next and not self._closing:
+            stages = self._warm_next.pop(0)
+            worker = next((w for w in self._workers if not w.busy and w.python == sys.executable), None)
+            if worker is None and len(self._workers) < self._limit:
+                worker = self._start(sys.executable)
+            if worker is not None and stages:
+                worker.preimport(stages)
+
+    def _start(self, python: str) -> WorkerProcess:
+        self._home.jobs.mkdir(parents=True, exist_ok=True)
+        worker = WorkerProcess.start(python, self._home.jobs / "workers.log")
+        self._workers.append(worker)
+        self._selector.register(worker.events, selectors.EVENT_READ, worker)
+        if worker.death >= 0:
+            self._selector.register(worker.death, selectors.EVENT_READ, worker)
+        return worker
+
+    def _enforce(self) -> None:
+        now = time.monotonic()
+        for worker, task in list(self._tasks.items()):
+            if now >= task.kill_at:
+                worker.kill()
+            elif now >= task.deadline:
+                self.end(task, JobState("failed", error=endings.past_timeout(task.job)))
+            elif task.job.memory_bytes:
+                seen = tree_memory_bytes(worker.pid)
+                task.peak_bytes = max(task.peak_bytes, seen)
+                if seen > task.job.memory_bytes:
+                    self.end(task, JobState("failed", error=endings.past_memory(task.job, seen)), grace_s=0)
+                    worker.kill()
+
+    def _pause(self) -> float | None:
+        """Seconds until something must be looked at again; None when only an event can matter."""
+        if any(task.job.memory_bytes for task in self._tasks.values()):
+            return SAMPLE_S
+        next_at = min(
+            (min(task.deadline if task.verdict is None else _FOREVER, task.kill_at) for task in self._tasks.values()), default=_FOREVER
+        )
+        return None if next_at == _FOREVER else max(0.0, next_at - time.monotonic())
+
+    def _hear(self, worker: WorkerProcess) -> None:
+        if worker not in self._workers:
+            return
+        for event in worker.heard():
+            if event["event"] == "warmed":
+                worker.warming -= 1
+            elif event["event"] == "ended" and (task := self._tasks.pop(worker, None)) is not None:
+                worker.busy = False
+                if event["spent"] or self._closing:
+                    worker.leave()
+                state = state_from_json(event["state"])
+                if not event["interrupted"]:
+                    self._finish(task, state, by_worker=True)
+                else:
+                    error = endings.stopped_from_outside(task.job.step)
+                    self._finish(task, task.verdict or replace(state, phase="failed", error=error), by_worker=False)
+        if worker.ended():
+            self._bury(worker)
+        self._assign()
+
+    def _bury(self, worker: WorkerProcess) -> None:
+        self._workers.remove(worker)
+        for handle in (worker.events, worker.death):
+            if handle >= 0:
+                self._selector.unregister(handle)
+        status = worker.bury()
+        kills, before = endings.kills_for_memory(), self._oom_kills
+        self._oom_kills = kills
+        task = self._tasks.pop(worker, None)
+        if task is not None:
+            by_system = status == -signal.SIGKILL and kills > before
+            self._finish(task, task.verdict or JobState("failed", error=endings.died(task.job, status, by_system)), by_worker=False)
+
+    def _finish(self, task: Task, state: JobState, *, by_worker: bool) -> None:
+        peak = max(state.peak_memory_bytes or 0, task.peak_bytes) or None
+        started = state.started_at or task.state.started_at
+        task.state = replace(state, started_at=started, ended_at=state.ended_at or time.time(), peak_memory_bytes=peak)
+        task.worker = None
+        self._ended(task, by_worker)
+        self.changed.set()
