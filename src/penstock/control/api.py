@@ -94,7 +94,7 @@ def run(
     *,
     overrides: Sequence[str] = (),
     deploy: bool = True,
-    seen: Callable[[Resource], None] = lambda resource: None,
+    seen: Callable[[Resource], None] = lambda _: None,
 ) -> RunResult:
     """Runs to the end and says how it ended; with `deploy`, starts the background process where the file deploys."""
     world = open_world(home_of(source))

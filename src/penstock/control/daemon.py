@@ -15,7 +15,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import psutil
 
@@ -65,16 +65,17 @@ def serve(home: Home, address: Address) -> None:
     finally:
         world.close()
         world.store.close()
-        lock.close()
+        os.close(lock)
 
 
-def _only_one(home: Home) -> IO[str]:
+def _only_one(home: Home) -> int:
+    """A descriptor that holds the lock for as long as it is open."""
     home.folder.mkdir(parents=True, exist_ok=True)
-    lock = open(home.folder / "up.lock", "a")  # held for the life of the process
+    lock = os.open(home.folder / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        lock.close()
+        os.close(lock)
         raise Conflict(f"another background process holds {home.folder}", remedy="Use it, or `penstock down` first.") from None
     return lock
 
@@ -118,6 +119,7 @@ def _start(home: Home, address: Address) -> None:
     command = [sys.executable, "-m", "penstock", "up", "--foreground", "--host", address.host, "--port", str(address.port)]
     log_file = home.folder / "up.log"
     before = log_file.stat().st_size if log_file.exists() else 0
+    urls = {"PENSTOCK_HOME": str(home.folder), "PENSTOCK_DATABASE": home.database_url, "PENSTOCK_ARTIFACTS": home.artifacts_url}
     with open(log_file, "ab") as log:
         process = subprocess.Popen(
             command,
@@ -125,7 +127,7 @@ def _start(home: Home, address: Address) -> None:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env={**os.environ, "PENSTOCK_HOME": str(home.folder), "PENSTOCK_DATABASE": home.database_url, "PENSTOCK_ARTIFACTS": home.artifacts_url},
+            env={**os.environ, **urls},
         )
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:

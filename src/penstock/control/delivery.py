@@ -37,7 +37,9 @@ def deploy_version(name: str, model: str, version: str, *, replicas: int, platfo
     with _world() as world:
         found = world.store.registry.get(model, _version(version))
         if found.state == "refused" and not force:
-            raise GateRefused(f"{model}:{found.version} was refused by its gates", remedy="Use --force to serve it all the same; that is audited.")
+            raise GateRefused(
+                f"{model}:{found.version} was refused by its gates", remedy="Use --force to serve it all the same; that is audited."
+            )
         ensure_up(world.home)
         deploy = {"to": platform, "scale": {"min": replicas}}
         desired_deployment(world, name, model, found.version, deploy, {}, principal=f"{PRINCIPAL}{' --force' if force else ''}")
@@ -86,9 +88,7 @@ def deployment_story(name: str) -> dict[str, Any]:
     with _world() as world:
         resource = get_deployment(world, name)
         history = [{"at": _iso(at), "live": [_live(row) for row in live]} for at, live in world.store.registry.live_history(name)]
-        events = [
-            {"at": _iso(e.at), "type": e.type, "message": e.message} for e in world.store.events.list("deployment", resource.id)
-        ]
+        events = [{"at": _iso(e.at), "type": e.type, "message": e.message} for e in world.store.events.list("deployment", resource.id)]
         return {"deployment": deployment_row(resource), "history": history, "events": events}
 
 

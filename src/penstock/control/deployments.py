@@ -89,9 +89,7 @@ class DeploymentReconciler:
             world.store.events.add("deployment", resource.id, "deployment.live", message, wanted)
         return self._save(resource, status, "live", SOON_S if new else WATCH_S, world)
 
-    def _route(
-        self, resource: Resource, status: dict[str, Any], version: Mapping[str, Any], seen: EndpointState, world: World
-    ) -> int:
+    def _route(self, resource: Resource, status: dict[str, Any], version: Mapping[str, Any], seen: EndpointState, world: World) -> int:
         """Publishes the ready replicas of `version`; returns the number of the snapshot that holds them."""
         routes = tuple(_route_to(r) for r in _ready(seen, str(version["version"])))
         route = VersionRoute(str(version["version"]), version["bundle"], 1.0, routes)

@@ -81,9 +81,11 @@ def _plan_step(pipeline: str, node: Node, outputs: Mapping[str, Mapping[str, str
         missing = lost_outputs(build, store)
         if not missing:
             return PlannedStep(node.name, node.stage, "cached", (), key, 0.0, needs, build.outputs)
-        return PlannedStep(node.name, node.stage, "run", tuple(f"output {m} is no longer in the store" for m in missing), key, estimate, needs)
+        lost = tuple(f"output {m} is no longer in the store" for m in missing)
+        return PlannedStep(node.name, node.stage, "run", lost, key, estimate, needs)
     why = differences(before.parts, parts) if before is not None else ["never built before"]
-    return PlannedStep(node.name, node.stage, "run", tuple(why or ["its last build was invalidated"]), key, estimate, needs)
+    reasons = tuple(why or ["its last build was invalidated"])
+    return PlannedStep(node.name, node.stage, "run", reasons, key, estimate, needs)
 
 
 def lost_outputs(build: Build, store: Store) -> list[str]:

@@ -91,11 +91,12 @@ class RunReconciler:
 
     def _move(self, node: Node, state: RunState, acting: Acting, inherited: bool) -> None:
         step = state.steps[node.name]
-        if step.phase == "running":
+        was_running = step.phase == "running"
+        if was_running:
             watch(node, step, acting, inherited=inherited)
-            if step.phase == "waiting" and step.error and step.error.get("code") in CORRUPT:
-                self._rebuild(node, state, acting)
-        if step.phase == "waiting":
+        if was_running and state.phase_of(node.name) == "waiting" and step.error and step.error.get("code") in CORRUPT:
+            self._rebuild(node, state, acting)
+        if state.phase_of(node.name) == "waiting":
             needed = [state.steps[name] for name in node.needs]
             if any(n.phase in ("failed", "skipped", "cancelled") for n in needed):
                 step.phase, step.message = "skipped", "a step that it needs did not finish"

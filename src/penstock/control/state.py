@@ -54,6 +54,9 @@ class RunState:
         steps = {name: StepState(**step) for name, step in value.get("steps", {}).items()}
         return cls(**{**value, "steps": steps})
 
+    def phase_of(self, step: str) -> StepPhase:
+        return self.steps[step].phase
+
     @property
     def outputs(self) -> dict[str, Mapping[str, str]]:
         """Outputs of the steps that are done, by step name."""

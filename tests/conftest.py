@@ -1,0 +1,21 @@
+"""What every test shares: Hypothesis without deadlines (the machine is shared), the mirror of real data sets."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("penstock", deadline=None, max_examples=50)
+settings.load_profile("penstock")
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path:
+    """Folder of real data sets (PENSTOCK_MIRROR, or ../shared/data beside the repository); skips where there is none."""
+    folder = Path(os.environ.get("PENSTOCK_MIRROR") or ROOT.parent / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip("no mirror of real data sets: set PENSTOCK_MIRROR")
+    return folder
