@@ -1,0 +1,164 @@
+"""The encoder engine: labels and embeddings from an OpenVINO graph, on the CPU.
+
+One inference stream to a worker thread; texts of concurrent callers are gathered into batches (see gathering.py).
+Not covered: generating and scoring text; a request for either is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from penstock.core.errors import ArtifactCorrupt, BadInput
+from penstock.engines.bundle_file import BundleFile
+from penstock.engines.contract import Chunk, Classified, ClassifyRequest, Embedded, EmbedRequest, EngineInfo, Request
+from penstock.engines.encoding import Encoder, by_length
+from penstock.engines.gathering import Gatherer, Item
+from penstock.engines.requests import check_classify, check_texts
+from penstock.engines.settings import settings_of
+from penstock.engines.tally import Tally
+
+if TYPE_CHECKING:
+    import numpy as np
+
+NAME = "openvino-encoder"
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSettings:
+    """`streams` batches run at once, on `threads` CPU threads in all (0: one stream a thread, one thread a core)."""
+
+    max_batch: int = 32
+    streams: int = 0
+    threads: int = 0
+    inference_precision: str = "f32"  # of what is not quantised: f32, bf16, or auto (the machine's fastest)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """What came of one text: probabilities (labels,) or a unit vector (hidden,)."""
+
+    values: Any
+    tokens: int
+
+
+class OpenVinoEncoder:
+    """Opens with `OpenVinoEncoder.open(folder, description, settings, digest)`."""
+
+    info: EngineInfo
+
+    def __init__(self, compiled: Any, encoder: Encoder, info: EngineInfo, workers: int) -> None:
+        self.info = info
+        self._encoder = encoder
+        self._outputs = {name: at for at, port in enumerate(compiled.outputs) for name in port.get_names()}
+        self._requests = [compiled.create_infer_request() for _ in range(workers)]
+        self._tally = Tally("requests", "texts", "tokens", "truncated", "batches", "batch_items", "busy_s")
+        self._max_batch = int(info.settings["max_batch"])
+        self._gatherer: Gatherer[_Row] = Gatherer(self._infer, workers=workers, max_batch=2 * self._max_batch, name=NAME)
+
+    @classmethod
+    def open(cls, folder: Path, description: BundleFile, settings: Mapping[str, Any], digest: str | None) -> OpenVinoEncoder:
+        wanted = settings_of(EncoderSettings, settings, NAME)
+        threads = wanted.threads or len(os.sched_getaffinity(0))
+        compiled = compile_graph(folder, {**_hints(wanted, threads)})
+        workers = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        used = {
+            "max_batch": wanted.max_batch,
+            "streams": workers,
+            "threads": threads,
+            "inference_precision": compiled.get_property("INFERENCE_PRECISION_HINT").to_string(),
+        }
+        info = EngineInfo(NAME, description.task, digest, description.precision, description.max_length, description.labels, used)
+        return cls(compiled, Encoder.read(folder, description.max_length), info, workers)
+
+    async def generate(self, request: Request) -> AsyncIterator[Chunk]:
+        """One Classified or Embedded. Raises BadInput for other requests, no texts, or a bad `top_k`."""
+        if isinstance(request, ClassifyRequest):
+            check_classify(request, self.info)
+            rows = await self._rows(request.texts, "logits")
+            yield Classified([self._ranked(row.values, request.top_k) for row in rows], sum(row.tokens for row in rows))
+        elif isinstance(request, EmbedRequest):
+            check_texts(request.texts)
+            if "embedding" not in self._outputs:
+                raise BadInput("this bundle's graph has no embedding output, so it serves labels only", remedy="Export the model again.")
+            rows = await self._rows(request.texts, "embedding")
+            yield Embedded([row.values.tolist() for row in rows], sum(row.tokens for row in rows))
+        else:
+            raise BadInput(
+                f"an encoder classifies and embeds; it cannot serve a {type(request).__name__}",
+                remedy="Send it to a text-generation model.",
+            )
+
+    def metrics(self) -> Mapping[str, float]:
+        return {**self._tally.read(), "waiting": float(self._gatherer.waiting)}
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self._gatherer.close)
+
+    async def _rows(self, texts: Sequence[str], output: str) -> list[_Row]:
+        self._tally.add(requests=1, texts=len(texts))
+        return await self._gatherer.submit(texts, output)
+
+    def _ranked(self, probabilities: np.ndarray, top_k: int | None) -> list[tuple[str, float]]:
+        labels = self.info.labels
+        if top_k == 1:
+            best = int(probabilities.argmax())
+            return [(labels[best], float(probabilities[best]))]
+        order = (-probabilities).argsort(kind="stable")[:top_k]
+        return [(labels[at], value) for at, value in zip(order.tolist(), probabilities[order].tolist(), strict=True)]
+
+    def _infer(self, worker: int, items: list[Item[_Row]]) -> list[_Row]:
+        begun = time.perf_counter()
+        encoded = self._encoder.encode([item.text for item in items])
+        lengths = [len(one.ids) for one in encoded]
+        rows: list[_Row | None] = [None] * len(items)
+        for group in by_length(lengths, self._max_batch):
+            ids, mask = self._encoder.pad_rows([encoded[at].ids for at in group])
+            found = self._requests[worker].infer([ids, mask], share_inputs=True, share_outputs=True)
+            probabilities = softmax(found[self._outputs["logits"]])
+            vectors = found[self._outputs["embedding"]].copy() if "embedding" in self._outputs else None
+            for place, at in enumerate(group):
+                values = vectors[place] if vectors is not None and items[at].call.what == "embedding" else probabilities[place]
+                rows[at] = _Row(values, lengths[at])
+        self._tally.batch(len(items), time.perf_counter() - begun)
+        self._tally.add(tokens=sum(lengths), truncated=sum(one.cut for one in encoded))
+        return [row for row in rows if row is not None]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities along the last axis; a new array."""
+    import numpy as np
+
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    found: np.ndarray = shifted / shifted.sum(axis=-1, keepdims=True)
+    return found
+
+
+def compile_graph(folder: Path, hints: Mapping[str, str]) -> Any:
+    """openvino_model.xml of `folder`, compiled for the CPU. Raises ArtifactCorrupt when OpenVINO cannot read it."""
+    import openvino
+
+    try:
+        core = openvino.Core()
+        return core.compile_model(core.read_model(folder / "openvino_model.xml"), "CPU", dict(hints))
+    except RuntimeError as error:
+        raise ArtifactCorrupt(f"OpenVINO cannot load the graph in {folder}: {str(error).strip().splitlines()[-1]}") from error
+
+
+def _hints(wanted: EncoderSettings, threads: int) -> dict[str, str]:
+    if wanted.max_batch < 1 or wanted.streams < 0 or wanted.threads < 0:
+        raise BadInput(f"max_batch must be at least 1, streams and threads at least 0; got {wanted}")
+    hints = {"INFERENCE_NUM_THREADS": str(threads), "NUM_STREAMS": str(wanted.streams or threads)}
+    return {**hints, **precision_hint(wanted.inference_precision)}
+
+
+def precision_hint(precision: str) -> dict[str, str]:
+    """OpenVINO's property for a setting of `inference_precision`. Raises BadInput for an unknown one."""
+    if precision not in ("f32", "bf16", "auto"):
+        raise BadInput(f"inference_precision is {precision!r}; it must be f32, bf16 or auto")
+    return {} if precision == "auto" else {"INFERENCE_PRECISION_HINT": precision}
