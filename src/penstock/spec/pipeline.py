@@ -190,6 +190,8 @@ class OptimizeRule(Record):
     @model_validator(mode="before")
     @classmethod
     def _short_forms(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {value: {}}
         if isinstance(value, dict) and isinstance(value.get("quantize"), str):
             return {**value, "quantize": {"to": value["quantize"]}}
         return value
@@ -303,5 +305,5 @@ class Pipeline(Record):
 
 
 def dump(pipeline: Pipeline) -> dict[str, Any]:
-    """The pipeline as JSON values, keys as in the file, every default written out; equal pipelines give equal dumps."""
-    return pipeline.model_dump(mode="json", by_alias=True)
+    """The pipeline as JSON values, keys as in the file, defaults written out; equal pipelines give equal dumps."""
+    return pipeline.model_dump(mode="json", by_alias=True, exclude_none=True)

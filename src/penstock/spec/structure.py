@@ -5,11 +5,11 @@ Works on plain values that may still be of a wrong shape, so that these problems
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from penstock.spec.diagnose import Complaint, nearest, show
+from penstock.spec.gates import GateSyntax, parse_gate
 
 # What each built-in step makes; the first is meant when an input names the step alone (stages/README.md).
 BUILT_IN: dict[str, tuple[str, ...]] = {
@@ -69,16 +69,12 @@ def _gates(data: Mapping[str, Any]) -> Iterator[Complaint]:
     gates = data.get("gates")
     if isinstance(gates, str):
         gates = [gates]
-    if not isinstance(gates, (list, tuple)) or importlib.util.find_spec("penstock.spec.gates") is None:
-        return
-    from penstock.spec.gates import parse_gate
-
-    for index, gate in enumerate(gates):
+    for index, gate in enumerate(gates if isinstance(gates, (list, tuple)) else ()):
         if isinstance(gate, str):
             try:
                 parse_gate(gate)
-            except ValueError as error:
-                yield Complaint(("gates", index), str(error))
+            except GateSyntax as error:
+                yield Complaint(("gates", index), f"{show(gate)}, character {error.position + 1}: {error.reason}", error.suggestion)
 
 
 def _steps(data: Mapping[str, Any]) -> Iterator[Complaint]:
@@ -95,6 +91,10 @@ def _steps(data: Mapping[str, Any]) -> Iterator[Complaint]:
             continue
         if name in BUILT_IN:
             yield Complaint(("steps", index, "name"), f"'{name}' is the name of a built-in step; choose another")
+        elif name == "evaluate-champion":
+            yield Complaint(("steps", index, "name"), "'evaluate-champion' is the name of a step that gates add; choose another")
+        elif "." in name:
+            yield Complaint(("steps", index, "name"), f"{show(name)} holds a dot; `step.output` names an output, so step names hold none")
         elif name in names:
             yield Complaint(("steps", index, "name"), f"two steps are called '{name}'; step names are unique")
         names.setdefault(name, index)
@@ -103,8 +103,6 @@ def _steps(data: Mapping[str, Any]) -> Iterator[Complaint]:
     for index, step in steps:
         for loc, wanted in _needs(step):
             target, dot, output = wanted.partition(".")
-            if wanted in names:  # a step's own name may hold dots
-                target, dot, output = wanted, "", ""
             if target not in known:
                 reason = f"this pipeline has no built-in step '{target}'" if target in BUILT_IN else f"no step is called '{target}'"
                 yield Complaint(("steps", index, *loc), f"{reason} (known: {', '.join(known)})", nearest(target, known))

@@ -1,16 +1,16 @@
-"""What a pipeline points at on this machine: local files, and the modules and functions of user steps, found without importing them."""
+"""What a pipeline points at on this machine: local files, and the functions of user steps."""
 
 from __future__ import annotations
 
-import ast
 import glob
-import sys
 from collections.abc import Iterator, Mapping
-from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
 from penstock.spec.diagnose import Complaint, nearest
+from penstock.spec.functions import Unfound, signature
+
+Loc = tuple[str | int, ...]
 
 
 def complaints(data: Mapping[str, Any], folder: Path) -> Iterator[Complaint]:
@@ -27,11 +27,11 @@ def complaints(data: Mapping[str, Any], folder: Path) -> Iterator[Complaint]:
         yield from _file(base, folder, ("train", "base"))
     steps = data.get("steps")
     for index, step in enumerate(steps if isinstance(steps, (list, tuple)) else ()):
-        if isinstance(step, Mapping) and isinstance(step.get("uses"), str) and step["uses"].count(":") == 1:
-            yield from _function(step["uses"], folder, ("steps", index, "uses"))
+        if isinstance(step, Mapping):
+            yield from _step(step, folder, ("steps", index))
 
 
-def _file(uri: str, folder: Path, loc: tuple[str | int, ...]) -> Iterator[Complaint]:
+def _file(uri: str, folder: Path, loc: Loc) -> Iterator[Complaint]:
     if "${secret:" in uri or ("://" in uri and not uri.startswith("file://")):
         return
     path = folder / Path(uri.removeprefix("file://")).expanduser()
@@ -51,52 +51,26 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _function(uses: str, folder: Path, loc: tuple[str | int, ...]) -> Iterator[Complaint]:
-    module, _, name = uses.partition(":")
-    spec = find_module(module, folder)
-    if spec is None:
-        yield Complaint(loc, f"no module '{module}' is found beside the file or on the Python path")
+def _step(step: Mapping[str, Any], folder: Path, loc: Loc) -> Iterator[Complaint]:
+    uses = step.get("uses")
+    if not isinstance(uses, str) or uses.count(":") != 1:
         return
-    if not spec.origin or not spec.origin.endswith(".py"):
-        return  # built in or compiled: only importing would tell
     try:
-        tree = ast.parse(Path(spec.origin).read_bytes())
-    except (SyntaxError, ValueError, OSError) as error:
-        line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-        yield Complaint(loc, f"the module '{module}' cannot be read as Python ({type(error).__name__}{line})")
+        found = signature(uses, folder)
+    except Unfound as problem:
+        yield Complaint((*loc, "uses"), problem.reason, problem.suggestion)
         return
-    names, open_ended = _top_level(tree)
-    if name not in names and not open_ended:
-        yield Complaint(loc, f"the module '{module}' has no '{name}'", nearest(name, names))
-
-
-def find_module(module: str, folder: Path) -> ModuleSpec | None:
-    """Spec of `module` as seen with `folder` first on the path; parent packages are looked into, never imported."""
-    where: list[str] | None = [str(folder), *sys.path]
-    spec: ModuleSpec | None = None
-    parts = module.split(".")
-    for depth in range(len(parts)):
-        spec = PathFinder.find_spec(".".join(parts[: depth + 1]), where)
-        if spec is None:
-            return None
-        where = list(spec.submodule_search_locations or ())
-    return spec
-
-
-def _top_level(tree: ast.Module) -> tuple[set[str], bool]:
-    """Names bound at the top level of a module, and whether others may exist (`import *`, `__getattr__`)."""
-    names: set[str] = set()
-    pending: list[ast.stmt] = list(tree.body)
-    while pending:
-        node = pending.pop()
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            names.add(node.name)
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            names.update((alias.asname or alias.name.partition(".")[0]) for alias in node.names)
-        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names.update(inner.id for target in targets for inner in ast.walk(target) if isinstance(inner, ast.Name))
-        elif isinstance(node, (ast.If, ast.Try, ast.With)):
-            pending.extend(child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt))
-            pending.extend(stmt for handler in getattr(node, "handlers", ()) for stmt in handler.body)
-    return names, bool({"*", "__getattr__"} & names)
+    if found is None:
+        return
+    given: set[str] = set()
+    for part in ("with", "inputs"):
+        for name in step[part] if isinstance(step.get(part), Mapping) else ():
+            given.add(name)
+            if name not in found.parameters:
+                takes = ", ".join(found.parameters) or "none"
+                yield Complaint(
+                    (*loc, part, name), f"{uses} has no such parameter (it has: {takes})", nearest(name, found.parameters), at_key=True
+                )
+    for name in found.needed:
+        if name not in given:
+            yield Complaint((*loc, "uses"), f"the parameter '{name}' of {uses} is given neither in `with` nor in `inputs`")

@@ -125,9 +125,9 @@ def _whole(run: Resource) -> dict[str, Any]:
 
 def _lines(run: Resource, now: float) -> list[str]:
     from penstock.cli.live import closing_line, gate_line, step_line
-    from penstock.control.views import Viewer
+    from penstock.control.show import view_of
 
-    view = Viewer().view(run, now)
+    view = view_of(run, now)
     width = max((len(step.name) for step in view.steps), default=0)
     lines = [f"{run.id}  {run.name}  {run.phase}  created {when(run.created_at)}"]
     lines += [f"  {step.name:<{width}}  {step_line(step)}" for step in view.steps]
