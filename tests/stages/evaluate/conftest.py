@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import itertools
 import json
 import math
 import os
@@ -47,14 +48,14 @@ class BigramEngine:
 
     def __init__(self, text):
         self.info = EngineInfo("bigram", "text-generation", None, "fp64", 4096)
-        self.pairs, self.firsts, self.alphabet = Counter(zip(text, text[1:], strict=False)), Counter(text), sorted(set(text))
+        self.pairs, self.firsts, self.alphabet = Counter(itertools.pairwise(text)), Counter(text), sorted(set(text))
 
     def chance(self, a, b):
         return (self.pairs[a, b] + 1) / (self.firsts[a] + len(self.alphabet) + 1)
 
     async def generate(self, request):
         if isinstance(request, ScoreRequest):
-            nats = -sum(math.log(self.chance(a, b)) for a, b in zip(request.text, request.text[1:], strict=False))
+            nats = -sum(math.log(self.chance(a, b)) for a, b in itertools.pairwise(request.text))
             yield Scored(nats, len(request.text) - 1, len(request.text) - 1)
             return
         assert isinstance(request, GenerateRequest)

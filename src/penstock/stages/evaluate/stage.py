@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
+import contextlib
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from penstock.stages.evaluate.report import Facts, write_report
 if TYPE_CHECKING:
     import polars as pl
 
-Opener = Callable[[Path], Engine | Awaitable[Engine]]
+Opener = Callable[[Path, Mapping[str, Any]], Engine]  # bundle folder, settings of its engine
 
 CLASSIFICATION = ("accuracy", "precision", "recall", "macro_f1", "micro_f1", "weighted_f1", "calibration", "latency")
 GENERATION = ("perplexity", "bits_per_character", "latency")
@@ -30,12 +30,17 @@ SAMPLES = 6
 SAMPLE_TOKENS = 96
 PROMPT_CHARACTERS = 120
 LATENCY_TOKENS = 32
+DIGITS = 10  # kept of a metric: sums in another order (more threads) differ only beyond
 
 
-def _serving_engine(bundle: Path) -> Engine | Awaitable[Engine]:
-    from penstock.engines import open_engine
+# An engine with several streams splits a request by which stream is free, and sums in another order each time.
+STEADY: Mapping[str, Mapping[str, Any]] = {"openvino-encoder": {"streams": 1}}
 
-    return open_engine(bundle)
+
+def _serving_engine(bundle: Path, settings: Mapping[str, Any]) -> Engine:
+    from penstock.engines.table import open_engine
+
+    return open_engine(bundle, settings=settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +69,19 @@ class EvaluateStage:
         return asyncio.run(self._evaluate(config, rows, inputs, outputs, context))
 
     async def _evaluate(self, config: EvaluateConfig, rows: _Rows, inputs: Inputs, outputs: Outputs, context: Context) -> Metrics:
-        opened = self.open_engine(inputs.folder("bundle"))
-        engine = await opened if inspect.isawaitable(opened) else opened
-        try:
-            work = _classification if config.task == "text-classification" else _generation
+        bundle = inputs.folder("bundle")
+        work = _classification if config.task == "text-classification" else _generation
+        settings = STEADY.get(json.loads((bundle / "bundle.json").read_bytes()).get("engine"), {})
+        async with contextlib.AsyncExitStack() as opened:
+            engine = self.open_engine(bundle, settings)
+            opened.push_async_callback(engine.close)
             evidence = await work(config, engine, rows, inputs, context)
+            if settings:
+                await opened.aclose()
+                engine = self.open_engine(bundle, {})
+                opened.push_async_callback(engine.close)
             timed = await _latency(config, engine, rows, context)
             samples = await _samples(engine, rows) if config.task == "text-generation" else []
-        finally:
-            await engine.close()
         wanted = _wanted(config)
         intervals = {name: found for name, found in evidence.intervals.items() if _family(name) in wanted}
         _write_evidence(outputs, config, rows, intervals, evidence)
@@ -197,7 +206,7 @@ def _flat(intervals: Mapping[str, Interval]) -> dict[str, float]:
 def _write_evidence(outputs: Outputs, config: EvaluateConfig, rows: _Rows, intervals: Mapping[str, Interval], evidence: _Evidence) -> None:
     """Only what follows from bundle, dataset and config: no timings, so that equal inputs give equal bytes."""
     folder = outputs.folder("evaluation", "evaluation")
-    metrics: dict[str, Any] = {name: {"value": i.value, "low": i.low, "high": i.high} for name, i in intervals.items()}
+    metrics = {name: {end: round(getattr(i, end), DIGITS) for end in ("value", "low", "high")} for name, i in intervals.items()}
     (folder / "metrics.json").write_bytes(canonical(metrics))
     evidence.predictions.write_parquet(folder / "predictions.parquet", compression="zstd", statistics=False)
     if evidence.answers is not None:
