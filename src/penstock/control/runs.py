@@ -73,14 +73,15 @@ class RunReconciler:
         jobs = world.jobs(run.spec["platform"]["name"], run.spec["platform"]["config"])
         if run.spec.get("cancel"):
             return self._cancel(state, jobs, world)
+        acting = shift.acting(run, jobs, state)
         for node in graph:
-            # Outputs are read anew for each step: a cached step lets the next one start in the same pass.
-            self._move(node, state, shift.acting(run, jobs, state), shift.inherited)
+            if state.steps[node.name].phase not in FINISHED:
+                self._move(node, state, acting, shift.inherited)
         if all(step.phase in DONE for step in state.steps.values()):
             try:
                 return promote(run, graph, state, world)
             except PenstockError as error:
-                if error.code in CORRUPT and self._rebuild_corrupt(graph, state, shift.acting(run, jobs, state)):
+                if error.code in CORRUPT and self._rebuild_corrupt(graph, state, acting):
                     return "running"
                 state.error = error.as_json()
                 return "failed"
@@ -102,6 +103,9 @@ class RunReconciler:
                 step.phase, step.message = "skipped", "a step that it needs did not finish"
             elif all(n.phase in DONE for n in needed):
                 start(node, step, acting)
+        if state.phase_of(node.name) in DONE:
+            # Told at once, so that a chain of cached steps is walked in one pass.
+            acting.outputs[node.name] = step.outputs
 
     def _rebuild(self, node: Node, state: RunState, acting: Acting) -> bool:
         """Sends the steps that made corrupt inputs back to be built again. False when nothing can be rebuilt."""
@@ -116,6 +120,7 @@ class RunReconciler:
             if made.key:
                 acting.world.store.builds.invalidate(made.key, f"an output was found corrupt by {node.name}")
             state.steps[name] = StepState(attempt=made.attempt)
+            acting.outputs.pop(name, None)
         if not again and step.tries >= node.attempts:
             step.phase, step.message = "failed", str((step.error or {}).get("message"))
         return bool(again)

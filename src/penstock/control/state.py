@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 StepPhase = Literal["waiting", "running", "cached", "succeeded", "failed", "skipped", "cancelled"]
@@ -47,7 +47,10 @@ class RunState:
     ended_at: float | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        # asdict would copy every level; the row's codec reads them once and keeps nothing.
+        flat = {name: getattr(self, name) for name in RunState.__slots__}
+        flat["steps"] = {name: {field: getattr(step, field) for field in StepState.__slots__} for name, step in self.steps.items()}
+        return flat
 
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> RunState:

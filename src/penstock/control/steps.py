@@ -44,7 +44,7 @@ class Acting:
     run: str
     pipeline: str
     jobs: Jobs
-    outputs: Mapping[str, Mapping[str, str]]
+    outputs: dict[str, Mapping[str, str]]
     world: World
     outbox: Outbox
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,8 @@ def run(
     from penstock.control.api import run as drive
     from penstock.control.show import view_of
 
+    # A polite end from outside is the same as Ctrl-C: running steps save and the run can be taken up again.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     output = here()
     if output.json:
         result = drive(file, overrides=sets or (), deploy=not no_deploy)
