@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -84,6 +84,10 @@ class Jobs(Protocol):
 
     def wait(self, timeout_s: float) -> None:
         """Returns when a job may have changed its state, at the latest after `timeout_s`."""
+        ...
+
+    def warm(self, stages: Iterable[str] = ()) -> None:
+        """A hint that these stages come soon: what can be prepared ahead is, while nobody waits."""
         ...
 
     def close(self) -> None:

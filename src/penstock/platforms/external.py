@@ -16,21 +16,19 @@ from penstock.core.digests import digest_bytes, digest_file, digest_folder, file
 from penstock.core.errors import BadInput, SourceUnreadable
 from penstock.core.files import told_plainly, write_atomic
 
+_REPLAN = "Put the planned bytes back, or run again: the plan will use what is there now."
+
 
 def verified(digest: str, place: str, cache: Path) -> Path:
-    """The file or folder at `place` (a path, `file://` or any fsspec URL), whose bytes have `digest`. Raises BadInput when they have not."""
+    """The file or folder at `place` (a path, or any fsspec URL) with the bytes that `digest` names. Raises BadInput when they changed."""
     if "://" in place and not place.startswith("file://"):
         return _fetched(digest, place, cache)
     path = Path(unquote(urlsplit(place).path)) if place.startswith("file://") else Path(place)
     if not path.exists():
-        raise SourceUnreadable(
-            f"{path} does not exist any more", remedy="Put it back, or run again so that the plan sees what is there now."
-        )
+        raise SourceUnreadable(f"{path} does not exist any more", remedy=_REPLAN)
     found = known_digest(path, cache)
     if found != digest:
-        raise BadInput(
-            f"{path} changed since the plan was made: {found}, planned {digest}", remedy="Run again: the plan will use its new bytes."
-        )
+        raise BadInput(f"{path} changed since the plan was made: {found}, planned {digest}", remedy=_REPLAN)
     return path
 
 
@@ -69,7 +67,7 @@ def _fetched(digest: str, url: str, cache: Path) -> Path:
                 shutil.copyfileobj(source, file, 1 << 20)
             found = digest_file(beside)
             if found != digest:
-                raise BadInput(f"{url} has digest {found}, planned {digest}", remedy="Run again: the plan will use its new bytes.")
+                raise BadInput(f"{url} has digest {found}, planned {digest}", remedy=_REPLAN)
             os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)

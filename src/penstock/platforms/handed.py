@@ -81,9 +81,8 @@ class StagedOutputs:
 
     def commit(self, artifacts: Artifacts) -> dict[str, str]:
         """Name → artifact digest."""
-        return {
-            name: artifacts.commit(draft.folder, draft.kind, draft.meta, consume=True).digest for name, draft in sorted(self.drafts.items())
-        }
+        drafts = sorted(self.drafts.items())
+        return {name: artifacts.commit(draft.folder, draft.kind, draft.meta, consume=True).digest for name, draft in drafts}
 
 
 @dataclass(slots=True)

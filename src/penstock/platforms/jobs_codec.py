@@ -59,9 +59,7 @@ def job_from_json(value: Mapping[str, Any]) -> JobSpec:
     try:
         return JobSpec(**{**value, "code_path": tuple(value.get("code_path", ())), "environment": tuple(value.get("environment", ()))})
     except TypeError as error:
-        raise BadInput(
-            f"not a job: {error}", remedy="The note was written by another version of Penstock; submit the job again."
-        ) from error
+        raise BadInput(f"not a job: {error}", remedy="Another version of Penstock wrote the note; submit the job again.") from error
 
 
 def result_to_json(result: JobResult) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def parse(line: str) -> dict[str, Any] | None:
 
 
 class LineWriter:
-    """Buffers events and hands whole lines to `write` at most every 0.2 s, from a thread of its own; of progress only the newest is kept."""
+    """Buffers events; a thread hands whole lines to `write` every 0.2 s at most. Of progress in a row only the newest is kept."""
 
     def __init__(self, write: Callable[[bytes], object]) -> None:
         self._write = write

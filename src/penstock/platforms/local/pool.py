@@ -201,9 +201,8 @@ class Pool:
         """Seconds until something must be looked at again; None when only an event can matter."""
         if any(task.job.memory_bytes for task in self._tasks.values()):
             return SAMPLE_S
-        next_at = min(
-            (min(task.deadline if task.verdict is None else _FOREVER, task.kill_at) for task in self._tasks.values()), default=_FOREVER
-        )
+        times = [task.kill_at if task.verdict else min(task.deadline, task.kill_at) for task in self._tasks.values()]
+        next_at = min(times, default=_FOREVER)
         return None if next_at == _FOREVER else max(0.0, next_at - time.monotonic())
 
     def _hear(self, worker: WorkerProcess) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -16,13 +17,6 @@ from penstock.core.home import Home
 from penstock.platforms.contract import JobSpec
 from penstock.platforms.jobs_codec import job_to_json
 from penstock.platforms.local.process import kill_group
-
-if sys.platform == "linux":
-    _pidfd_open = os.pidfd_open
-else:
-
-    def _pidfd_open(pid: int) -> int:
-        return -1
 
 
 @dataclass(slots=True, eq=False)
@@ -46,7 +40,7 @@ class WorkerProcess:
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True, bufsize=0
             )
         os.set_blocking(cast("IO[bytes]", process.stdout).fileno(), False)
-        return cls(python, process, _pidfd_open(process.pid))
+        return cls(python, process, os.pidfd_open(process.pid) if sys.platform == "linux" else -1)
 
     @property
     def pid(self) -> int:
@@ -109,7 +103,5 @@ class WorkerProcess:
         return status
 
     def _send(self, command: Mapping[str, Any]) -> None:
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it died: the watcher hears of that by itself and says why
             cast("IO[bytes]", self.process.stdin).write(json.dumps(command).encode() + b"\n")
-        except BrokenPipeError:
-            pass  # it died: the watcher hears of that by itself and says why

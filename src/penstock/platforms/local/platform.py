@@ -1,0 +1,24 @@
+"""The local platform: what `kind: local` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from penstock.platforms.local.endpoints import LocalEndpoints
+from penstock.platforms.local.jobs import LocalJobs
+
+if TYPE_CHECKING:
+    from penstock.core.home import Home
+    from penstock.store.artifacts import Artifacts
+
+
+class LocalPlatform:
+    def jobs(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> LocalJobs:
+        return LocalJobs(home, artifacts, workers=settings.get("workers"))
+
+    def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> LocalEndpoints:  # noqa: ARG002 (has no settings)
+        return LocalEndpoints(home, artifacts)
+
+
+LOCAL = LocalPlatform()
