@@ -61,7 +61,7 @@ class Spilled:
                 rows = rows.with_columns(normal.normalized(pl.col("text"), self.keep_lines))
                 failed = _failing(failed, rows["text"].str.strip_chars() == "", number)
             if rule.length is not None and origin == TRAINING:
-                length = rows["text"].str.len_chars()
+                length = rows["text"].str.len_chars().cast(pl.Int64)
                 outside = (length < rule.length.minimum) | (length > (rule.length.maximum or 1 << 62))
                 failed = _failing(failed, outside, number)
         return rows, failed

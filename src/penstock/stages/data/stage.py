@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import orjson
 import polars as pl
@@ -11,6 +13,7 @@ import polars as pl
 from penstock.core.errors import DataUnusable
 from penstock.spec.steps import DataConfig, ResolvedSource
 from penstock.stages.contract import Context, Inputs, Metrics, Outputs
+from penstock.stages.data.card import write_cards
 from penstock.stages.data.index import TEST, TRAINING, Spilled
 from penstock.stages.data.ingest import ingest
 from penstock.stages.data.place import place, write_tables
@@ -40,8 +43,10 @@ class DataStage:
             (folder / "labels.json").write_bytes(orjson.dumps(labels, option=orjson.OPT_INDENT_2))
         statistics = collect(folder, config, spilled, decided, placed, labels)
         (folder / "statistics.json").write_bytes(orjson.dumps(statistics, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+        write_cards(folder, config, statistics)
+        _say(statistics, rows, context)
+        shutil.rmtree(spilled.folder)
         outputs.describe("dataset", task=config.task, rows=rows, labels=len(labels))
-        context.log(", ".join(f"{name} {count:,} rows" for name, count in rows.items()))
         removed = int((decided.removed_by != KEPT).sum())
         return {
             **{f"rows.{name}": float(count) for name, count in rows.items()},
@@ -52,6 +57,15 @@ class DataStage:
     def _ingest_all(self, sources: Sequence[ResolvedSource], origin: int, spilled: Spilled, inputs: Inputs, context: Context) -> None:
         for given in sources:
             ingest(inputs.external(given.digest), given, origin, spilled, context)
+
+
+def _say(statistics: dict[str, Any], rows: dict[str, int], context: Context) -> None:
+    context.log(", ".join(f"{name} {count:,} rows" for name, count in rows.items()))
+    removed = ", ".join(f"{count:,} by {rule}" for rule, count in statistics["removed"].items() if count)
+    if removed:
+        context.log(f"removed {removed} (removed.parquet)")
+    if statistics["training_rows_equal_to_test_rows"]:
+        context.log(f"WARNING: {statistics['training_rows_equal_to_test_rows']:,} training rows equal a test row; declare `decontaminate`")
 
 
 def _empty(folder: Path) -> Path:

@@ -39,6 +39,7 @@ def collect(folder: Path, config: DataConfig, spilled: Spilled, decided: Decided
         "training_rows_equal_to_test_rows": int(held.is_in(tested.unique().implode()).sum()) if tested.len() else 0,
         "quarantined": _quarantined(spilled),
         "vocabulary": _vocabulary(folder / "train.parquet"),
+        "histogram": _histogram(folder / "train.parquet"),
         "contiguous": bool((placed.places == CUT).any()),
     }
 
@@ -54,6 +55,13 @@ def _split_facts(path: Path, labels: list[str]) -> dict[str, Any]:
         counts = dict(zip(found["label"], found["n"], strict=True))
         facts["labels"] = {label: int(counts.get(number, 0)) for number, label in enumerate(labels)}
     return facts
+
+
+def _histogram(path: Path) -> list[tuple[str, int]]:
+    """Rows by length: bins of doubling width, named by their upper end in characters."""
+    lengths = pl.scan_parquet(path).select(pl.col("text").str.len_chars().cast(pl.Int64).alias("n")).collect()["n"]
+    bins = Counter(max(0, int(n) - 1).bit_length() for n in lengths)
+    return [(f"{1 << b:,}", bins[b]) for b in range(min(bins, default=0), max(bins, default=-1) + 1)]
 
 
 def _removed(decided: Decided, spilled: Spilled) -> dict[str, int]:
