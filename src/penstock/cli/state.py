@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.core.errors import NotFound
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 def has_state(home: Home) -> bool:
     """False when nothing has run here: reading commands then make no folders."""
-    return not home.database_url.startswith("sqlite:///") or (home.folder / "penstock.db").exists()
+    file = home.database_url.removeprefix("sqlite:///")
+    return file == home.database_url or Path(file).exists()
 
 
 @contextlib.contextmanager
@@ -26,7 +28,8 @@ def opened(*, create: bool = False) -> Iterator[Store]:
     home = Home.find()
     if not create and not has_state(home):
         raise NotFound(
-            f"nothing has run here: {home.folder} holds no database", remedy="Go to the pipeline's folder, or set PENSTOCK_HOME."
+            f"nothing has run here: there is no database at {home.database_url.removeprefix('sqlite:///')}",
+            remedy="Go to the pipeline's folder, or set PENSTOCK_HOME.",
         )
     from penstock.store.store import Store
 

@@ -49,7 +49,7 @@ def show(run: Run = "latest") -> None:
 
     with opened() as store:
         found = find_run(store, run)
-        events = [{"at": e.at, "type": e.type, "message": e.message} for e in store.events.list("run", found.id)]
+        events: list[dict[str, Any]] = [{"at": e.at, "type": e.type, "message": e.message} for e in store.events.list("run", found.id)]
         now = store.clock.now()
     here().show({**_whole(found), "events": events}, lambda: [*_lines(found, now), *(f"{when(e['at'])}  {e['message']}" for e in events)])
 
