@@ -101,7 +101,9 @@ def tell(name: str, result: dict[str, Any], key: str, seconds: float) -> None:
     p50, p95 = live.latencies("/v1/classify" if classify else "/v1/completions", body(deployment["name"], classify))
     print(f"latency, one client  p50 {p50:.2f} ms, p95 {p95:.2f} ms through the gateway")
     if classify:
-        for row, question in zip(live.post("/v1/classify", {"model": deployment["name"], "input": QUESTIONS})["data"], QUESTIONS, strict=True):
+        for row, question in zip(
+            live.post("/v1/classify", {"model": deployment["name"], "input": QUESTIONS})["data"], QUESTIONS, strict=True
+        ):
             print(f"  {question!r} → {row['label']} ({row['score']:.2f})")
     else:
         answer = live.post("/v1/completions", {"model": deployment["name"], "prompt": PROMPT, "max_tokens": 60, "seed": 1})
