@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.core.errors import ArtifactCorrupt, BadInput
+from penstock.core.errors import BadInput
 from penstock.engines.bundle_file import BundleFile
 from penstock.engines.contract import Chunk, Classified, ClassifyRequest, Embedded, EmbedRequest, EngineInfo, Request
 from penstock.engines.encoding import Encoder, by_length
 from penstock.engines.gathering import Gatherer, Item
+from penstock.engines.openvino_graph import compile_graph, precision_hint
 from penstock.engines.requests import check_classify, check_texts
 from penstock.engines.settings import settings_of
 from penstock.engines.tally import Tally
@@ -139,26 +140,8 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return found
 
 
-def compile_graph(folder: Path, hints: Mapping[str, str]) -> Any:
-    """openvino_model.xml of `folder`, compiled for the CPU. Raises ArtifactCorrupt when OpenVINO cannot read it."""
-    import openvino
-
-    try:
-        core = openvino.Core()
-        return core.compile_model(core.read_model(folder / "openvino_model.xml"), "CPU", dict(hints))
-    except RuntimeError as error:
-        raise ArtifactCorrupt(f"OpenVINO cannot load the graph in {folder}: {str(error).strip().splitlines()[-1]}") from error
-
-
 def _hints(wanted: EncoderSettings, threads: int) -> dict[str, str]:
     if wanted.max_batch < 1 or wanted.streams < 0 or wanted.threads < 0:
         raise BadInput(f"max_batch must be at least 1, streams and threads at least 0; got {wanted}")
     hints = {"INFERENCE_NUM_THREADS": str(threads), "NUM_STREAMS": str(wanted.streams or threads)}
     return {**hints, **precision_hint(wanted.inference_precision)}
-
-
-def precision_hint(precision: str) -> dict[str, str]:
-    """OpenVINO's property for a setting of `inference_precision`. Raises BadInput for an unknown one."""
-    if precision not in ("f32", "bf16", "auto"):
-        raise BadInput(f"inference_precision is {precision!r}; it must be f32, bf16 or auto")
-    return {} if precision == "auto" else {"INFERENCE_PRECISION_HINT": precision}

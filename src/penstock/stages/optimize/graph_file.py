@@ -10,8 +10,9 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
-# Facts of the conversion, not of the graph; `runtime_options` and a tokenizer's own facts stay, because the runtime reads them.
-NOTES = frozenset({"Runtime_version", "conversion_parameters", "optimum", "nncf", "OpenVINO Runtime"})
+# Facts of the conversion, not of the graph; a tokenizer's own facts stay, because the runtime reads them. `runtime_options` goes too:
+# how a graph runs is said in one place, the engine's settings.
+NOTES = frozenset({"Runtime_version", "conversion_parameters", "optimum", "nncf", "runtime_options", "OpenVINO Runtime"})
 COUNTED = re.compile(r"[A-Za-z]\w*_\d+")
 
 

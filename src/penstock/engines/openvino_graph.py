@@ -1,0 +1,27 @@
+"""An OpenVINO graph of a bundle, compiled for the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from penstock.core.errors import ArtifactCorrupt, BadInput
+
+
+def compile_graph(folder: Path, hints: Mapping[str, str]) -> Any:
+    """openvino_model.xml of `folder`, compiled for the CPU. Raises ArtifactCorrupt when OpenVINO cannot read it."""
+    import openvino
+
+    try:
+        core = openvino.Core()
+        return core.compile_model(core.read_model(folder / "openvino_model.xml"), "CPU", dict(hints))
+    except RuntimeError as error:
+        raise ArtifactCorrupt(f"OpenVINO cannot load the graph in {folder}: {str(error).strip().splitlines()[-1]}") from error
+
+
+def precision_hint(precision: str) -> dict[str, str]:
+    """OpenVINO's property for a setting of `inference_precision`. Raises BadInput for an unknown one."""
+    if precision not in ("f32", "bf16", "auto"):
+        raise BadInput(f"inference_precision is {precision!r}; it must be f32, bf16 or auto")
+    return {} if precision == "auto" else {"INFERENCE_PRECISION_HINT": precision}
