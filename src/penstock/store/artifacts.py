@@ -157,10 +157,10 @@ class Artifacts:
     def get_note(self, name: str) -> bytes | None:
         return self._objects.read(f"notes/{safe_name(name)}")
 
-    def collect(self, referenced: set[str], grace_s: float) -> Collected:
+    def collect(self, referenced: set[str], grace_s: float, *, dry_run: bool = False) -> Collected:
         """Removes artifacts that are not `referenced` and blobs that no artifact has, unless written within `grace_s`."""
         self._manifests.clear()
-        return sweep(self._objects, self._cache, referenced, grace_s)
+        return sweep(self._objects, self._cache, referenced, grace_s, dry_run=dry_run)
 
 
 def _corrupt(entry: FileEntry, artifact: str, error: ArtifactCorrupt) -> ArtifactCorrupt:

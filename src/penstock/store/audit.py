@@ -57,7 +57,11 @@ class Audit:
         """`principal` did `action` to `subject`; `detail` holds JSON values, never secrets."""
         text, said = canonical(dict(detail)).decode(), (principal, action, subject)
         with self._database.begin() as connection:
-            head = connection.execute(select(audit_head.c.seq, audit_head.c.hash).where(audit_head.c.id == 1).with_for_update()).one()
+            head = connection.execute(
+                select(audit_head.c.seq, audit_head.c.hash).where(audit_head.c.id == 1).with_for_update()
+            ).one_or_none()
+            if head is None:
+                raise AuditBroken("the head of the audit log is missing", where="head")
             seq, at = head.seq + 1, self._clock.now()
             entry = Entry(seq, at, *said, json.loads(text), head.hash, _hash(seq, at, said, text, head.hash))
             row = {name: getattr(entry, name) for name in Entry.__slots__} | {"detail": text}

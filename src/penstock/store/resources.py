@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, bindparam, case, func, select, update
+from sqlalchemy import bindparam, case, func, select, update
 
 from penstock.core.clock import Clock
 from penstock.core.errors import Conflict, NotFound
@@ -17,6 +17,7 @@ from penstock.store.schema import resources as table
 
 _NOW = object()
 _KEEP = object()
+_CLOCK_SKEW_S = 60.0  # hosts that share a PostgreSQL differ by less
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +41,8 @@ _COLUMNS = [table.c[name] for name in Resource.__slots__]
 _HERE = (table.c.kind == bindparam("b_kind")) & (table.c.id == bindparam("b_id"))
 
 
-def _resource(row: Row[Any]) -> Resource:
-    fields: tuple[Any, ...] = row._tuple()
-    return Resource(*fields)
+def _resource(row: Any) -> Resource:
+    return Resource(*row)
 
 
 class Resources:
@@ -189,7 +189,10 @@ class Resources:
         """Two statements: take the longest due free row; list rows that a process of this host holds."""
         if 0 not in self._leases:
             inner = table.alias("due")
-            due = inner.c.kind.in_(bindparam("b_kinds", expanding=True)) & (inner.c.due_at <= bindparam("b_now"))
+            now = bindparam("b_now", type_=table.c.due_at.type)
+            # A row written in the future says that the clock was set back: looking early is harmless, waiting for it is not.
+            time_has_come = (inner.c.due_at <= now) | (inner.c.due_at.is_not(None) & (inner.c.updated_at > now + _CLOCK_SKEW_S))
+            due = inner.c.kind.in_(bindparam("b_kinds", expanding=True)) & time_has_come
             pick = select(inner.c.kind, inner.c.id).where(due, leases.ended(inner, self._database.dialect)).order_by(inner.c.due_at)
             chosen = pick.limit(1).with_for_update(skip_locked=True).cte("chosen")
             taken = {**leases.held(self._database.dialect), "wakes_seen": table.c.wakes}

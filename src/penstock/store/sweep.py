@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.core.digests import digest_bytes
+from penstock.core.digests import digest_bytes, hex_of
 from penstock.store.manifest import Manifest
 from penstock.store.objects import Objects, Stored, blob_name
 
@@ -24,34 +24,28 @@ class Collected:
 
 
 def sweep(objects: Objects, cache: Path, referenced: set[str], grace_s: float, *, dry_run: bool = False) -> Collected:
-    """A blob that a kept or unreadable manifest might need is never removed."""
+    """A blob that a kept manifest lists is never removed. `dry_run` tells what would go."""
     cutoff = time.time() - grace_s
-    doomed, needed, kept = [], set(), 0
+    gone: list[str] = []
+    kept, needed = 0, set[str]()
     for stored in objects.list("manifests"):
         digest = "sha256:" + stored.name.rpartition("/")[2]
-        if digest not in referenced and stored.modified_at <= cutoff:
-            doomed.append(stored)
-            continue
-        kept += 1
-        needed |= _blobs_of(objects, stored)
-    gone = []
-    for stored in doomed:
-        blobs = _blobs_of(objects, stored)
-        if dry_run or objects.remove(stored.name, cutoff):
-            digits = stored.name.rpartition("/")[2]
-            gone.append("sha256:" + digits)
-            if not dry_run:
-                shutil.rmtree(cache / "artifacts" / digits, ignore_errors=True)
+        listed = _blobs_of(objects, stored)
+        doomed = digest not in referenced and stored.modified_at <= cutoff
+        if doomed and (dry_run or objects.remove(stored.name, cutoff)):
+            gone.append(digest)
         else:
-            needed |= blobs
-            kept += 1
+            kept, needed = kept + 1, needed | listed
     count = freed = kept_bytes = 0
     for stored in objects.list("blobs"):
-        if stored.name not in needed and stored.modified_at <= cutoff and (dry_run or objects.remove(stored.name, cutoff)):
+        doomed = stored.name not in needed and stored.modified_at <= cutoff
+        if doomed and (dry_run or objects.remove(stored.name, cutoff)):
             count, freed = count + 1, freed + stored.size
         else:
             kept_bytes += stored.size
     if not dry_run:
+        for digest in gone:
+            shutil.rmtree(cache / "artifacts" / hex_of(digest), ignore_errors=True)
         for stored in objects.list("parts"):
             objects.remove(stored.name, cutoff)
     return Collected(tuple(gone), count, freed, kept, kept_bytes)

@@ -1,0 +1,90 @@
+"""A real PostgreSQL for tests: an unprivileged server of its own on a free loopback port, gone afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresServer:
+    """`folder`: data and socket. Databases are cheap: take a fresh one per test."""
+
+    folder: Path
+    port: int
+
+    def url(self, database: str) -> str:
+        return f"postgresql://app@127.0.0.1:{self.port}/{database}"
+
+    @contextlib.contextmanager
+    def fresh_database(self) -> Iterator[str]:
+        """URL of an empty database, dropped at the end."""
+        import psycopg
+
+        name = f"test_{secrets.token_hex(6)}"
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')
+            try:
+                yield self.url(name)
+            finally:
+                connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def binaries() -> Path | None:
+    """Folder of initdb and pg_ctl; None when PostgreSQL is not installed."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), key=lambda p: int(p.parts[-3]) if p.parts[-3].isdigit() else 0)
+    if found:
+        return found[-1].parent
+    on_path = shutil.which("pg_ctl")
+    return Path(on_path).resolve().parent if on_path else None
+
+
+@contextlib.contextmanager
+def running() -> Iterator[PostgresServer]:
+    """Starts and stops a server; durability is off, because nothing here outlives the test. Raises RuntimeError with its log."""
+    folder = binaries()
+    if folder is None:
+        raise RuntimeError("PostgreSQL is not installed (apt-get install postgresql)")
+    with tempfile.TemporaryDirectory(prefix="penstock-postgres-", ignore_cleanup_errors=True) as place:
+        data, port, prefix = Path(place, "data"), _free_port(), _unprivileged(Path(place))
+        _do([*prefix, str(folder / "initdb"), "-D", str(data), "-A", "trust", "-U", "app", "--no-sync"], place)
+        options = f"-c listen_addresses=127.0.0.1 -p {port} -k {place} -c fsync=off -c max_connections=80"
+        log = Path(place, "server.log")
+        start = [*prefix, str(folder / "pg_ctl"), "-D", str(data), "-l", str(log), "-o", options, "-w", "start"]
+        try:
+            _do(start, place)
+        except RuntimeError as error:
+            raise RuntimeError(f"{error}\n{log.read_text() if log.exists() else ''}") from error
+        try:
+            yield PostgresServer(Path(place), port)
+        finally:
+            _do([*prefix, str(folder / "pg_ctl"), "-D", str(data), "-m", "immediate", "-w", "stop"], place)
+
+
+def _unprivileged(folder: Path) -> list[str]:
+    """PostgreSQL refuses to run as root: then it runs as `postgres`."""
+    if os.geteuid() != 0:
+        return []
+    shutil.chown(folder, "postgres", "postgres")
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+
+
+def _do(command: list[str], folder: str) -> None:
+    done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{command[-1]} failed ({done.returncode}): {done.stdout}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
