@@ -61,7 +61,7 @@ def _fast(file: Readable, header: list[str], columns: list[str], mark: str) -> I
     picked = [names[header.index(column)] for column in columns]
     try:
         stream = arrow_csv.open_csv(
-            str(file.path),
+            pa.OSFile(str(file.path)),  # a path would be unpacked by its suffix
             arrow_csv.ReadOptions(column_names=names, block_size=BLOCK),
             arrow_csv.ParseOptions(delimiter=mark, newlines_in_values=True),
             arrow_csv.ConvertOptions(include_columns=picked, column_types=dict.fromkeys(names, pa.string())),

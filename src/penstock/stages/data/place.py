@@ -60,6 +60,7 @@ def write_tables(folder: Path, spilled: Spilled, decided: Decided, placed: Place
         removed = stack.enter_context(TableWriter(folder / "removed.parquet", REMOVED))
         for rows in _joined(spilled, decided, placed):
             removed.write(_removed(rows.filter(pl.col("by") != KEPT), spilled.rules))
+            rows = rows.filter(pl.col("by") == KEPT)  # before labels get numbers: a removed row's label may be no class
             if code is not None:
                 rows = rows.with_columns(pl.col("label").cast(code).to_physical().cast(pl.Int32))
             for number, writer in enumerate(writers):

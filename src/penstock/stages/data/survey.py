@@ -80,7 +80,10 @@ def survey(path: Path, file_name: str, source: Source, scratch: Path) -> Readabl
             )
     encoding, skip = _encoding(head, source.encoding, file_name)
     if encoding == "utf-8" and _looks_binary(head):
-        raise SourceUnreadable(f"{file_name} is binary: {head.count(0):,} NUL bytes in its first {len(head):,}")
+        odd = sum(1 for byte in head if byte < 32 and byte not in b"\t\n\v\f\r")
+        raise SourceUnreadable(
+            f"{file_name} is binary: {odd:,} of its first {len(head):,} bytes are control characters, {head.count(0):,} of them NUL"
+        )
     form = source.format or _format(inner, head.decode(encoding, "replace"))
     copy = None if encoding == "utf-8" and not zipped and not skip else scratch
     return _walk(path, Readable(path, file_name, form, encoding), zipped, skip, copy)
@@ -187,7 +190,7 @@ def _walk(path: Path, found: Readable, zipped: bool, skip: int, scratch: Path | 
     """Checks every byte once; writes plain UTF-8 to `scratch` when one is given."""
     decoder = codecs.getincrementaldecoder(found.encoding)("strict")
     quotes, run, offset, clean = 0, 0, skip, True
-    target = scratch / f"plain-{path.name}" if scratch else None
+    target = scratch / "plain" if scratch else None
     out = target.open("wb") if target else io.BytesIO()
     with out:
         for chunk in _chunks(path, found.name, zipped, skip):
