@@ -12,14 +12,19 @@ from penstock.engines.contract import EngineInfo
 from penstock.spec.steps import EvaluateConfig
 from penstock.stages.evaluate import classification
 from penstock.stages.evaluate.intervals import Interval
+from penstock.stages.evaluate.page import page
 
 WORST_ERRORS = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a report tells beside the rows. `single_ms`: latencies at concurrency 1; `samples`: (prompt, continuation)."""
+    """What a report tells beside the rows.
 
+    `single_ms`: latencies at concurrency 1; `blocks`: bits per character of each block; `samples`: (prompt, continuation).
+    """
+
+    name: str
     config: EvaluateConfig
     split: str
     rows: int
@@ -29,18 +34,21 @@ class Facts:
     intervals: Mapping[str, Interval]
     timings: Mapping[str, float]
     single_ms: tuple[float, ...]
+    blocks: tuple[float, ...]
     samples: tuple[tuple[str, str], ...]
 
 
 def write_report(folder: Path, facts: Facts, answers: classification.Answers | None, texts: Sequence[str]) -> None:
     value = report_value(facts, answers, texts)
     (folder / "report.json").write_text(json.dumps(value, indent=1, ensure_ascii=False), "utf-8")
+    (folder / "report.html").write_text(page(value), "utf-8")
 
 
 def report_value(facts: Facts, answers: classification.Answers | None, texts: Sequence[str]) -> dict[str, Any]:
     """The report as JSON values: what the page draws, and nothing that the page does not."""
     value: dict[str, Any] = {
         "schema": 1,
+        "name": facts.name,
         "task": facts.config.task,
         "split": facts.split,
         "rows": facts.rows,
@@ -52,6 +60,7 @@ def report_value(facts: Facts, answers: classification.Answers | None, texts: Se
         "metrics": {name: asdict(found) for name, found in facts.intervals.items()},
         "timings": dict(facts.timings),
         "single_ms": [round(ms, 4) for ms in facts.single_ms],
+        "blocks": [round(bits, 4) for bits in facts.blocks],
         "samples": [{"prompt": prompt, "continuation": text} for prompt, text in facts.samples],
     }
     if answers is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,8 @@ class EvaluateStage:
     async def _evaluate(self, config: EvaluateConfig, rows: _Rows, inputs: Inputs, outputs: Outputs, context: Context) -> Metrics:
         bundle = inputs.folder("bundle")
         work = _classification if config.task == "text-classification" else _generation
-        settings = STEADY.get(json.loads((bundle / "bundle.json").read_bytes()).get("engine"), {})
+        described = json.loads((bundle / "bundle.json").read_bytes())
+        settings = STEADY.get(described.get("engine"), {})
         async with contextlib.AsyncExitStack() as opened:
             engine = self.open_engine(bundle, settings)
             opened.push_async_callback(engine.close)
@@ -87,6 +89,7 @@ class EvaluateStage:
         _write_evidence(outputs, config, rows, intervals, evidence)
         timings = timed.metrics() if timed else {}
         facts = Facts(
+            name=described.get("name", "a bundle"),
             config=config,
             split=rows.split,
             rows=evidence.predictions.height,
@@ -96,6 +99,7 @@ class EvaluateStage:
             intervals=intervals,
             timings=timings,
             single_ms=tuple(timed.single_ms) if timed else (),
+            blocks=_block_bits(evidence.predictions),
             samples=tuple(samples),
         )
         write_report(outputs.folder("report", "report"), facts, evidence.answers, rows.table["text"].to_list())
@@ -181,6 +185,12 @@ async def _samples(engine: Engine, rows: _Rows) -> list[tuple[str, str]]:
         pieces = [chunk.text async for chunk in engine.generate(request) if hasattr(chunk, "text")]
         found.append((prompt, "".join(pieces)))
     return found
+
+
+def _block_bits(predictions: pl.DataFrame) -> tuple[float, ...]:
+    if "nats" not in predictions.columns:
+        return ()
+    return tuple((predictions["nats"] / predictions["characters"] / math.log(2)).to_list())
 
 
 def _prompt(text: str) -> str:
