@@ -27,12 +27,13 @@ import orjson
 from penstock.core.errors import BadInput, PenstockError
 from penstock.core.files import write_atomic
 from penstock.engines.contract import ClassifyRequest, EmbedRequest, Engine, GenerateRequest, Request
+from penstock.engines.table import open_engine
 from penstock.serving.api import Api, Served
 from penstock.serving.errors import error_body
-from penstock.serving.http import TEXT, Exchange, HttpServer
 from penstock.serving.identity import request_id
 from penstock.serving.metrics import RequestMetrics
 from penstock.serving.params import PARSERS
+from penstock.serving.protocol import TEXT, Exchange, HttpServer
 from penstock.serving.snapshot import Limits
 
 log = logging.getLogger("penstock.replica")
@@ -72,8 +73,7 @@ def open_spec_engine(spec: ReplicaSpec) -> Engine:
     if spec.engine_class is not None:
         module, _, name = spec.engine_class.partition(":")
         return cast(Engine, getattr(importlib.import_module(module), name)(Path(spec.bundle), dict(spec.settings)))
-    engines: Any = importlib.import_module("penstock.engines")
-    return cast(Engine, engines.open_engine(Path(spec.bundle), settings=dict(spec.settings)))
+    return open_engine(Path(spec.bundle), settings=spec.settings, digest=spec.digest)
 
 
 async def warm_up(engine: Engine) -> None:
