@@ -11,11 +11,13 @@ from pathlib import Path
 
 import polars as pl
 
+from penstock.core.errors import DataUnusable
 from penstock.spec.pipeline import CleanRule
 from penstock.stages.data import normal
 from penstock.stages.data.rows import BadRow, Batch
 
 TRAINING, TEST = 0, 1
+BAD_LIMIT = 1_000_000  # rows in quarantine, which is held in memory; beyond it a source is not what it is said to be
 SCHEMA = {"key": pl.Binary, "content": pl.Binary, "label": pl.String, "length": pl.UInt32, "origin": pl.UInt8, "failed": pl.Int8}
 
 
@@ -33,6 +35,9 @@ class Spilled:
 
     def add(self, batch: Batch, origin: int) -> None:
         self.bad.extend(batch.bad)
+        if len(self.bad) > BAD_LIMIT:
+            last = self.bad[-1]
+            raise DataUnusable(f"more than {BAD_LIMIT:,} rows cannot be used; the last: {last.source} line {last.line}: {last.reason}")
         if not batch.rows.height:
             return
         rows, failed = self._cleaned(batch.rows, origin)
@@ -78,7 +83,9 @@ class Spilled:
 
     @property
     def index(self) -> pl.DataFrame:
-        return pl.concat(self.indexes) if self.indexes else pl.DataFrame(schema=SCHEMA)
+        if len(self.indexes) > 1:
+            self.indexes = [pl.concat(self.indexes, rechunk=True)]
+        return self.indexes[0] if self.indexes else pl.DataFrame(schema=SCHEMA)
 
     def texts(self) -> Iterator[pl.DataFrame]:
         """Frames of `text` and `label` in the order of the index."""

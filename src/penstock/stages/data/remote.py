@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from hashlib import sha256
@@ -53,8 +54,13 @@ def _copy(uri: str, copy: Callable[[BinaryIO], None], target: Path) -> None:
 
 
 def _http(uri: str) -> tuple[dict[str, str], Callable[[BinaryIO], None]]:
-    with urllib.request.urlopen(urllib.request.Request(uri, method="HEAD"), timeout=TIMEOUT_S) as answer:
-        facts = {name: answer.headers[name] for name in FACTS if answer.headers.get(name)}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(uri, method="HEAD"), timeout=TIMEOUT_S) as answer:
+            facts = {name: answer.headers[name] for name in FACTS if answer.headers.get(name)}
+    except urllib.error.HTTPError as error:
+        if error.code not in (403, 405, 501):  # some servers, and signed URLs, answer GET alone
+            raise
+        facts = {}
 
     def copy(out: BinaryIO) -> None:
         with urllib.request.urlopen(uri, timeout=TIMEOUT_S) as answer:
