@@ -22,10 +22,18 @@ from penstock.stages.train import compact, lora
 from penstock.stages.train.precision import Compute
 from penstock.stages.train.rows import Batch, Rows, by_length, grouped, padded
 from penstock.stages.train.table import column
-from penstock.stages.train.weights import Recipe
+from penstock.stages.train.trainee import Choices
+from penstock.stages.train.written import attention_for, write_model
 
-HEAD_LR = 2.0  # × the body's rate: the classifier starts from random weights
-EVALUATION_TOKENS = 8192
+EVALUATION_TOKENS = 8192  # of a batch
+
+
+def lr_scale(name: str) -> float:
+    """The classifier starts from random weights, so it learns faster than the body."""
+    return 2.0 if any(part in ("classifier", "score", "pre_classifier") for part in name.split(".")) else 1.0
+
+
+CHOICES = Choices(epochs=6, batch_size=32, learning_rate=4e-4, dropout=0.1, max_length=128, metric="accuracy", lr_scale=lr_scale)
 
 
 @dataclass(slots=True)
@@ -80,80 +88,65 @@ class Encoder:
     tokenizer: Any
     labels: list[str]
     work: EncoderWork
-    embedding: compact.Cut | None
-    adapter: bool
+    embedding: compact.Cut | None  # None with adapters, where the embedding stands still
+    choices: Choices = CHOICES
 
-    def recipe(self, train: Train) -> Recipe:
-        return Recipe(train.weight_decay, lr_scale=lambda name: HEAD_LR if is_head(name) else 1.0)
+    @property
+    def batch_size(self) -> int:
+        return self.work.batch
+
+    @property
+    def max_length(self) -> int:
+        return self.work.limit
 
     def save(self, folder: Path) -> None:
-        """Writes the model (float32 safetensors), tokenizer, labels, and the adapter apart when there is one."""
-        model = self.model
+        """Writes model, tokenizer and labels, and the adapter apart when there is one."""
         if self.embedding:
             self.embedding.undo()
-        if self.adapter:
-            model = lora.merge(model, folder / "adapter")
-        model.config.architectures = [type(model).__name__]
-        model.config.dtype = "float32"
-        model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        else:
+            self.model = lora.merge(self.model, folder / "adapter")
+        write_model(self.model, self.tokenizer, folder)
         (folder / "labels.json").write_text(json.dumps(self.labels, ensure_ascii=False))
 
 
-def is_head(name: str) -> bool:
-    return any(part in ("classifier", "score", "pre_classifier") for part in name.split("."))
-
-
 def build(base: Path, dataset: Path, train: Train, compute: Compute) -> Encoder:
-    """Reads base and dataset. Raises BadInput when the base is no encoder that transformers can read, DataUnusable without two labels."""
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-
+    """Reads base and dataset. Raises BadInput when the base is no encoder that transformers reads, DataUnusable without two labels."""
     labels = json.loads((dataset / "labels.json").read_text())
     if len(labels) < 2:
         raise DataUnusable(f"classification needs two labels, the dataset has {len(labels)}: {labels}")
     torch.manual_seed(train.seed)
+    tokenizer, model = read(base, labels, CHOICES.dropout if train.dropout is None else train.dropout, compute)
+    limit = min(train.max_length or CHOICES.max_length, int(getattr(model.config, "max_position_embeddings", CHOICES.max_length)))
+    rows = {split: tokenised(dataset / f"{split}.parquet", tokenizer, limit) for split in ("train", "validation")}
+    pad, embedding = tokenizer.pad_token_id or 0, None
+    if train.method.lora:
+        model = lora.wrap(model, train.method.lora, "SEQ_CLS")
+    else:
+        embedding = compact.cut(model.get_input_embeddings(), np.concatenate([r.tokens for r in rows.values()]), pad)
+        rows = {split: Rows(embedding.encode(r.tokens), r.starts, r.labels) for split, r in rows.items()}
+    model.to(compute.device)
+    batch = train.batch_size or CHOICES.batch_size
+    work = EncoderWork(model, rows["train"], rows["validation"], train, batch, pad, limit, compute.device)
+    return Encoder(model, tokenizer, labels, work, embedding)
+
+
+def read(base: Path, labels: list[str], dropout: float, compute: Compute) -> tuple[Any, Any]:
+    """Tokenizer and model of a base, with a new classifier for `labels`. Raises BadInput when transformers reads none there."""
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    names = dict(enumerate(labels))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True, trust_remote_code=False)
-        config = AutoConfig.from_pretrained(
-            base,
-            local_files_only=True,
-            trust_remote_code=False,
-            id2label=dict(enumerate(labels)),
-            label2id={n: i for i, n in enumerate(labels)},
-        )
-        set_dropout(config, DROPOUT if train.dropout is None else train.dropout)
-        # sdpa's bf16 backward on CPU is several times slower than plain matmuls on rows of a few dozen tokens.
+        tokenizer = AutoTokenizer.from_pretrained(base, **local)
+        config = AutoConfig.from_pretrained(base, **local, id2label=names, label2id={name: i for i, name in names.items()})
+        set_dropout(config, dropout)
+        attention = attention_for(compute.device)
         model = AutoModelForSequenceClassification.from_pretrained(
-            base,
-            config=config,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            dtype=torch.float32,
-            attn_implementation="eager" if compute.device.type == "cpu" else None,
+            base, config=config, **local, use_safetensors=True, dtype=torch.float32, attn_implementation=attention
         )
     except (OSError, ValueError, KeyError) as error:
         raise BadInput(f"the base model in {base} cannot be read as a text classifier: {error}") from error
-    limit = min(train.max_length or MAX_LENGTH, int(getattr(config, "max_position_embeddings", MAX_LENGTH)))
-    rows = {split: tokenised(dataset / f"{split}.parquet", tokenizer, limit) for split in ("train", "validation")}
-    embedding = None
-    if train.method.lora:
-        model = lora.wrap(model, train.method.lora)
-    else:
-        special = max([tokenizer.pad_token_id or 0, *[i for i in (config.bos_token_id, config.eos_token_id) if i is not None]])
-        seen = np.concatenate([r.tokens for r in rows.values()])
-        embedding = compact.cut(model.get_input_embeddings(), seen, tokenizer.pad_token_id or 0)
-        del special
-        rows = {split: Rows(embedding.encode(r.tokens), r.starts, r.labels) for split, r in rows.items()}
-    model.to(compute.device)
-    batch = train.batch_size or BATCH
-    work = EncoderWork(model, rows["train"], rows["validation"], train, batch, tokenizer.pad_token_id or 0, limit, compute.device)
-    return Encoder(model, tokenizer, labels, work, embedding, train.method.lora is not None)
-
-
-BATCH = 32
-MAX_LENGTH = 128
-DROPOUT = 0.1
+    return tokenizer, model
 
 
 def set_dropout(config: Any, rate: float) -> None:

@@ -85,28 +85,34 @@ class Loop:
     speed: float = 0.0  # units per second of this attempt
 
     def run(self) -> Progress:
-        """Trains to the end and leaves the best weights in `best`. Raises Interrupted (after a checkpoint) or StepFailed (NaN)."""
+        """Trains to the end. Raises Interrupted (after a checkpoint) or StepFailed (the loss is no number)."""
         self._resume()
-        started, already = time.monotonic(), self.now.units
-        saved_at = started
-        while self.now.step < self.plan.steps and not self.now.stopped:
+        started = saved_at = time.monotonic()
+        already = self.now.units
+        while not self._over():
             epoch, position = divmod(self.now.step, self.plan.steps_per_epoch)
             for batch in self.work.epoch(epoch)[position:]:
                 self._step(batch)
                 self.speed = (self.now.units - already) / max(1e-9, time.monotonic() - started)
-                if self.now.step % self.plan.evaluate_every == 0 or self.now.step == self.plan.steps:
+                judged = self.now.step % self.plan.evaluate_every == 0 or self.now.step == self.plan.steps
+                if judged:
                     self._evaluate()
+                asked = self.context.stopping() and not self._over()
+                if judged or asked or time.monotonic() - saved_at >= self.plan.checkpoint_every_s:
                     self._save()
                     saved_at = time.monotonic()
-                elif time.monotonic() - saved_at >= self.plan.checkpoint_every_s:
-                    self._save()
-                    saved_at = time.monotonic()
-                if self.context.stopping() and self.now.step < self.plan.steps and not self.now.stopped:
-                    self._save()
+                if asked:
                     raise Interrupted(f"training was asked to stop; step {self.now.step} of {self.plan.steps} is saved")
-                if self.now.step == self.plan.steps or self.now.stopped:
+                if self._over():
                     break
         return self.now
+
+    def best_weights(self) -> torch.Tensor:
+        """Masters of the best evaluation, once `run` is over."""
+        return self.weights.master if self.best is None else self.best
+
+    def _over(self) -> bool:
+        return self.now.step >= self.plan.steps or self.now.stopped
 
     def _step(self, batch: Any) -> None:
         now, rate = self.now, self.schedule.at(self.now.step)
@@ -140,7 +146,7 @@ class Loop:
         row = {"step": now.step, "epoch": round(now.step / plan.steps_per_epoch, 4), "train.loss": train_loss}
         now.curve.append(row | {f"validation.{name}": value for name, value in found.items()})
         now.losses, now.counted = 0.0, 0
-        if plan.better(found[plan.metric], now.best and now.best[f"validation.{plan.metric}"]):
+        if plan.better(found[plan.metric], now.best[f"validation.{plan.metric}"] if now.best else None):
             now.best, now.since_best, self.best = now.curve[-1], 0, self.weights.master.clone()
         else:
             now.since_best += 1

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from penstock.core.errors import BadInput
 from penstock.spec.pipeline import Lora
 
 
-def wrap(model: Any, options: Lora) -> Any:
+def wrap(model: Any, options: Lora, task: Literal["SEQ_CLS", "CAUSAL_LM"]) -> Any:
     """Adapters on `targets` (default: every linear layer but the head); the head itself is trained whole."""
-    from peft import LoraConfig, TaskType, get_peft_model
+    from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(
-        task_type=TaskType.SEQ_CLS,
+        task_type=task,
         r=options.rank,
         lora_alpha=options.alpha or 2.0 * options.rank,
         lora_dropout=options.dropout,

@@ -1,95 +1,164 @@
-"""The train stage: a dataset and a base in, a model out."""
+"""The train stage: a dataset and a base in, a model out. Layout of the output "model": stages/README.md."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import time
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from penstock.core.digests import digest_json
 from penstock.core.errors import BadInput
+from penstock.spec.pipeline import Train
 from penstock.spec.steps import TrainConfig
 from penstock.stages.contract import Context, Inputs, Metrics, Outputs
 from penstock.stages.table import VERSIONS
-from penstock.stages.train import encoder
+from penstock.stages.train import threads
 from penstock.stages.train.checkpoints import Checkpoints
 from penstock.stages.train.loop import Loop, Plan, Progress
 from penstock.stages.train.precision import Compute, pick_compute
 from penstock.stages.train.schedule import Schedule
+from penstock.stages.train.trainee import Trainee
 from penstock.stages.train.weights import Weights
-
-EPOCHS, PEAK = 6.0, 4e-4
 
 
 class TrainStage:
-    """Output "model": layout in stages/README.md."""
+    """Raises BadInput or DataUnusable before any step, StepFailed when the loss is no number, Interrupted when asked to stop."""
 
     name = "train"
     version = VERSIONS["train"]
 
     def run(self, config: TrainConfig, inputs: Inputs, outputs: Outputs, context: Context) -> Metrics:
         started = time.monotonic()
-        train, compute = config.train, pick_compute(config.train.precision)
-        torch.set_num_threads(max(1, context.threads))
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        made = self._build(config, inputs, compute)
-        per_epoch = len(made.work.epoch(0))
-        steps = train.steps or max(1, math.ceil((train.epochs or EPOCHS) * per_epoch))
-        stopping = train.early_stopping
-        plan = Plan(
-            steps,
-            per_epoch,
-            per_epoch,
-            stopping.metric if stopping else "accuracy",
-            stopping.patience if stopping else None,
-            train.checkpoint_every,
-        )
-        weights = Weights(made.model, compute.dtype, made.recipe(train))
-        schedule = Schedule(train.learning_rate or PEAK, steps, train.warmup)
-        settings = {"config": config.model_dump(mode="json"), "dataset": inputs.digest("dataset"), "compute": compute.name, "steps": steps}
-        loop = Loop(made.work, weights, schedule, plan, Checkpoints(context.scratch, digest_json(settings), context.log), context)
-        done = loop.run()
-        assert loop.best is not None and done.best is not None
-        weights.finish(loop.best)
+        check(config)
+        compute = pick_compute(config.train.precision)
+        count = threads.settle(context, compute.dtype)
+        with repeatable():
+            trainee = build(config, inputs, compute)
+            settled = Settled.of(config, trainee, compute, count)
+            context.log(settled.told())
+            weights = Weights(trainee.model, compute.dtype, trainee.choices.recipe(config.train.weight_decay))
+            checkpoints = Checkpoints(context.scratch, settled.digest(inputs.digest("dataset")), context.log)
+            loop = Loop(trainee.work, weights, settled.schedule, settled.plan, checkpoints, context)
+            done = loop.run()
+            weights.finish(loop.best_weights())
         folder = outputs.folder("model", "model")
-        made.save(folder)
-        self._describe(folder, config, outputs, made, compute, done, schedule)
-        best = {k: v for k, v in done.best.items() if "." in k}
-        return best | {"samples_per_s": loop.speed, "epochs": done.step / per_epoch, "seconds": time.monotonic() - started}
+        trainee.save(folder)
+        (folder / "training.json").write_text(json.dumps(settled.as_json() | {"curve": done.curve, "best": done.best}, indent=1))
+        outputs.describe("model", **described(config, trainee))
+        return summary(done, settled) | {"samples_per_s": loop.speed, "seconds": time.monotonic() - started}
 
-    def _build(self, config: TrainConfig, inputs: Inputs, compute: Compute) -> Any:
-        if config.base_digest is None:
-            raise BadInput("train.base is needed for this method")
-        return encoder.build(inputs.external(config.base_digest), inputs.folder("dataset"), config.train, compute)
 
-    def _describe(
-        self, folder: Path, config: TrainConfig, outputs: Outputs, made: Any, compute: Compute, done: Progress, schedule: Schedule
-    ) -> None:
-        facts = {
-            "task": config.task,
-            "method": config.train.method.name,
-            "settings": {
-                "steps": schedule.steps,
-                "learning_rate": schedule.peak,
-                "batch_size": made.work.batch,
-                "max_length": made.work.limit,
-                "precision": compute.name,
-                "device": compute.device.type,
-                "seed": config.train.seed,
-            },
-            "curve": done.curve,
-            "best": done.best,
-        }
-        (folder / "training.json").write_text(json.dumps(facts, indent=1))
-        outputs.describe(
-            "model",
-            task=config.task,
-            architecture=type(made.model).__name__,
-            parameters=sum(p.numel() for p in made.model.parameters()),
-            method=config.train.method.name,
-            max_length=made.work.limit,
+def check(config: TrainConfig) -> None:
+    """Raises BadInput for what cannot be combined."""
+    train, generation = config.train, config.task == "text-generation"
+    if train.method.pretrain and not generation:
+        raise BadInput("train.method is pretrain, which needs task: text-generation; classification fine-tunes a base with full or lora")
+    if not train.method.pretrain and config.base_digest is None:
+        raise BadInput(
+            f"train.method is {train.method.name}, which needs `train.base`", remedy="Set `base: minilm`, a local folder or a hub id."
         )
+    if generation and train.early_stopping and train.early_stopping.metric != "loss":
+        raise BadInput(f"early_stopping.metric is {train.early_stopping.metric}; text-generation has only loss")
+
+
+def build(config: TrainConfig, inputs: Inputs, compute: Compute) -> Trainee:
+    from penstock.stages.train import decoder, encoder
+
+    base = inputs.external(config.base_digest) if config.base_digest else None
+    if config.task == "text-generation":
+        return decoder.build(base, inputs.folder("dataset"), config.train, compute)
+    assert base is not None
+    return encoder.build(base, inputs.folder("dataset"), config.train, compute)
+
+
+@contextlib.contextmanager
+def repeatable() -> Iterator[None]:
+    """Only algorithms that give the same bits each time; the process is left as it was."""
+    before, filled = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    torch.utils.deterministic.fill_uninitialized_memory = False  # it writes every buffer twice
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+        torch.utils.deterministic.fill_uninitialized_memory = filled
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Every choice made, of the file or of the method."""
+
+    config: TrainConfig
+    facts: dict[str, Any]
+    schedule: Schedule
+    plan: Plan
+
+    @classmethod
+    def of(cls, config: TrainConfig, trainee: Trainee, compute: Compute, thread_count: int) -> Settled:
+        train, choices = config.train, trainee.choices
+        per_epoch = len(trainee.work.epoch(0))
+        steps = train.steps or max(1, math.ceil((train.epochs or choices.epochs) * per_epoch))
+        schedule = Schedule(train.learning_rate or choices.learning_rate, steps, train.warmup, choices.decay, choices.floor)
+        plan = plan_of(train, choices.metric, steps, per_epoch, choices.evaluations)
+        facts = {
+            "steps": steps,
+            "batch_size": trainee.batch_size,
+            "max_length": trainee.max_length,
+            "learning_rate": schedule.peak,
+            "warmup": train.warmup,
+            "decay": schedule.shape,
+            "weight_decay": train.weight_decay,
+            "dropout": choices.dropout if train.dropout is None else train.dropout,
+            "label_smoothing": train.label_smoothing,
+            "seed": train.seed,
+            "best_by": plan.metric,
+            "precision": compute.name,
+            "device": compute.device.type,
+            "threads": thread_count,
+        }
+        return cls(config, facts, schedule, plan)
+
+    def told(self) -> str:
+        return f"{self.config.train.method.name}: " + ", ".join(f"{name} {value}" for name, value in self.facts.items())
+
+    def as_json(self) -> dict[str, Any]:
+        options = getattr(self.config.train.method, self.config.train.method.name).model_dump(mode="json")
+        return {"task": self.config.task, "method": {self.config.train.method.name: options}, "settings": self.facts}
+
+    def digest(self, dataset: str) -> str:
+        """Names what is trained, so that a checkpoint of anything else is passed over."""
+        return digest_json([self.as_json(), self.config.base_digest, dataset, torch.__version__])
+
+
+def plan_of(train: Train, metric: str, steps: int, per_epoch: int, evaluations: int) -> Plan:
+    stopping = train.early_stopping
+    return Plan(
+        steps=steps,
+        steps_per_epoch=per_epoch,
+        evaluate_every=max(1, min(per_epoch, math.ceil(steps / evaluations))),
+        metric=stopping.metric if stopping else metric,
+        patience=stopping.patience if stopping else None,
+        checkpoint_every_s=train.checkpoint_every,
+    )
+
+
+def described(config: TrainConfig, trainee: Trainee) -> dict[str, Any]:
+    return {
+        "task": config.task,
+        "architecture": trainee.model.config.architectures[0],
+        "parameters": trainee.model.num_parameters(),
+        "method": config.train.method.name,
+        "max_length": trainee.max_length,
+    }
+
+
+def summary(done: Progress, settled: Settled) -> dict[str, float]:
+    """Metrics of the best weights."""
+    best = {name: value for name, value in (done.best or {}).items() if "." in name}
+    return best | {"epochs": done.step / settled.plan.steps_per_epoch, "steps": float(done.step)}
