@@ -7,6 +7,7 @@ What is read is downloaded beside, checked and named in a local cache that artif
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -150,7 +151,7 @@ def _connect(url: str) -> tuple[Any, str]:
 
     scheme = url.partition("://")[0]
     try:
-        files, root = fsspec.core.url_to_fs(url, skip_instance_cache=True, use_listings_cache=False)
+        files, root = fsspec.core.url_to_fs(url, use_listings_cache=False, **_options(scheme))
     except ImportError as error:
         extra = _EXTRAS.get(scheme)
         command = f"pip install 'penstock[{extra}]'" if extra else "install the fsspec package for this scheme"
@@ -158,6 +159,12 @@ def _connect(url: str) -> tuple[Any, str]:
     except ValueError as error:
         raise BadInput(f"{url!r} is not a place for artifacts ({error})") from error
     return files, root.rstrip("/")
+
+
+def _options(scheme: str) -> dict[str, Any]:
+    """fsspec keeps one client per options: the endpoint must be among them, or another one's client would answer."""
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return {"endpoint_url": endpoint} if endpoint and scheme in _EXTRAS else {}
 
 
 def _vendor_errors() -> tuple[type[Exception], ...]:

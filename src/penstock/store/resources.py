@@ -76,7 +76,8 @@ class Resources:
         values = {field: getattr(made, field) for field in Resource.__slots__}
         statement = self._database.insert(table).on_conflict_do_nothing(index_elements=["kind", "id"])
         with self._database.begin() as connection:
-            if not connection.execute(statement, {**values, "wakes": 0, "wakes_seen": 0}).rowcount:
+            written = connection.execute(statement.returning(table.c.id), {**values, "wakes": 0, "wakes_seen": 0})
+            if written.one_or_none() is None:
                 raise Conflict(f"{kind} {made.id!r} exists already")
         return made
 

@@ -129,13 +129,13 @@ class ArtifactsConformance:
         other.commit(source, "model", {})
         assert self.again(artifacts, tmp_path).manifest(manifest.digest) == manifest
 
-    @pytest.mark.parametrize("name", ["../out", "/etc/passwd", "a/../../b", "a\\b", "a//b", "./a", ""])
-    def test_a_planted_manifest_cannot_write_elsewhere(self, artifacts: Artifacts, objects: Objects, tmp_path: Path, name: str) -> None:
+    def test_a_planted_manifest_cannot_write_elsewhere(self, artifacts: Artifacts, objects: Objects, tmp_path: Path) -> None:
         blob = artifacts.commit(fill(tmp_path / "out", a="one"), "model", {}).files[0]
-        evil = Manifest("model", (FileEntry(name, blob.size, blob.digest),))
-        objects.write(manifest_name(evil.digest), evil.data)
-        with pytest.raises(BadInput, match="not a name inside an artifact"):
-            artifacts.materialize(evil.digest)
+        for name in ("../out", "/etc/passwd", "a/../../b", "a\\b", "a//b", "./a", ""):
+            evil = Manifest("model", (FileEntry(name, blob.size, blob.digest),))
+            objects.write(manifest_name(evil.digest), evil.data)
+            with pytest.raises(BadInput, match="not a name inside an artifact"):
+                artifacts.materialize(evil.digest)
 
     def test_links_stay_inside(self, artifacts: Artifacts, tmp_path: Path) -> None:
         source = fill(tmp_path / "out", a="one")

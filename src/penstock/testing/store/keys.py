@@ -24,6 +24,7 @@ class KeysConformance:
 
     def test_revoked_by_id_or_name_once(self, store: Store) -> None:
         first, _ = store.keys.create("ci")
+        store.clock.sleep(1)
         second, _ = store.keys.create("app")
         store.clock.sleep(5)
         (revoked,) = store.keys.revoke("ci")

@@ -12,7 +12,7 @@ class LeaseTime:
     """Mixed into suites whose subject has leases. The store's clock must be a ManualClock."""
 
     def lease_s(self, store: Store) -> float:
-        return 0.4 if store.database.dialect == "postgresql" else 30.0
+        return 0.8 if store.database.dialect == "postgresql" else 30.0
 
     def outlive(self, store: Store, lease_s: float) -> None:
         """Moves time past a lease taken now."""

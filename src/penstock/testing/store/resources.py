@@ -136,13 +136,17 @@ class ResourcesConformance(LeaseTime):
         assert store.resources.lease(["run"], "b", 30.0) is not None
 
     def test_one_transaction_is_all_or_nothing(self, store: Store) -> None:
-        with pytest.raises(ZeroDivisionError), store.database.begin():
-            made = store.resources.create("run", "a", {})
-            store.events.add("run", made.id, "created", "created")
-            assert store.resources.get("run", made.id) == made
-            raise ZeroDivisionError
+        def fail_halfway() -> None:
+            with store.database.begin():
+                made = store.resources.create("run", "a", {}, id="r")
+                store.events.add("run", "r", "created", "created")
+                assert store.resources.get("run", "r") == made
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            fail_halfway()
         assert store.resources.list("run") == []
-        assert store.events.list("run", made.id) == []
+        assert store.events.list("run", "r") == []
 
     def test_deleted_is_gone(self, store: Store) -> None:
         made = store.resources.create("run", "a", {})
