@@ -35,7 +35,9 @@ def test_nothing_heavy_is_loaded(code: str) -> None:
 
 @pytest.mark.parametrize("module", ["penstock.spec.load", "penstock.store.store", "penstock.control.api", "penstock.cli.commands.run"])
 def test_no_model_library_below_the_commands(module: str) -> None:
-    assert not loaded(f"import {module}") & set("torch transformers peft openvino openvino_genai polars pyarrow sklearn scipy optuna boto3".split())
+    assert not loaded(f"import {module}") & set(
+        "torch transformers peft openvino openvino_genai polars pyarrow sklearn scipy optuna boto3".split()
+    )
 
 
 def test_the_check_can_fail() -> None:

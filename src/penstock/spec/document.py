@@ -65,7 +65,8 @@ def place(root: Node | None, loc: tuple[str | int, ...], *, key: bool = False) -
         elif isinstance(node.children, list) and isinstance(part, int) and part < len(node.children):
             named = node = node.children[part]
         else:
-            return named.line, named.column
+            near = node if node.children is None else named  # a scalar in the way is a short form, such as `method: lora`
+            return near.line, near.column
     return (named.line, named.column) if key else (node.line, node.column)
 
 

@@ -68,7 +68,9 @@ def loads(data: bytes, *, file: Path, overrides: Sequence[str] = (), environ: Ma
         reason = f"a pipeline file is a map of keys such as `name: my-model`, not {diagnose.show(root.plain())}"
         raise FileProblems([*problems, Problem("", reason, root.line, root.column)], str(file))
     pipeline, found = _understand(root, file, overrides, os.environ if environ is None else environ)
-    problems = [*problems, *found]
+    # A value that could not even be read is told once, not again as one of the wrong type.
+    unread = {(p.line, p.column) for p in problems}
+    problems = [*problems, *(p for p in found if (p.line, p.column) not in unread or not p.line)]
     if problems or pipeline is None:
         raise FileProblems(sorted(_once(problems), key=lambda p: (p.line, p.column)), str(file))
     return Loaded(pipeline, file, _lines(root))

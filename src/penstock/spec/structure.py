@@ -20,6 +20,12 @@ BUILT_IN: dict[str, tuple[str, ...]] = {
     "evaluate": ("evaluation", "report"),
 }
 
+_CLASSIFICATION = ("accuracy", "precision", "recall", "macro_f1", "micro_f1", "weighted_f1", "calibration")
+METRICS_OF = {
+    **dict.fromkeys(_CLASSIFICATION, "text-classification"),
+    **dict.fromkeys(("perplexity", "bits_per_character"), "text-generation"),
+}
+
 # Validation context of a caller that tells structural problems itself, with their lines.
 CHECKED = {"structure": "checked by the caller"}
 
@@ -27,6 +33,7 @@ CHECKED = {"structure": "checked by the caller"}
 def complaints(data: Mapping[str, Any]) -> Iterator[Complaint]:
     """Every structural problem of the values of a pipeline (keys as in the file)."""
     yield from _combinations(data)
+    yield from _task(data)
     yield from _platforms(data)
     yield from _gates(data)
     yield from _steps(data)
@@ -46,6 +53,35 @@ def _combinations(data: Mapping[str, Any]) -> Iterator[Complaint]:
     for name in _map(data.get("options")):
         if name in BUILT_IN and name not in present:
             yield Complaint(("options", name), f"this pipeline has no step '{name}'", at_key=True)
+
+
+def _task(data: Mapping[str, Any]) -> Iterator[Complaint]:
+    task, train = data.get("task"), data.get("train")
+    section = _map(data.get("data"))
+    if task == "text-classification":
+        for part in ("sources", "test"):
+            sources = section.get(part)
+            for index, source in enumerate(sources if isinstance(sources, (list, tuple)) else ()):
+                if isinstance(source, Mapping) and source.get("uri") is not None and source.get("label") is None:
+                    yield Complaint(("data", part, index), "`label` is missing: name the column that holds the class")
+    metrics = _map(data.get("evaluate")).get("metrics")
+    for index, metric in enumerate(metrics if isinstance(metrics, (list, tuple)) else ()):
+        fitting = METRICS_OF.get(str(metric), task)
+        if isinstance(task, str) and fitting != task:
+            yield Complaint(("evaluate", "metrics", index), f"{metric} is a metric of {fitting}, not of {task}")
+    if not isinstance(train, Mapping):
+        return
+    method = train.get("method", "full")
+    pretrain = method == "pretrain" or _map(method).get("pretrain") is not None
+    if pretrain and task == "text-classification":
+        yield Complaint(("train", "method"), "pretrain makes a decoder, which fits text-generation; text-classification takes full or lora")
+    if pretrain and train.get("base") is not None:
+        yield Complaint(("train", "base"), "pretrain starts from random weights, so it takes no `base`")
+    if not pretrain and train.get("base") is None:
+        yield Complaint(
+            ("train",),
+            "`base` is missing: name the model to fine-tune, such as minilm or a local folder (only pretrain starts from nothing)",
+        )
 
 
 def built_in_steps(data: Mapping[str, Any]) -> list[str]:

@@ -1,0 +1,114 @@
+"""The JSON Schema says what the loader says, as far as a schema can."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from ruamel.yaml import YAML
+
+from penstock.core.errors import FileProblems
+from penstock.spec.load import loads
+from penstock.spec.schema import json_schema
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted([*ROOT.glob("examples/**/penstock.yaml"), *ROOT.glob("src/penstock/cli/templates/*/penstock.yaml")])
+VALIDATOR = jsonschema.Draft202012Validator(json_schema())
+
+BASE: dict[str, Any] = {
+    "name": "a",
+    "task": "text-classification",
+    "data": {"sources": [{"dataset": "d"}]},
+    "train": {"base": "minilm"},
+}
+
+
+def with_(**sections: Any) -> dict[str, Any]:
+    return {**BASE, **sections}
+
+
+GOOD = {
+    "bare": BASE,
+    "method": with_(train={"base": "m", "method": "full"}),
+    "method map": with_(train={"base": "m", "method": {"lora": {"rank": 4}}}),
+    "rules": with_(
+        data={
+            "sources": [{"dataset": "d"}],
+            "clean": ["normalize", {"dedup": "exact"}, {"decontaminate": "test"}, {"length": {"minimum": 3}}],
+        }
+    ),
+    "percent": with_(data={"sources": [{"dataset": "d"}], "split": {"validation": "5%"}}),
+    "fraction": with_(data={"sources": [{"dataset": "d"}], "split": {"validation": 0.05}}),
+    "duration": with_(options={"train": {"timeout": "30m", "resources": {"memory": "2 GiB"}}}),
+    "seconds": with_(options={"train": {"timeout": 90, "resources": {"memory": 1024}}}),
+    "optimize": with_(optimize=[{"quantize": "int8"}, "quantize", {"quantize": {"to": "int8"}}]),
+    "one gate": with_(gates="accuracy >= 0.9"),
+    "gates": with_(gates=["accuracy >= 0.9", "latency.p95_ms <= 20ms"]),
+    "reference": with_(train={"base": "${env:A:-m}", "epochs": "${env:B:-3}"}),
+    "platforms": with_(platforms={"laptop": {"kind": "local", "workers": 2}}),
+}
+BAD = {
+    "no name": {k: v for k, v in BASE.items() if k != "name"},
+    "bad name": with_(name="A b"),
+    "unknown key": with_(trian={}),
+    "unknown inside": with_(train={"base": "m", "epoch": 3}),
+    "wrong type": with_(train={"base": "m", "epochs": "lots"}),
+    "out of range": with_(train={"base": "m", "label_smoothing": 2}),
+    "two methods": with_(train={"base": "m", "method": {"full": {}, "lora": {}}}),
+    "no method": with_(train={"base": "m", "method": "lorra"}),
+    "bad rule": with_(data={"sources": [{"dataset": "d"}], "clean": ["normalise"]}),
+    "bad percent": with_(data={"sources": [{"dataset": "d"}], "split": {"validation": "5 parts"}}),
+    "bad duration": with_(options={"train": {"timeout": "3 moons"}}),
+    "no source": with_(data={"sources": []}),
+    "two places": with_(data={"sources": [{"dataset": "d", "uri": "u"}]}),
+    "nothing to do": {"name": "a"},
+    "data without task": {"name": "a", "data": {"sources": [{"dataset": "d"}]}},
+    "train without data": {"name": "a", "train": {"base": "m"}, "steps": [{"name": "s", "uses": "json:loads"}]},
+}
+
+
+def accepted(value: Any) -> bool:
+    import io
+
+    out = io.BytesIO()
+    YAML(typ="safe", pure=True).dump(value, out)
+    try:
+        loads(out.getvalue(), file=Path("penstock.yaml"), environ={})
+    except FileProblems:
+        return False
+    return True
+
+
+def test_the_schema_is_a_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+    assert json_schema()["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert json_schema() == json_schema()
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.parent.name)
+def test_every_example_and_template(file: Path) -> None:
+    VALIDATOR.validate(YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8")))
+
+
+def test_there_are_examples_and_templates() -> None:
+    assert len(FILES) >= 5
+
+
+@pytest.mark.parametrize("value", GOOD.values(), ids=GOOD)
+def test_good(value: dict[str, Any]) -> None:
+    assert [e.message for e in VALIDATOR.iter_errors(value)] == []
+    assert accepted(value)
+
+
+@pytest.mark.parametrize("value", BAD.values(), ids=BAD)
+def test_bad(value: dict[str, Any]) -> None:
+    assert list(VALIDATOR.iter_errors(value))
+    assert not accepted(value)
+
+
+def test_every_key_of_the_file_is_described() -> None:
+    from penstock.spec.pipeline import Pipeline
+
+    assert list(json_schema()["properties"]) == list(Pipeline.model_fields)
