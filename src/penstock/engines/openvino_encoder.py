@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from penstock.core.errors import BadInput
 from penstock.engines.bundle_file import BundleFile
@@ -20,12 +20,10 @@ from penstock.engines.contract import Chunk, Classified, ClassifyRequest, Embedd
 from penstock.engines.encoding import Encoder, by_length
 from penstock.engines.gathering import Gatherer, Item
 from penstock.engines.openvino_graph import compile_graph, precision_hint
+from penstock.engines.ranking import ranked, softmax
 from penstock.engines.requests import check_classify, check_texts
 from penstock.engines.settings import settings_of
 from penstock.engines.tally import Tally
-
-if TYPE_CHECKING:
-    import numpy as np
 
 NAME = "openvino-encoder"
 
@@ -82,7 +80,7 @@ class OpenVinoEncoder:
         if isinstance(request, ClassifyRequest):
             check_classify(request, self.info)
             rows = await self._rows(request.texts, "logits")
-            yield Classified([self._ranked(row.values, request.top_k) for row in rows], sum(row.tokens for row in rows))
+            yield Classified([ranked(row.values, self.info.labels, request.top_k) for row in rows], sum(row.tokens for row in rows))
         elif isinstance(request, EmbedRequest):
             check_texts(request.texts)
             if "embedding" not in self._outputs:
@@ -105,14 +103,6 @@ class OpenVinoEncoder:
         self._tally.add(requests=1, texts=len(texts))
         return await self._gatherer.submit(texts, output)
 
-    def _ranked(self, probabilities: np.ndarray, top_k: int | None) -> list[tuple[str, float]]:
-        labels = self.info.labels
-        if top_k == 1:
-            best = int(probabilities.argmax())
-            return [(labels[best], float(probabilities[best]))]
-        order = (-probabilities).argsort(kind="stable")[:top_k]
-        return [(labels[at], value) for at, value in zip(order.tolist(), probabilities[order].tolist(), strict=True)]
-
     def _infer(self, worker: int, items: list[Item[_Row]]) -> list[_Row]:
         begun = time.perf_counter()
         encoded = self._encoder.encode([item.text for item in items])
@@ -129,15 +119,6 @@ class OpenVinoEncoder:
         self._tally.batch(len(items), time.perf_counter() - begun)
         self._tally.add(tokens=sum(lengths), truncated=sum(one.cut for one in encoded))
         return [row for row in rows if row is not None]
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities along the last axis; a new array."""
-    import numpy as np
-
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    found: np.ndarray = shifted / shifted.sum(axis=-1, keepdims=True)
-    return found
 
 
 def _hints(wanted: EncoderSettings, threads: int) -> dict[str, str]:
