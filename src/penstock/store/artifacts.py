@@ -21,7 +21,9 @@ from penstock.store import verified
 from penstock.store.local_objects import LocalObjects
 from penstock.store.manifest import FileEntry, Manifest
 from penstock.store.objects import Objects, blob_name, manifest_name, safe_name
-from penstock.store.sweep import Collected, sweep
+from penstock.store.sweep import Collected, Grace, sweep
+
+_ATTEMPTS = 3
 
 
 class Artifacts:
@@ -44,18 +46,22 @@ class Artifacts:
             name = safe_name(path.relative_to(folder).as_posix())
             sources[name] = (path, FileEntry(name, path.stat().st_size, verified.digest_of(path)))
         manifest = Manifest(kind, tuple(entry for _, entry in sources.values()), dict(meta))
-        for _ in range(3):
-            for path, entry in sources.values():
-                if not self._objects.refresh(blob_name(entry.digest), entry.digest, entry.size):
-                    self._objects.add(blob_name(entry.digest), path, entry.digest, consume)
-            self._objects.write(manifest_name(manifest.digest), manifest.data)
-            # A collection may have taken an old blob between our look at it and the manifest's naming.
-            if all(self._objects.exists(blob_name(entry.digest), entry.size) for _, entry in sources.values()):
-                break
-            if consume:
-                raise ArtifactMissing(f"a blob of {manifest.digest} vanished while it was committed", where=str(folder))
-        self._manifests[manifest.digest] = manifest
-        return manifest
+        for _ in range(_ATTEMPTS):
+            self._store(manifest, {name: path for name, (path, _) in sources.items()}, consume)
+            # A collection may have taken an old blob between our look at it and the naming of the manifest.
+            if all(self._objects.exists(blob_name(entry.digest), entry.size) for entry in manifest.files):
+                self._manifests[manifest.digest] = manifest
+                return manifest
+        raise ArtifactMissing(
+            f"blobs of {manifest.digest} vanish while it is committed", where=str(folder), remedy="Stop what deletes them."
+        )
+
+    def _store(self, manifest: Manifest, sources: Mapping[str, Path], consume: bool) -> None:
+        for entry in manifest.files:
+            name = blob_name(entry.digest)
+            if not self._objects.refresh(name, entry.digest, entry.size):
+                self._objects.add(name, sources[entry.path], entry.digest, consume)
+        self._objects.write(manifest_name(manifest.digest), manifest.data)
 
     def manifest(self, digest: str) -> Manifest:
         """Raises ArtifactMissing, ArtifactCorrupt."""
@@ -86,7 +92,7 @@ class Artifacts:
 
     def _place(self, target: Path, entry: FileEntry, artifact: str) -> None:
         try:
-            if not target.is_symlink() and verified.digest_of(target) == entry.digest:
+            if not target.is_symlink() and verified.digest_of(target, owned=True) == entry.digest:
                 return
         except (FileNotFoundError, NotADirectoryError):
             pass
@@ -100,7 +106,7 @@ class Artifacts:
             except OSError:  # another file system, or one without hard links
                 shutil.copyfile(source, beside)
                 beside.chmod(0o444)
-                if verified.digest_of(beside) != entry.digest:
+                if verified.digest_of(beside, owned=True) != entry.digest:
                     raise ArtifactCorrupt(f"{entry.path} of {artifact} changed while it was copied", where=str(source)) from None
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(beside, target)
@@ -157,10 +163,13 @@ class Artifacts:
     def get_note(self, name: str) -> bytes | None:
         return self._objects.read(f"notes/{safe_name(name)}")
 
-    def collect(self, referenced: set[str], grace_s: float, *, dry_run: bool = False) -> Collected:
-        """Removes artifacts that are not `referenced` and blobs that no artifact has, unless written within `grace_s`."""
+    def collect(self, referenced: set[str], grace_s: float, *, dry_run: bool = False, busy: bool = False) -> Collected:
+        """Removes artifacts that are not `referenced` and blobs that no artifact has, unless written within `grace_s`.
+
+        `busy`: somebody works, so `grace_s` counts from the newest write, which no jump of the clock moves.
+        """
         self._manifests.clear()
-        return sweep(self._objects, self._cache, referenced, grace_s, dry_run=dry_run)
+        return sweep(self._objects, self._cache, referenced, Grace(grace_s, busy), dry_run=dry_run)
 
 
 def _corrupt(entry: FileEntry, artifact: str, error: ArtifactCorrupt) -> ArtifactCorrupt:

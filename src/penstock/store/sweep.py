@@ -23,9 +23,23 @@ class Collected:
     kept_bytes: int
 
 
-def sweep(objects: Objects, cache: Path, referenced: set[str], grace_s: float, *, dry_run: bool = False) -> Collected:
+@dataclass(frozen=True, slots=True)
+class Grace:
+    """What was written within `seconds` stays; counted from the newest write when `from_newest`, else from now."""
+
+    seconds: float
+    from_newest: bool = False
+
+    def cutoff(self, objects: Objects) -> float:
+        now = time.time()
+        if self.from_newest:
+            now = min(now, max((s.modified_at for prefix in ("manifests", "blobs") for s in objects.list(prefix)), default=now))
+        return now - self.seconds
+
+
+def sweep(objects: Objects, cache: Path, referenced: set[str], grace: Grace, *, dry_run: bool = False) -> Collected:
     """A blob that a kept manifest lists is never removed. `dry_run` tells what would go."""
-    cutoff = time.time() - grace_s
+    cutoff = grace.cutoff(objects)
     gone: list[str] = []
     kept, needed = 0, set[str]()
     for stored in objects.list("manifests"):

@@ -6,6 +6,7 @@ Not covered: bytes that rot on the disk after the check; a new process checks ag
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ class Seen:
     modified_ns: int
 
 
+_RACY_NS = 50_000_000  # two writes within one tick of the file system's clock leave the same time
+_MOST = 200_000
 _digests: dict[Seen, str] = {}
 
 
@@ -30,14 +33,18 @@ def snapshot(path: Path) -> Seen:
     return Seen(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-def digest_of(path: Path) -> str:
-    """Digest of a file's bytes; read only when this process has not read these very bytes before. Raises OSError."""
+def digest_of(path: Path, *, owned: bool = False) -> str:
+    """Digest of a file's bytes; read only when this process has not read these very bytes before. Raises OSError.
+
+    `owned`: nobody but the store writes the file, so that even one written this instant is known from now on.
+    """
     seen = snapshot(path)
     known = _digests.get(seen)
     if known is None:
+        settled = owned or time.time_ns() - seen.modified_ns > _RACY_NS
         known = digest_file(path)
-        if snapshot(path) == seen:
-            _digests[seen] = known
+        if settled and snapshot(path) == seen:
+            _remember(seen, known)
     return known
 
 
@@ -45,4 +52,10 @@ def retimed(path: Path, before: Seen) -> None:
     """The caller set the file's time and nothing else: what was known stays known."""
     known = _digests.pop(before, None)
     if known is not None:
-        _digests[snapshot(path)] = known
+        _remember(snapshot(path), known)
+
+
+def _remember(seen: Seen, digest: str) -> None:
+    if len(_digests) >= _MOST:
+        _digests.clear()
+    _digests[seen] = digest
