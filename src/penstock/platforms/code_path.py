@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 
 @contextlib.contextmanager
@@ -21,20 +21,21 @@ def importable(folders: Sequence[str]) -> Iterator[None]:
         return
     roots = [os.path.join(os.path.abspath(folder), "") for folder in folders]
     path, wrote = list(sys.path), sys.dont_write_bytecode
-    _forget(tuple(roots))
+    _forget(tuple(roots), list(sys.modules))
     importlib.invalidate_caches()
+    before = set(sys.modules)
     sys.path[:0] = [root.rstrip(os.sep) or os.sep for root in roots]
     sys.dont_write_bytecode = True
     try:
         yield
     finally:
         sys.path[:], sys.dont_write_bytecode = path, wrote
-        _forget(tuple(roots))
+        _forget(tuple(roots), sys.modules.keys() - before)
 
 
-def _forget(roots: tuple[str, ...]) -> None:
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
+def _forget(roots: tuple[str, ...], names: Iterable[str]) -> None:
+    for name in names:
+        file = getattr(sys.modules[name], "__file__", None)
         if not (isinstance(file, str) and file.startswith(roots)) or "site-packages" in file:
             continue
         if name != "__main__" and name.partition(".")[0] != "penstock":

@@ -53,11 +53,8 @@ def execute(job: JobSpec, store_artifacts: Artifacts, home: Home, *, emit: Emit,
 
 def _run(job: JobSpec, artifacts: Artifacts, home: Home, *, emit: Emit, stopping: Callable[[], bool]) -> JobResult:
     folder, started = folder_of(home, job.key), time.monotonic()
-    scratch, staging = folder / "scratch", folder / "staging"
-    shutil.rmtree(staging, ignore_errors=True)  # of an attempt that was killed
-    with told_plainly(scratch):
-        scratch.mkdir(exist_ok=True)
-        home.machine.mkdir(parents=True, exist_ok=True)
+    scratch, staging = folder / "scratch", folder / "staging"  # the commit empties it; its empty folders may stay
+    _remove(staging)  # of an attempt that was killed
     outputs = StagedOutputs(staging)
     context = JobContext(scratch, home.machine, threads_for(job.cpus), emit, stopping)
     try:
@@ -65,13 +62,19 @@ def _run(job: JobSpec, artifacts: Artifacts, home: Home, *, emit: Emit, stopping
         with importable(job.code_path):
             metrics = stage.run(config, StoredInputs(job, artifacts, home.cache), outputs, context)
         committed = outputs.commit(artifacts)
-    finally:
-        if outputs.drafts:
-            shutil.rmtree(staging, ignore_errors=True)
+    except BaseException:
+        _remove(staging)
+        raise
     result = JobResult(job.key, committed, {name: float(value) for name, value in metrics.items()}, time.monotonic() - started)
     artifacts.put_note(marker_of(job.key), json.dumps(result_to_json(result)).encode())
-    shutil.rmtree(scratch, ignore_errors=True)
+    _remove(scratch)
     return result
+
+
+def _remove(folder: Path) -> None:
+    """Looks first: removing folders is slow on a busy disk."""
+    if folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

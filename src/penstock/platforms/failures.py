@@ -24,14 +24,11 @@ def is_transient(error: BaseException) -> bool:
 
 def describe(error: BaseException, code_path: Sequence[str] = ()) -> dict[str, Any]:
     """`PenstockError.as_json()` plus `transient`, `type` and `trace`; frames inside `code_path` (the user's own files) are preferred."""
-    return error_json(_as_penstock(error, code_path), type(error).__name__, is_transient(error), _trace(error, code_path))
+    return error_json(as_penstock(error, code_path), type(error).__name__, is_transient(error), _trace(error, code_path))
 
 
-def error_json(error: PenstockError, kind: str | None = None, transient: bool = False, trace: Sequence[str] = ()) -> dict[str, Any]:
-    return {**error.as_json(), "type": kind or type(error).__name__, "transient": transient, "trace": list(trace)}
-
-
-def _as_penstock(error: BaseException, code_path: Sequence[str]) -> PenstockError:
+def as_penstock(error: BaseException, code_path: Sequence[str]) -> PenstockError:
+    """The error itself, or what it is called in the tree of core/errors.py, with the place in the user's file."""
     if isinstance(error, PenstockError):
         return error
     where = _place(error.__traceback__, code_path)
@@ -42,6 +39,10 @@ def _as_penstock(error: BaseException, code_path: Sequence[str]) -> PenstockErro
     if is_transient(error):
         return StepTransient(f"{type(error).__name__}: {error}", where=where)
     return StepFailed(f"{type(error).__name__}: {error}", where=where)
+
+
+def error_json(error: PenstockError, kind: str | None = None, transient: bool = False, trace: Sequence[str] = ()) -> dict[str, Any]:
+    return {**error.as_json(), "type": kind or type(error).__name__, "transient": transient, "trace": list(trace)}
 
 
 def _own(frames: traceback.StackSummary, code_path: Sequence[str]) -> list[traceback.FrameSummary]:

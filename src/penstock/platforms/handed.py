@@ -87,11 +87,21 @@ class StagedOutputs:
 
 @dataclass(slots=True)
 class JobContext:
-    scratch: Path
-    machine: Path
+    """Folders are made when first asked for: most steps need none."""
+
+    scratch_place: Path
+    machine_place: Path
     threads: int
     emit: Emit
     stopping: Callable[[], bool]
+
+    @property
+    def scratch(self) -> Path:
+        return _made(self.scratch_place)
+
+    @property
+    def machine(self) -> Path:
+        return _made(self.machine_place)
 
     def log(self, message: str) -> None:
         self.emit({"log": {"message": message, "at": time.time()}})
@@ -101,6 +111,12 @@ class JobContext:
 
     def progress(self, done: float, total: float | None, unit: str, **facts: float) -> None:
         self.emit({"progress": {"done": done, "total": total, "unit": unit, "facts": facts, "at": time.time()}})
+
+
+def _made(folder: Path) -> Path:
+    with told_plainly(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def threads_for(cpus: float | None) -> int:

@@ -11,7 +11,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.digests import hex_of
-from penstock.core.errors import BadInput
+from penstock.core.errors import BadInput, NotFound
 from penstock.platforms.contract import JobResult, JobSpec, JobState
 
 if TYPE_CHECKING:
@@ -90,6 +90,14 @@ def publish(job: JobSpec, artifacts: Artifacts, artifacts_url: str) -> str:
     """Stores the job where `penstock exec` finds it; gives its URI."""
     artifacts.put_note(note_of(job.key), json.dumps(job_to_json(job)).encode())
     return uri_of(job, artifacts_url)
+
+
+def fetch(uri: str, artifacts: Artifacts) -> JobSpec:
+    """Raises NotFound when nothing was published there."""
+    data = artifacts.get_note(split_uri(uri)[1])
+    if data is None:
+        raise NotFound(f"no job at {uri}", remedy="Check the URI; a job is published when its platform is asked to run it.")
+    return job_from_json(json.loads(data))
 
 
 def finished(key: str, artifacts: Artifacts) -> JobResult | None:

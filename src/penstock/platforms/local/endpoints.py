@@ -48,8 +48,9 @@ class Crashes:
 
 class LocalEndpoints:
     def __init__(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any] | None = None) -> None:
-        """`settings`: `drain_s`, seconds that a replica may take to finish its requests (default 30)."""
+        """`settings`: `drain_s`, seconds that a replica may take to finish its requests (default 30); `replica`, more of its spec."""
         self._folder, self._artifacts = home.replicas, artifacts
+        self._more: Mapping[str, Any] = (settings or {}).get("replica", {})
         self._drain_s = float((settings or {}).get("drain_s", DRAIN_S))
 
     def apply(self, desired: EndpointSpec) -> None:
@@ -111,7 +112,9 @@ class LocalEndpoints:
         name = new_id("replica")
         folder = self._folder / desired.name / name
         spec: dict[str, Any] = {"id": name, "bundle": "", "digest": version.bundle, "model": desired.name, "version": version.version}
-        spec |= {"port": 0, "settings": dict(desired.settings), "drain_s": max(0.0, self._drain_s - 1.0), "ready_file": ""}
+        spec |= {"port": 0, "settings": dict(desired.settings), "drain_s": max(0.0, self._drain_s - 1.0), "ready_file": ""} | dict(
+            self._more
+        )
         try:
             bundle = self._artifacts.materialize(version.bundle)
         except PenstockError as error:

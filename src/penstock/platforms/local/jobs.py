@@ -9,17 +9,22 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.core.digests import hex_of
+from penstock.core.errors import PenstockError
 from penstock.core.files import told_plainly
 from penstock.core.home import Home
 from penstock.platforms.contract import JobHandle, JobSpec, JobState, LogPage
+from penstock.platforms.failures import error_json
 from penstock.platforms.jobs_codec import finished, publish
 from penstock.platforms.local import endings
+from penstock.platforms.local.capabilities import capabilities, refuse_impossible
+from penstock.platforms.local.environments import build, built_python
 from penstock.platforms.local.layout import Recorded, attempt_folder, folder_of_reference, read_log, read_state, write_state
 from penstock.platforms.local.pool import Pool, Task
 from penstock.platforms.local.process import alive, birth, kill_group
@@ -37,10 +42,16 @@ class LocalJobs:
         self._home, self._artifacts, self._grace_s = home, artifacts, grace_s
         self._pool = Pool(home, workers or os.cpu_count() or 1, grace_s, self._record)
         self._tasks: dict[str, Task] = {}
+        self._machine = capabilities()
+        self._environments = home.folder / "environments"
         self._pid, self._born = os.getpid(), birth(os.getpid()) or ""
 
     def submit(self, job: JobSpec) -> JobHandle:
-        """Starts `job` unless this attempt is running or ended. A step that ended in an earlier run may be tried again by a new one."""
+        """Starts `job` unless this attempt is running or ended. A step that ended in an earlier run may be tried again by a new one.
+
+        Raises PlatformLacks when it asks for more than the machine has.
+        """
+        refuse_impossible(job, self._machine)
         reference = f"{hex_of(job.key)}/{job.attempt}"
         handle = JobHandle("local", job.key, reference)
         with self._pool.lock:
@@ -51,9 +62,12 @@ class LocalJobs:
             with told_plainly(folder):
                 folder.mkdir(parents=True)
             publish(job, self._artifacts, self._home.artifacts_url)
-            task = Task(job, folder, sys.executable)
-            self._tasks[reference] = task
-            self._pool.add(task)
+            python = built_python(self._environments, job.environment) if job.environment else sys.executable
+            task = self._tasks[reference] = Task(job, folder, python or "")
+            if python is not None:
+                self._pool.add(task)
+            else:
+                threading.Thread(target=self._build_then_add, args=(task,), name="penstock-environment", daemon=True).start()
             if task.worker is None:
                 write_state(folder, Recorded(JobState("pending"), job.run, self._pid, self._born))
         return handle
@@ -106,6 +120,14 @@ class LocalJobs:
         if recorded.state.phase in _ENDED:
             return recorded.run == job.run
         return alive(recorded.pid, recorded.born)
+
+    def _build_then_add(self, task: Task) -> None:
+        try:
+            task.python = build(self._environments, task.job.environment, task.folder / "log")
+        except PenstockError as error:
+            self._pool.end(task, JobState("failed", error=error_json(error)))
+        else:
+            self._pool.add(task)
 
     def _record(self, task: Task, by_worker: bool) -> None:
         lost = task.state.error is not None and task.state.error["type"] == "WorkerLost"

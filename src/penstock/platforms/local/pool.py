@@ -69,6 +69,8 @@ class Pool:
     def add(self, task: Task) -> None:
         """Starts the task on an idle worker at once, else as soon as there is one."""
         with self.lock:
+            if task.ended or self._closing:
+                return
             self._queue.append(task)
             self._assign()
             if self._queue:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import sys
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from penstock.core.digests import digest_file
 from penstock.core.errors import BadInput
 from penstock.stages.contract import Context, Inputs, Outputs
 from penstock.stages.user.types import Folder, Output
@@ -45,6 +47,14 @@ def function_of(uses: str) -> Function:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise BadInput(f"uses {uses!r}: {module.__file__} has no function {name!r}{hint}")
     return typing.cast(Function, function)
+
+
+def check_code(code: Mapping[str, str], uses: str) -> None:
+    """Raises BadInput when a loaded module is not the source that the key of this step was made of."""
+    for name, digest in code.items():
+        file = getattr(sys.modules.get(name), "__file__", None)
+        if file is not None and digest_file(file) != digest:
+            raise BadInput(f"{uses}: {file} changed since the plan was made", remedy="Run again: the plan will use the code as it is now.")
 
 
 def signature_of(function: Function, uses: str) -> Signature:

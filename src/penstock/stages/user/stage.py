@@ -14,7 +14,7 @@ from penstock.core.errors import BadInput, Interrupted
 from penstock.spec.steps import UserConfig
 from penstock.stages.contract import Context, Inputs, Metrics, Outputs
 from penstock.stages.user import types
-from penstock.stages.user.call import bind, function_of, signature_of, wants_context
+from penstock.stages.user.call import bind, check_code, function_of, signature_of, wants_context
 
 
 class UserStage:
@@ -26,6 +26,7 @@ class UserStage:
         function = function_of(config.uses)
         if inspect.iscoroutinefunction(function):
             raise BadInput(f"{config.uses} is an async function; write a plain one that calls asyncio.run")
+        check_code(config.code, config.uses)
         signature = signature_of(function, config.uses)
         arguments = bind(signature, config, inputs, outputs, context)
         stops_itself = any(wants_context(annotation) for annotation in signature.parameters.values())

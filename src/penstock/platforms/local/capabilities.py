@@ -1,0 +1,53 @@
+"""What this machine can do as a platform, and what it cannot, each with its reason: declared, never found out by a crash."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from penstock.core.errors import PlatformLacks
+from penstock.core.units import show_bytes
+from penstock.platforms.contract import JobSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """`lacks` maps a capability's name to the reason."""
+
+    cpus: int
+    memory_bytes: int
+    gpus: int
+    has: frozenset[str]
+    lacks: Mapping[str, str]
+
+
+def capabilities() -> Capabilities:
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    gpus = sum(1 for path in Path("/dev").glob("nvidia[0-9]*"))
+    lacks = {
+        "nodes": "one machine: work over several goes to Kubernetes or a managed cloud",
+        "spot": "a machine of one's own is not rented",
+        "autoscale": "replicas are counted, not machines",
+        "isolation": "steps and replicas run as the user who runs Penstock",
+    }
+    if not gpus:
+        lacks["gpus"] = "no NVIDIA device under /dev"
+    has = {"jobs", "endpoints", "environments", "timeout", "memory_limit", "cancel", "logs"} | ({"gpus"} if gpus else set())
+    return Capabilities(cpus, psutil.virtual_memory().total, gpus, frozenset(has), lacks)
+
+
+def refuse_impossible(job: JobSpec, machine: Capabilities) -> None:
+    """Raises PlatformLacks when a job asks for more than the machine has, so that it does not wait for ever."""
+    if job.gpus > machine.gpus:
+        raise PlatformLacks(f"step {job.step!r} wants {job.gpus} GPUs; this machine has {machine.gpus}")
+    if job.cpus and job.cpus > machine.cpus:
+        raise PlatformLacks(f"step {job.step!r} wants {job.cpus:g} CPUs; this machine has {machine.cpus}")
+    if job.memory_bytes and job.memory_bytes > machine.memory_bytes:
+        raise PlatformLacks(
+            f"step {job.step!r} may use up to {show_bytes(job.memory_bytes)}; this machine has {show_bytes(machine.memory_bytes)}",
+            remedy="Lower `resources.memory` of the step, or choose a larger platform.",
+        )
