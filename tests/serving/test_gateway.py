@@ -94,7 +94,7 @@ def test_a_port_that_is_taken_is_said_plainly(tmp_path: Path, capfd: pytest.Capt
         held.bind(("127.0.0.1", 0))
         held.listen()
         port = held.getsockname()[1]
-        with Stage(tmp_path) as stage, pytest.raises(RuntimeError, match=f"127.0.0.1:{port} cannot be listened on.*--port"):
+        with Stage(tmp_path) as stage, pytest.raises(RuntimeError, match=f"127.0.0.1:{port} is in use.*--port"):
             stage.gateway(None, port=port)
         assert main(["--home", str(tmp_path), "--port", str(port)]) == 1
     capfd.readouterr()

@@ -21,13 +21,13 @@ import orjson
 from penstock.core.errors import BadInput
 from penstock.engines.contract import Classified, ClassifyRequest, Embedded, Engine, Request, Text
 from penstock.serving.errors import RequestRefused, error_body
-from penstock.serving.http import Exchange
 from penstock.serving.metrics import RequestMetrics
 from penstock.serving.params import PARSERS, EmbeddingOrder, Generation, parse_object
+from penstock.serving.protocol import Exchange
 
 log = logging.getLogger("penstock.replica")
 _CLIENT_GONE = 499
-_TASKS = {"/v1/classify": "text-classification", "/v1/embeddings": "embedding"}  # the others: anything that generates
+_SHORT = ("/v1/classify", "/v1/embeddings")  # answered in one go; the others generate
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Api:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         exchange.on_gone = lambda: _cancel(task)
-        exchange.cancel_on_eof = exchange.path not in _TASKS
+        exchange.cancel_on_eof = exchange.path not in _SHORT
 
     async def _answer(self, exchange: Exchange) -> None:
         self.in_flight += 1
@@ -93,10 +93,9 @@ class Api:
         await _ROUTES[exchange.path](self, exchange, order)
 
     def _fits(self, path: str) -> None:
+        """Raises RequestRefused when the route is for another kind of model; what is finer than that the engine refuses."""
         task = self.served.engine.info.task
-        wanted = _TASKS.get(path)
-        generates = task not in _TASKS.values()
-        if (wanted is None) != generates or (wanted is not None and wanted != task):
+        if (path in _SHORT) == (task == "text-generation") or (path == "/v1/classify" and task != "text-classification"):
             raise RequestRefused(400, f"Model {self.served.model!r} does {task}; {path} does not fit it", "wrong_task", "model")
 
     async def classify(self, exchange: Exchange, order: ClassifyRequest) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import ipaddress
 import logging
 import os
@@ -22,10 +23,10 @@ import orjson
 from penstock.core.errors import PenstockError, PortTaken
 from penstock.core.files import write_atomic
 from penstock.serving.errors import RequestRefused, nearest
-from penstock.serving.http import TEXT, Exchange, HttpServer
 from penstock.serving.identity import request_id
 from penstock.serving.metrics import Labels, RequestMetrics
 from penstock.serving.params import parse_object
+from penstock.serving.protocol import TEXT, Exchange, HttpServer
 from penstock.serving.records import Record, RecordWriter
 from penstock.serving.relay import Relay, Ticket
 from penstock.serving.table import Table
@@ -221,7 +222,8 @@ async def serve(folder: Path, host: str, port: int) -> int:
     try:
         listening = await server.listen(host, port)
     except OSError as error:
-        raise PortTaken(f"{host}:{port} cannot be listened on: {error.strerror or error}") from error
+        reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be listened on ({error.strerror or error})"
+        raise PortTaken(f"{host}:{port} {reason}") from error
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gateway.loop.add_signal_handler(number, stop.set)

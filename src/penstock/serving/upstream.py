@@ -45,7 +45,7 @@ class Connection(asyncio.Protocol):
         self._transport: Any = None
         self._parser: Any = None
         self._headers: dict[bytes, bytes] = {}
-        self._complete = False
+        self._complete = self._keep = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -90,6 +90,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._complete = True
+        self._keep = self._parser.should_keep_alive()  # only here: the parser forgets it once the message is over
 
     def pause(self, paused: bool) -> None:
         """Stops reading from the replica while the client's socket is full."""
@@ -104,11 +105,10 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         call, self.call, self._complete = self.call, None, False
-        keep = self._parser.should_keep_alive()
         if call is not None:
             call.connection = None
             call.on_end(self._headers)
-        if keep and not self._transport.is_closing():
+        if self._keep and not self._transport.is_closing():
             self.replica.release(self)
         else:
             self._transport.close()
