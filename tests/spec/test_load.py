@@ -242,7 +242,7 @@ class TestBytes:
         rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
         assert any("grow beyond 20,000 values" in p.reason for p in problems("\n".join(rows)))
 
-    def test_a_huge_file_is_not_read(self, written: Write, tmp_path: Path) -> None:
+    def test_a_huge_file_is_not_read(self, tmp_path: Path) -> None:
         file = tmp_path / "penstock.yaml"
         with file.open("wb") as opened:
             opened.truncate(1 << 30)

@@ -50,7 +50,7 @@ def show_bytes(count: float) -> str:
 def show_seconds(value: float) -> str:
     if value < 1:
         return f"{value * 1000:.0f} ms"
-    if value < 60:
+    if value < 59.95:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)
     hours, minutes = divmod(minutes, 60)
