@@ -37,6 +37,6 @@ def test_penstocks_own_defects_are_not_blamed_on_extras() -> None:
 
 
 def test_rows_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Table, "_outside", lambda self: {"added": "pathlib:PurePath"})
+    monkeypatch.setattr(Table, "_outside", lambda _: {"added": "pathlib:PurePath"})
     assert Table("thing", {}).load("added") is pathlib.PurePath
     assert TABLE.names() == ["added", "bare", "lost", "path"]

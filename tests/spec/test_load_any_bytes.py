@@ -17,10 +17,12 @@ from penstock.spec.pipeline import Pipeline, dump
 
 FILE = Path(__file__).parent / "penstock.yaml"
 
-SECTIONS = "name task data sources uri dataset text label clean normalize dedup exact length minimum split validation train base method"
-DETAILS = "full lora rank pretrain hidden heads epochs early_stopping metric optimize quantize int8 evaluate metrics gates deploy to laptop scale min"
-STEPS = "max steps uses with inputs after options timeout retry resources memory platforms kind local text-classification text-generation minilm"
-ODDITIES = "json:loads on << ${env:HOME} ${env:NOPE} ${secret:KEY} ${oops 5% 30m 2GiB accuracy>=0.9"
+SECTIONS = "name task data sources uri dataset text label clean normalize dedup exact length minimum split validation train base"
+DETAILS = "method full lora rank pretrain hidden heads epochs early_stopping metric optimize quantize int8 evaluate metrics gates"
+STEPS = "deploy to laptop scale min max steps uses with inputs after options timeout retry resources memory platforms kind local"
+ODDITIES = (
+    "text-classification text-generation minilm json:loads on << ${env:HOME} ${env:NOPE} ${secret:KEY} ${oops 5% 30m 2GiB accuracy>=0.9"
+)
 WORDS = st.sampled_from(f"{SECTIONS} {DETAILS} {STEPS} {ODDITIES}".split())
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | WORDS
 VALUES = st.recursive(
@@ -63,7 +65,7 @@ def test_any_text_of_yaml_signs(text: str) -> None:
 
 
 @given(st.dictionaries(WORDS, VALUES, max_size=6))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_map_of_known_words(value: dict[str, Any]) -> None:
     outcome(yaml_of(value))
 
@@ -101,13 +103,13 @@ def test_the_file_that_is_changed_is_good() -> None:
 
 
 @given(one_place_changed())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_one_wrong_value_anywhere(value: dict[str, Any]) -> None:
     outcome(yaml_of(value))
 
 
 @given(st.lists(WORDS | st.integers(0, 3).map(str), min_size=1, max_size=4).map(".".join), SCALARS.map(str))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_override(path: str, value: str) -> None:
     outcome(yaml_of(GOOD), (f"{path}={value}",))
 
