@@ -16,26 +16,52 @@ Judging is in control/gates.py.
 
 from __future__ import annotations
 
-import difflib
 import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, NoReturn, cast
+from collections.abc import Mapping
+from typing import cast
+
+from penstock.spec.conditions import (
+    AllOf,
+    AnyOf,
+    Arithmetic,
+    ChampionTest,
+    Comparison,
+    Condition,
+    Gate,
+    Metric,
+    Number,
+    Sign,
+    Value,
+    metrics_in,
+    metrics_used,
+    needs_champion,
+)
+from penstock.spec.gate_tokens import Cursor, GateSyntax, Token, tokens
+
+__all__ = [
+    "AllOf",
+    "AnyOf",
+    "Arithmetic",
+    "ChampionTest",
+    "Comparison",
+    "Condition",
+    "Gate",
+    "GateSyntax",
+    "Metric",
+    "Number",
+    "Value",
+    "metrics_in",
+    "metrics_used",
+    "needs_champion",
+    "parse_gate",
+]
 
 MAX_LENGTH = 1000  # characters
-MAX_DEPTH = 32
 
 _TIMES = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}  # seconds
 _SIZES = {"B": 1.0, "KB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30}  # bytes
 _ENDINGS: Mapping[str, tuple[str, float]] = {"_ms": ("time", 0.001), "_s": ("time", 1.0), "_bytes": ("size", 1.0)}
 _COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
-_TOKEN = re.compile(
-    r"(?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
-    r"|(?P<name>[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*)"
-    r"|(?P<string>\"[^\"]*\"|'[^']*')"
-    r"|(?P<sign><=|>=|==|!=|[-+*/()<>,=%])"
-)
 PAIRED_METRICS = (
     "accuracy",
     "precision",
@@ -51,179 +77,21 @@ PAIRED_METRICS = (
 FUNCTIONS = ("not_worse_than", "better_than", "low", "high")
 
 
-class GateSyntax(ValueError):
-    """`position` is the 0-based character of `text` where reading stopped; `suggestion` the nearest spelling, if one is near."""
-
-    def __init__(self, text: str, position: int, reason: str, suggestion: str | None = None) -> None:
-        hint = f" (did you mean {suggestion!r}?)" if suggestion else ""
-        shown = text if len(text) <= 80 else text[:77] + "…"
-        super().__init__(f"gate {shown!r}, character {position + 1}: {reason}{hint}")
-        self.text, self.position, self.reason, self.suggestion = text, position, reason, suggestion
-
-
-@dataclass(frozen=True, slots=True)
-class Number:
-    value: float
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """`end` asks for the lower or upper end of the metric's confidence interval instead of its value."""
-
-    name: str
-    end: Literal["low", "high"] | None = None
-
-    @property
-    def key(self) -> str:
-        """The flat name it has among the metrics: `accuracy`, `accuracy.low`."""
-        return f"{self.name}.{self.end}" if self.end else self.name
-
-
-@dataclass(frozen=True, slots=True)
-class Arithmetic:
-    sign: Literal["+", "-", "*", "/"]
-    left: Value
-    right: Value
-
-
-Value = Number | Metric | Arithmetic
-
-
-_Sign = Literal["<", "<=", ">", ">=", "==", "!="]
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    left: Value
-    sign: _Sign
-    right: Value
-
-
-@dataclass(frozen=True, slots=True)
-class ChampionTest:
-    """A paired test against the champion on the same rows. `margin` is in the metric's unit, 0 or more."""
-
-    kind: Literal["not_worse_than", "better_than"]
-    metric: str
-    margin: float
-    confidence: float
-
-
-@dataclass(frozen=True, slots=True)
-class AllOf:
-    parts: tuple[Condition, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class AnyOf:
-    parts: tuple[Condition, ...]
-
-
-Condition = Comparison | ChampionTest | AllOf | AnyOf
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    text: str
-    condition: Condition
-
-
 def parse_gate(text: str) -> Gate:
     """The gate that `text` says. Raises GateSyntax, a ValueError, with the position and the nearest spelling."""
     if len(text) > MAX_LENGTH:
         raise GateSyntax(text, MAX_LENGTH, f"a gate has at most {MAX_LENGTH} characters, this one has {len(text)}; write several gates")
-    reader = _Reader(text, _tokens(text))
+    reader = _Reader(text, tokens(text))
     condition = reader.gate(0)
     if reader.token.kind != "end":
         reader.fail(f"expected 'and', 'or' or the end, found {reader.token.text!r}", ("and", "or"))
     return Gate(text.strip(), condition)
 
 
-def metrics_used(gate: Gate) -> tuple[str, ...]:
-    """Flat names of the metrics that the gate reads, in order of appearance; a test against the champion reads its metric's rows."""
-    return tuple(dict.fromkeys(name for part in leaves(gate.condition) for name in _named(part)))
+class _Reader(Cursor):
+    """Recursive descent; `depth` counts nesting so that hostile texts stop with a reason, not a stack overflow."""
 
-
-def needs_champion(gate: Gate) -> bool:
-    return any(isinstance(part, ChampionTest) for part in leaves(gate.condition))
-
-
-def leaves(condition: Condition) -> Iterator[Comparison | ChampionTest]:
-    if isinstance(condition, AllOf | AnyOf):
-        for part in condition.parts:
-            yield from leaves(part)
-    else:
-        yield condition
-
-
-def metrics_in(value: Value) -> Iterator[Metric]:
-    if isinstance(value, Metric):
-        yield value
-    elif isinstance(value, Arithmetic):
-        yield from metrics_in(value.left)
-        yield from metrics_in(value.right)
-
-
-def _named(part: Comparison | ChampionTest) -> Iterator[str]:
-    if isinstance(part, ChampionTest):
-        yield part.metric
-    else:
-        yield from (metric.key for side in (part.left, part.right) for metric in metrics_in(side))
-
-
-_Kind = Literal["number", "name", "string", "sign", "end"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    kind: _Kind
-    text: str
-    start: int
-
-
-def _tokens(text: str) -> list[_Token]:
-    found, at = [], 0
-    while at < len(text):
-        if text[at].isspace():
-            at += 1
-            continue
-        match = _TOKEN.match(text, at)
-        if match is None:
-            near = {"≥": ">=", "≤": "<=", "≠": "!=", "&": "and", "|": "or"}.get(text[at])
-            raise GateSyntax(text, at, f"{text[at]!r} is not part of the gate language", near)
-        found.append(_Token(cast(_Kind, match.lastgroup), match[0], at))
-        at = match.end()
-    return [*found, _Token("end", "the end", len(text))]
-
-
-class _Reader:
-    """Recursive descent over tokens; `depth` counts nesting so that hostile texts stop with a reason, not a stack overflow."""
-
-    def __init__(self, text: str, tokens: list[_Token]) -> None:
-        self.text, self.tokens, self.at = text, tokens, 0
-        self.endings: tuple[str, ...] = ()  # unit endings of the metrics of the comparison being read
-
-    @property
-    def token(self) -> _Token:
-        return self.tokens[self.at]
-
-    def fail(self, reason: str, known: Sequence[str] = (), token: _Token | None = None) -> NoReturn:
-        token = token or self.token
-        near = difflib.get_close_matches(token.text, known, 1, 0.6)
-        raise GateSyntax(self.text, token.start, reason, near[0] if near else None)
-
-    def take(self, *texts: str) -> _Token | None:
-        token = self.token
-        if token.text not in texts or token.kind == "end":
-            return None
-        self.at += 1
-        return token
-
-    def expect(self, text: str) -> _Token:
-        token = self.take(text)
-        if token is None:
-            self.fail(f"expected {text!r}, found {self.token.text!r}")
-        return token
+    endings: tuple[str, ...] = ()  # unit endings of the metrics of the comparison being read
 
     def gate(self, depth: int) -> Condition:
         parts = [self.all(depth)]
@@ -271,7 +139,7 @@ class _Reader:
             self.fail(f"expected a comparison (one of {' '.join(_COMPARISONS)}), found {self.token.text!r}{hint}", ("==",))
         if not any(True for side in sides for _ in metrics_in(side)):
             self.fail("a comparison names at least one metric", token=start)
-        parts = tuple(Comparison(a, cast(_Sign, s), b) for a, s, b in zip(sides, signs, sides[1:], strict=False))
+        parts = tuple(Comparison(a, cast(Sign, s), b) for a, s, b in zip(sides, signs, sides[1:], strict=False))
         return parts[0] if len(parts) == 1 else AllOf(parts)
 
     def endings_ahead(self) -> tuple[str, ...]:
@@ -315,21 +183,14 @@ class _Reader:
         self.at += 1
         return self.interval_end(name) if self.token.text == "(" else Metric(name.text)
 
-    def interval_end(self, function: _Token) -> Metric:
+    def interval_end(self, function: Token) -> Metric:
         if function.text not in ("low", "high"):
             wrong = "is a gate of its own: it gives yes or no, not a number" if function.text in FUNCTIONS else "is not a gate function"
             self.fail(f"{function.text!r} {wrong} (known: {', '.join(FUNCTIONS)})", FUNCTIONS, function)
         self.expect("(")
-        metric = self.metric()
+        metric = self.metric_name()
         self.expect(")")
         return Metric(metric.text, "low" if function.text == "low" else "high")
-
-    def metric(self) -> _Token:
-        token = self.token
-        if token.kind != "name" or token.text in ("and", "or", "not"):
-            self.fail(f"expected the name of a metric, found {token.text!r}")
-        self.at += 1
-        return token
 
     def number(self) -> float:
         """The number here, in the unit of its comparison where it has a unit of its own."""
@@ -349,7 +210,7 @@ class _Reader:
         self.at += 1
         return value * self.scale(token, unit, *known[unit.text])
 
-    def scale(self, number: _Token, unit: _Token, dimension: str, size: float) -> float:
+    def scale(self, number: Token, unit: Token, dimension: str, size: float) -> float:
         shown = f"{number.text}{unit.text}"
         if len(self.endings) > 1:
             self.fail(f"{shown} stands beside metrics of several units ({', '.join(self.endings)}); write a bare number", token=number)
@@ -365,7 +226,7 @@ class _Reader:
         if not self.take("champion"):
             self.fail(f"expected 'champion', found {self.token.text!r}", ("champion",))
         self.expect(",")
-        metric = self.metric()
+        metric = self.metric_name()
         if metric.text not in PAIRED_METRICS:
             reason = f"{metric.text!r} cannot be tested row by row (can be: {', '.join(PAIRED_METRICS)})"
             self.fail(reason, PAIRED_METRICS, metric)
@@ -395,7 +256,3 @@ class _Reader:
                 self.fail(f"{name.text} is {reason}, not {number.text}", token=number)
         self.expect(")")
         return given
-
-    def bound(self, depth: int) -> None:
-        if depth > MAX_DEPTH:
-            self.fail(f"nested or chained more than {MAX_DEPTH} deep; write several gates")

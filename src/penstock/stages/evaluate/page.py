@@ -20,10 +20,11 @@ NAMES = {
     "latency.p50_ms": "Latency, median",
     "latency.p95_ms": "Latency, p95",
     "latency.first_token_p50_ms": "First token, median",
-    "throughput_rps": "Throughput",
     "throughput_tokens_per_s": "Generation speed",
+    "throughput_rps": "Throughput",
 }
-UNITS = {"_ms": "ms", "_rps": "requests/s", "_tokens_per_s": "tokens/s"}
+UNITS = {"_ms": "ms", "_rps": "req/s", "_tokens_per_s": "tokens/s"}
+SHARES = ("accuracy", "precision", "recall", "macro_f1", "micro_f1", "weighted_f1", "calibration.ece")  # between 0 and 1
 TILES = 6
 
 
@@ -43,14 +44,15 @@ def page(report: Mapping[str, Any]) -> str:
 
 def _header(report: Mapping[str, Any]) -> Markup:
     engine = report["engine"]
+    labels = f", {len(_labels(report))} labels" if _labels(report) else ""
     facts = {
         "bundle": tag("code", report["bundle"]),
         "dataset": tag("code", report["dataset"]),
         "engine": f"{engine['name']}, {engine['precision']}, up to {engine['max_length']:,} tokens",
-        "rows": f"{report['rows']:,} of the {report['split']} split" + (f", {len(_labels(report))} labels" if _labels(report) else ""),
+        report["unit"]: f"{report['rows']:,} of the {report['split']} split{labels}",
     }
     listed = [joined([tag("dt", name), tag("dd", value)]) for name, value in facts.items()]
-    lead = "Measured on the bytes that are served, through the engine that serves them."
+    lead = f"Measured on the bytes that are served, through the engine that serves them. Ranges are {report['confidence']:.0%} intervals."
     return joined([tag("h1", f"Evaluation of {report['name']}"), tag("p", lead, class_="soft"), tag("dl", listed, class_="facts")])
 
 
@@ -59,8 +61,7 @@ def _tiles(report: Mapping[str, Any]) -> Markup:
     for name, title in NAMES.items():
         if name in metrics:
             found = metrics[name]
-            level = f"{report['confidence']:.0%} interval"
-            tiles.append(_tile(title, f"{found['value']:.4g}", "", f"{found['low']:.4g} – {found['high']:.4g}, {level}"))
+            tiles.append(_tile(title, _figures(found["value"]), "", f"{_figures(found['low'])} – {_figures(found['high'])}"))
         elif name in report["timings"]:
             unit = next(shown for ending, shown in UNITS.items() if name.endswith(ending))
             tiles.append(_tile(title, _timing(report["timings"][name]), unit, "one request at a time" if unit == "ms" else "32 at once"))
@@ -72,6 +73,10 @@ def _tile(title: str, value: str, unit: str, note: str) -> Markup:
     return tag("div", tag("div", title, class_="name"), number, tag("div", note, class_="range"), class_="tile")
 
 
+def _figures(value: float) -> str:
+    return f"{value:.4f}" if abs(value) < 1 else f"{value:.4g}"
+
+
 def _timing(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
@@ -79,18 +84,18 @@ def _timing(value: float) -> str:
 def _metrics(report: Mapping[str, Any]) -> Markup:
     rows = []
     for name, found in report["metrics"].items():
-        drawn = plots.whisker(found["value"], found["low"], found["high"]) if found["high"] <= 1 else ""
+        drawn = plots.whisker(found["value"], found["low"], found["high"]) if name in SHARES else ""
         numbers = [tag("td", f"{found[end]:.4f}", class_="number") for end in ("value", "low", "high")]
         rows.append(tag("tr", tag("td", tag("code", name)), *numbers, tag("td", drawn)))
     for name, value in report["timings"].items():
         empty = [tag("td"), tag("td"), tag("td")]
-        rows.append(tag("tr", tag("td", tag("code", name)), tag("td", f"{value:,.4g}", class_="number"), *empty))
-    head = ["metric", "value", "low", "high"]
+        rows.append(tag("tr", tag("td", tag("code", name)), tag("td", _timing(value), class_="number"), *empty))
+    head, drawn = ["metric", "value", "low", "high"], "from 0 to 1" if "accuracy" in report["metrics"] else ""
     return joined(
         [
             tag("h2", "Every number"),
             tag("p", f"Names as gates read them. Intervals at {report['confidence']:.0%}: {report['intervals']}.", class_="soft"),
-            _table(head, rows, numeric=(1, 2, 3), last="0 to 1"),
+            tag("div", _table(head, rows, numeric=(1, 2, 3), last=drawn), class_="narrow"),
         ]
     )
 
@@ -120,7 +125,7 @@ def _plots(report: Mapping[str, Any]) -> Markup:
     if report["single_ms"]:
         lines = {f"p{q}": report["timings"][f"latency.p{q}_ms"] for q in (50, 95)}
         drawn = plots.histogram(report["single_ms"], "milliseconds, one request at a time", "requests", lines)
-        figures.append(_figure("Latency", drawn, "On the machine that ran the evaluation; the last bar holds all slower ones."))
+        figures.append(_figure("Latency", drawn, f"{report['request']}. The last bar holds all that were slower."))
     return joined([tag("h2", "Behaviour"), tag("div", figures, class_="plots")])
 
 

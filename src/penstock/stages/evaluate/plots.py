@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from penstock.stages.evaluate.markup import Markup, joined, tag
 
 WIDTH, HEIGHT = 480.0, 300.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 12.0, 44.0
+FEW_ROWS = 10
+LEFT, RIGHT, TOP, BOTTOM = 62.0, 12.0, 12.0, 44.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def chart(axes: Axes, x_label: str, y_label: str, marks: Sequence[str], about: s
     along = [tag("text", shown(v), x=axes.x(v), y=bottom + 16, text_anchor="middle") for v in ticks(*axes.x_range)]
     titles = [
         tag("text", x_label, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 8, text_anchor="middle", class_="title"),
-        tag("text", y_label, x=14, y=middle, text_anchor="middle", class_="title", transform=f"rotate(-90 14 {middle:.0f})"),
+        tag("text", y_label, x=12, y=middle, text_anchor="middle", class_="title", transform=f"rotate(-90 12 {middle:.0f})"),
     ]
     base = tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=bottom, y2=bottom, class_="axis")
     drawn = joined(Markup(part) for part in (*across, *along, *titles, *marks, base))
@@ -56,14 +58,12 @@ def chart(axes: Axes, x_label: str, y_label: str, marks: Sequence[str], about: s
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """About five round values inside the range."""
-    step = 10.0 ** len(str(int(max(abs(low), abs(high)))))
-    for divisor in (1, 2, 4, 5, 10, 20, 25, 50, 100, 200, 400, 500, 1000, 2000, 5000, 10_000, 20_000):
-        if (high - low) / (step / divisor) >= 4:
-            step /= divisor
-            break
-    first = -(-low // step)
-    return [round((first + i) * step, 10) for i in range(int((high - first * step) / step + 1e-9) + 1)]
+    """Three to six round values inside the range."""
+    wanted = (high - low) / 5
+    scale = 10.0 ** math.floor(math.log10(wanted))
+    step = next(scale * round_ for round_ in (1, 2, 2.5, 5, 10) if scale * round_ >= wanted * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [float(f"{tick * step:.12g}") for tick in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def shown(value: float) -> str:
@@ -71,10 +71,11 @@ def shown(value: float) -> str:
 
 
 def reliability_plot(bins: Sequence[Mapping[str, float]]) -> Markup:
-    """Accuracy against stated confidence; the dashed diagonal is a model that knows how sure it may be."""
+    """Accuracy against stated confidence; the line leaves out bins of fewer than FEW_ROWS rows, whose share is mostly chance."""
     axes = Axes((0.0, 1.0), (0.0, 1.0))
     most = max(row["rows"] for row in bins)
-    marks = [axes.line([(0, 0), (1, 1)], "ideal"), axes.line([(row["confidence"], row["accuracy"]) for row in bins], "curve")]
+    steady = [(row["confidence"], row["accuracy"]) for row in bins if row["rows"] >= FEW_ROWS]
+    marks = [axes.line([(0, 0), (1, 1)], "ideal"), axes.line(steady, "curve")]
     for row in bins:
         hint = f"confidence {row['confidence']:.3f}, accuracy {row['accuracy']:.3f}, {row['rows']:,.0f} rows"
         radius = 3 + 6 * (row["rows"] / most) ** 0.5
@@ -126,13 +127,17 @@ def histogram(values: Sequence[float], x_label: str, y_label: str, lines: Mappin
 
 
 def whisker(value: float, low: float, high: float) -> Markup:
-    """A dot with its interval on a line from 0 to 1; 200 × 14."""
+    """A mark with its interval on a line from 0 to 1; 300 × 14."""
+
+    def x(share: float) -> float:
+        return 2 + 296 * share
+
     inside = [
-        tag("line", x1=2, x2=198, y1=7, y2=7, class_="grid"),
-        tag("line", x1=2 + 196 * low, x2=2 + 196 * high, y1=7, y2=7, class_="whisker"),
-        tag("circle", cx=2 + 196 * value, cy=7, r=3.5, class_="dot"),
+        tag("line", x1=x(0), x2=x(1), y1=7, y2=7, class_="grid"),
+        tag("line", x1=x(low), x2=max(x(high), x(low) + 1), y1=7, y2=7, class_="whisker"),
+        tag("line", x1=x(value), x2=x(value), y1=1, y2=13, class_="value"),
     ]
-    return tag("svg", inside, viewBox="0 0 200 14", class_="whiskers", aria_hidden="true")
+    return tag("svg", inside, viewBox="0 0 300 14", class_="whiskers", aria_hidden="true")
 
 
 MOST_CLASSES = 100  # drawn in a heat map; beyond, those with the most errors

@@ -15,6 +15,21 @@ from penstock.stages.evaluate.intervals import Interval
 from penstock.stages.evaluate.page import page
 
 WORST_ERRORS = 40
+LATENCY_TOKENS = 32  # asked of a decoder when its latency is measured
+
+
+_WORDS: Mapping[str, Mapping[str, str]] = {
+    "text-classification": {
+        "unit": "rows",
+        "intervals": "Wilson score for accuracy and micro F1, percentile bootstrap over rows for the rest",
+        "request": "One text a request",
+    },
+    "text-generation": {
+        "unit": "blocks",
+        "intervals": "percentile bootstrap over blocks of text",
+        "request": f"Greedy, {LATENCY_TOKENS} tokens a request",
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +71,7 @@ def report_value(facts: Facts, answers: classification.Answers | None, texts: Se
         "dataset": facts.dataset_digest,
         "engine": {"name": facts.engine.engine, "precision": facts.engine.precision, "max_length": facts.engine.max_length},
         "confidence": facts.config.evaluate.confidence,
-        "intervals": "Wilson score for accuracy and micro F1, percentile bootstrap over rows for the rest",
+        **_WORDS[facts.config.task],
         "metrics": {name: asdict(found) for name, found in facts.intervals.items()},
         "timings": dict(facts.timings),
         "single_ms": [round(ms, 4) for ms in facts.single_ms],
