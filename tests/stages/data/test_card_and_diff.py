@@ -23,7 +23,8 @@ def test_card_names_source_licence_personal_data_and_limits(build, rows_csv: Pat
     built = build(sources=[{"uri": rows_csv, "licence": "CC-BY-4.0", "contains_personal_data": True}])
     card = (built.folder / "card.md").read_text()
     assert card.startswith('---\ntask_categories: [text-classification]\nlicense: "CC-BY-4.0"\n---\n')
-    for said in ("| rows.csv | training | CC-BY-4.0 | yes |", "contains personal data", "times the rows of the smallest", "1 rows could not be read"):
+    limits = ("contains personal data", "times the rows of the smallest", "1 rows could not be read")
+    for said in ("| rows.csv | training | CC-BY-4.0 | yes |", *limits):
         assert said in card
     assert str(rows_csv.parent) not in card, "a card does not tell where files lay"
 

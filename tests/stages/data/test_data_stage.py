@@ -8,6 +8,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from penstock.core.digests import digest_file
+from penstock.core.errors import Interrupted
+from penstock.spec.pipeline import Source, Split
+from penstock.spec.steps import DataConfig, ResolvedSource
+from penstock.stages.data.stage import DataStage
+from penstock.testing.stages import FolderInputs, FolderOutputs, RecordingContext, externals
+
 
 def test_banking77_as_published(build, mirror: Path) -> None:
     built = build(
@@ -126,3 +133,12 @@ def rows_csv(tmp_path: Path) -> Path:
     path = tmp_path / "rows.csv"
     path.write_text("text,label\n" + "".join(f"word {i},{('red', 'blue')[i % 2]}\n" for i in range(40)))
     return path
+
+
+def test_a_stage_that_is_asked_to_stop_stops(tmp_path: Path, rows_csv: Path) -> None:
+    source = Source(uri=str(rows_csv), label="label")
+    given = ResolvedSource(digest=digest_file(rows_csv), file_name="rows.csv", source=source)
+    config = DataConfig(task="text-classification", sources=(given,), test=(), clean=(), split=Split())
+    context = RecordingContext(tmp_path / "context", stop_after=0)
+    with pytest.raises(Interrupted, match="stopped while reading"):
+        DataStage().run(config, FolderInputs(externals=externals(rows_csv)), FolderOutputs(tmp_path / "outputs"), context)

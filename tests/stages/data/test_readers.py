@@ -143,3 +143,7 @@ def test_the_fast_reader_is_used_for_clean_files(tmp_path: Path, mirror: Path) -
         label = "category" if "banking" in str(path) else "label"
         rows = sum(batch.rows.height for batch in read_delimited(found, Wanted("x", "text", label), careful=False))
         assert rows == (10_003 if label == "category" else len(ROWS))
+
+
+def test_semicolons_as_spreadsheets_write_them(build, tmp_path: Path) -> None:
+    assert texts_of(build(sources=[{"uri": write(tmp_path / "rows.csv", mark=";")}])) == EXPECTED

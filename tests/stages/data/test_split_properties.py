@@ -23,7 +23,15 @@ row = st.tuples(text, st.sampled_from(["x", "y", "z"]))
 
 
 def key_of(value: str) -> bytes:
-    return normal.keys(pl.Series([value]))[0]
+    return normal.key(value)
+
+
+@given(st.text() | st.lists(words).map(" ".join))
+def test_the_normal_form_is_reached_in_one_go(value) -> None:
+    for form in (normal.one_line, normal.many_lines):
+        assert form(form(value)) == form(value)
+    assert normal.key(value) == normal.key(normal.one_line(value)) == normal.key(normal.many_lines(value))
+    assert normal.one_line(value) == " ".join(normal.one_line(value).split())
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

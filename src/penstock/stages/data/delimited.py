@@ -34,7 +34,7 @@ def choose_columns(name: str, header: list[str], wanted: Wanted) -> list[str]:
 
 
 def read_delimited(file: Readable, wanted: Wanted, careful: bool) -> Iterator[Batch]:
-    mark = "\t" if file.format == "tsv" else ","
+    mark = "\t" if file.format == "tsv" else _mark(file)
     header = _header(file, mark)
     columns = choose_columns(file.name, header, wanted)
     if careful:
@@ -43,6 +43,13 @@ def read_delimited(file: Readable, wanted: Wanted, careful: bool) -> Iterator[Ba
         raise NeedsCare
     else:
         yield from _fast(file, header, columns, mark)
+
+
+def _mark(file: Readable) -> str:
+    """A comma; a semicolon where the header has that alone, as spreadsheets write it in much of Europe."""
+    with file.path.open("rb") as lines:
+        head = lines.readline(LINE_LIMIT)
+    return ";" if b";" in head and b"," not in head else ","
 
 
 def _header(file: Readable, mark: str) -> list[str]:

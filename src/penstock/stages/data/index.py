@@ -5,7 +5,7 @@ Texts go to Parquet parts in scratch while they are read; `Spilled` is both: the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,14 +41,15 @@ class Spilled:
         if not batch.rows.height:
             return
         rows, failed = self._cleaned(batch.rows, origin)
+        texts = rows["text"].to_list()
         part = self.folder / f"part-{len(self.parts):06d}.parquet"
         rows.write_parquet(part, compression="lz4")
         self.parts.append(part)
         self.indexes.append(
             pl.DataFrame(
                 {
-                    "key": normal.keys(rows["text"]),
-                    "content": [normal.content(text, label) for text, label in rows.iter_rows()],
+                    "key": list(map(self._key, texts)),
+                    "content": list(map(normal.content, texts, rows["label"].to_list())),
                     "label": rows["label"],
                     "length": rows["text"].str.len_chars(),
                     "origin": [origin] * rows.height,
@@ -58,12 +59,18 @@ class Spilled:
             )
         )
 
+    @property
+    def _key(self) -> Callable[[str], bytes]:
+        normalized = not self.keep_lines and any(rule.normalize for rule in self.rules)
+        return normal.key_of_normal if normalized else normal.key
+
     def _cleaned(self, rows: pl.DataFrame, origin: int) -> tuple[pl.DataFrame, pl.Series]:
         """Rules that look at one row alone, in their order. Test rows are normalised, never removed."""
         failed = pl.Series("failed", [-1] * rows.height, dtype=pl.Int8)
         for number, rule in enumerate(self.rules):
             if rule.normalize is not None:
-                rows = rows.with_columns(normal.normalized(pl.col("text"), self.keep_lines))
+                form = normal.many_lines if self.keep_lines else normal.one_line
+                rows = rows.with_columns(pl.Series("text", [form(text) for text in rows["text"].to_list()], dtype=pl.String))
                 failed = _failing(failed, rows["text"].str.strip_chars() == "", number)
             if rule.length is not None and origin == TRAINING:
                 length = rows["text"].str.len_chars().cast(pl.Int64)

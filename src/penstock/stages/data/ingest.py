@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from penstock.core.errors import BadInput, SourceUnreadable
+from penstock.core.errors import BadInput, Interrupted, SourceUnreadable
 from penstock.spec.pipeline import Source
 from penstock.spec.steps import ResolvedSource
 from penstock.stages.contract import Context
@@ -63,6 +63,8 @@ def _drain(file: Readable, wanted: Wanted, origin: int, spilled: Spilled, contex
                 spilled.add(batch, origin)
                 good, bad = good + batch.rows.height, bad + len(batch.bad)
                 context.progress(good + bad, None, "rows")
+                if context.stopping():
+                    raise Interrupted(f"stopped while reading {wanted.source}, after {good + bad:,} rows")
         except NeedsCare:
             spilled.rewind(mark)
             continue

@@ -60,7 +60,9 @@ def _split_facts(path: Path, labels: list[str]) -> dict[str, Any]:
 def _histogram(path: Path) -> list[tuple[str, int]]:
     """Rows by length: bins of doubling width, named by their upper end in characters."""
     lengths = pl.scan_parquet(path).select(pl.col("text").str.len_chars().cast(pl.Int64).alias("n")).collect()["n"]
-    bins = Counter(max(0, int(n) - 1).bit_length() for n in lengths)
+    bins: Counter[int] = Counter()
+    for length, rows in lengths.value_counts().iter_rows():
+        bins[max(0, length - 1).bit_length()] += rows
     return [(f"{1 << b:,}", bins[b]) for b in range(min(bins, default=0), max(bins, default=-1) + 1)]
 
 
@@ -86,6 +88,5 @@ def _vocabulary(path: Path) -> dict[str, Any]:
         text = pl.Series(batch.column(0))
         if len(words) <= VOCABULARY_LIMIT:
             words.update(text.str.to_lowercase().str.extract_all(r"[\p{L}\p{N}\p{M}]+").explode().drop_nulls().unique())
-        for one in text:
-            characters.update(one)
+        characters.update("".join(text))
     return {"words": min(len(words), VOCABULARY_LIMIT), "words_complete": len(words) <= VOCABULARY_LIMIT, "characters": len(characters)}
