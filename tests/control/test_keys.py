@@ -48,7 +48,12 @@ def test_another_process_with_another_hash_seed_gives_the_same_keys() -> None:
     mine = [step_key(key_parts(node(c), {"dataset": "d"})) for c in configs]
     for seed in ("1", "2"):
         done = subprocess.run(
-            [sys.executable, "-c", code], input=json.dumps(configs), env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code],
+            input=json.dumps(configs),
+            env={"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert done.stdout.split() == mine
 

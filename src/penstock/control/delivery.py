@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from penstock.control.daemon import ensure_up
-from penstock.control.deployments import GIVE_UP_S, desired_deployment, get_deployment
+from penstock.control.deployments import GIVE_UP_S, desired_deployment, get_deployment, phase_of
 from penstock.control.gateway import acknowledged, gateway_url, publish
 from penstock.control.show import deployment_row
 from penstock.control.world import World, open_world
@@ -71,9 +71,10 @@ def wait_live(world: World, name: str, version: int) -> dict[str, Any]:
     deadline = time.monotonic() + GIVE_UP_S + 10
     while time.monotonic() < deadline:
         resource = get_deployment(world, name)
-        if resource.phase == "live" and resource.status.get("version") == version:
+        phase = phase_of(resource)
+        if phase == "live" and resource.status.get("version") == version:
             return deployment_row(resource)
-        if resource.phase == "failed":
+        if phase == "failed":
             raise ReplicaFailed(f"{name!r} version {version}: {resource.status.get('error')}")
         time.sleep(0.05)
     raise ReplicaFailed(f"{name!r} version {version} is not live after {GIVE_UP_S:.0f} s; look at `penstock deployments show {name}`")

@@ -51,6 +51,11 @@ def get_deployment(world: World, name: str) -> Resource:
     return found
 
 
+def phase_of(resource: Resource) -> str:
+    """The phase, once it speaks of the present wish; "pending" while the reconciler has not seen that yet."""
+    return resource.phase if resource.status.get("generation") == resource.generation else "pending"
+
+
 class DeploymentReconciler:
     kind = "deployment"
 
@@ -62,6 +67,11 @@ class DeploymentReconciler:
             return self._remove(resource, endpoints, world)
         status = dict(resource.status)
         live = status.get("live")  # {"version", "bundle", "replicas"} that the gateway routes to
+        if status.get("generation") != resource.generation:
+            # A new wish starts fresh: replicas that failed under an older one must not speak for it.
+            status.update(generation=resource.generation, error=None)
+            endpoints.apply(EndpointSpec(resource.name, (_version(live),) if live else ()))
+            return self._save(resource, status, "starting", 0.0, world)
         wanted = {"version": resource.spec["version"], "bundle": resource.spec["bundle"], "replicas": resource.spec["replicas"]}
         versions = [wanted] if live is None or live["version"] == wanted["version"] else [live, wanted]
         endpoints.apply(EndpointSpec(resource.name, tuple(_version(v) for v in versions)))

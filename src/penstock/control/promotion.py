@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from penstock.control.deployments import desired_deployment
+from penstock.control.deployments import desired_deployment, phase_of
 from penstock.control.graph import CHAMPION_STEP, Graph
 from penstock.control.state import RunState
 from penstock.control.world import World
@@ -96,9 +96,10 @@ def _deploy(run: Resource, deploy: Mapping[str, Any], state: RunState, world: Wo
     if resource.spec["version"] != state.model["version"]:
         state.deployment = {"name": name, "url": resource.status.get("url"), "superseded_by": resource.spec["version"]}
         return "succeeded"
-    if resource.phase == "failed":
+    phase = phase_of(resource)
+    if phase == "failed":
         raise ReplicaFailed(f"deployment {name!r}: {resource.status.get('error', 'no replica became ready')}")
-    if resource.phase == "live" and resource.status.get("version") == state.model["version"]:
+    if phase == "live" and resource.status.get("version") == state.model["version"]:
         state.deployment = {"name": name, "url": resource.status.get("url")}
         return "succeeded"
     return "deploying"
