@@ -96,6 +96,12 @@ class Audit:
             rows = connection.execute(select(table).where(table.c.seq > since).order_by(table.c.seq).limit(limit))
             return [_entry(row) for row in rows]
 
+    def all(self) -> Iterator[Entry]:
+        """Every entry, oldest first, read as it is asked for."""
+        with self._database.reading() as connection:
+            for row in self._rows(connection):
+                yield _entry(row)
+
     def head(self) -> Head:
         with self._database.reading() as connection:
             return Head(*connection.execute(select(audit_head.c.seq, audit_head.c.hash)).one())

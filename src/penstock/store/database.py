@@ -7,6 +7,7 @@ killed process loses nothing; a power cut may lose the last commits, never the f
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,7 +144,7 @@ class Database:
         except DBAPIError as error:
             if getattr(self._here, "writing", None) is not None:
                 self._here.failed = error
-            raise translated(error, self.shown) from error
+            raise translated(error, self.url) from error
 
 
 def _checked(url: str) -> URL:
@@ -171,14 +172,16 @@ def _begin_sqlite(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
-def translated(error: DBAPIError, shown: str) -> PenstockError:
-    """The database's own words, under the error that says what to do."""
-    cause = error.orig
+def translated(error: DBAPIError, url: URL) -> PenstockError:
+    """The database's own words, under the error that says what to do; never the password."""
+    cause, shown = error.orig, url.render_as_string(hide_password=True)
     words = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
     state = getattr(cause, "sqlstate", None) or ""
     lower = words.lower()
     if "disk is full" in lower or state == "53100":
         return DiskFull(f"no space left while writing the database {shown}")
+    if "unable to open" in lower and url.database and not os.access(Path(url.database).parent, os.W_OK):
+        return ReadOnly(f"the database {shown} cannot be opened: its folder cannot be written")
     if "readonly database" in lower or state == "25006":
         return ReadOnly(f"the database {shown} cannot be written ({words})")
     if "not a database" in lower or "malformed" in lower:

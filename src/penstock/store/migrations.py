@@ -46,12 +46,12 @@ def stored_version(connection: Connection) -> int | None:
     return int(version)
 
 
-def check(version: int, target: int = schema.VERSION) -> None:
-    if version > target:
-        raise DatabaseVersion(f"the database has version {version}, this Penstock knows up to {target}")
+def check(version: int) -> None:
+    if version > schema.VERSION:
+        raise DatabaseVersion(f"the database has version {version}, this Penstock knows up to {schema.VERSION}")
 
 
-def migrate(connection: Connection, migrations: Sequence[Migration] = MIGRATIONS) -> int:
+def migrate(connection: Connection) -> int:
     """Makes or steps forward, inside the caller's write transaction. Returns the version found before (0: it was empty)."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
@@ -62,7 +62,7 @@ def migrate(connection: Connection, migrations: Sequence[Migration] = MIGRATIONS
         connection.execute(schema.schema_version.insert().values(version=schema.VERSION))
         return 0
     check(found)
-    for step in migrations:
+    for step in MIGRATIONS:
         if step.to > found:
             step.apply(connection)
             connection.execute(schema.schema_version.update().values(version=step.to))
