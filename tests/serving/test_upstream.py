@@ -30,6 +30,8 @@ class Ask:
     def on_body(self, data: bytes) -> None:
         self.told.append(data)
 
+    def flush(self) -> None: ...
+
     def on_end(self, headers: dict[bytes, bytes]) -> None:
         self.told.append(headers.get(b"x-penstock-usage"))
         self.over.set()

@@ -149,19 +149,25 @@ class Relay:
         self._status, self._headers = status, headers
 
     def on_body(self, data: bytes) -> None:
+        self._body.append(data)
+
+    def flush(self) -> None:
+        if not self._body:
+            return
         if not self._streaming:
             if self._status != 200 or not self._headers.get(b"content-type", b"").startswith(b"text/event-stream"):
-                self._body.append(data)
                 return
             self._streaming = True
             self.first = time.monotonic()
             self.exchange.start(200, self._identity(), EVENTS)
-        self.exchange.write(data)
+        self.exchange.write(b"".join(self._body))
+        self._body.clear()
 
     def on_end(self, headers: dict[bytes, bytes]) -> None:
         if self._status == 503 and not self._streaming:
             self._again()
             return
+        self.flush()
         usage = headers.get(b"x-penstock-usage")
         if usage is not None:
             prompt, _, completion = usage.partition(b",")
@@ -178,6 +184,7 @@ class Relay:
         if self.cancelled:
             return
         log.warning("request %s lost replica %s: %s", self.ticket.id, self.replica_id, reason)
+        self.flush()
         if self._streaming:
             refused = RequestRefused(502, "The replica was lost in the middle of the answer", "replica_lost")
             self.exchange.write(b"data: %b\n\n" % refused.body())
@@ -189,7 +196,7 @@ class Relay:
     def _again(self) -> None:
         self._body.clear()
         if self.attempts > self.ticket.retries:
-            self.refuse(busy(f"Replicas of {self.ticket.model.name!r} failed {self.attempts} times in a row", "no_replica"))
+            self.refuse(busy(f"Replicas of {self.ticket.model.name!r} did not take it in {self.attempts} attempts", "no_replica"))
         else:
             self.go()
 

@@ -29,6 +29,10 @@ class Call(Protocol):
 
     def on_body(self, data: bytes) -> None: ...
 
+    def flush(self) -> None:
+        """What was told of since the last time came in one piece: pass it on in one."""
+        ...
+
     def on_end(self, headers: dict[bytes, bytes]) -> None:
         """`headers` now hold the trailers too."""
         ...
@@ -64,6 +68,8 @@ class Connection(asyncio.Protocol):
             return
         if self._complete:
             self._finish()
+        elif self.call is not None:
+            self.call.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.replica.closed(self)
