@@ -136,6 +136,8 @@ class Stepper:
         for ticket in gone:
             if ticket.handle is not None:
                 ticket.handle.cancel()
+        if self._broken is None and self._pipeline.has_non_finished_requests():
+            self._pipeline.step()  # gives back the cache of what was cancelled
         _send([(ticket, error) for ticket in gone])
 
 

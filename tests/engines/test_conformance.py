@@ -1,0 +1,55 @@
+"""The three engines, held to the shipped conformance suite."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.engines.contract import Engine
+from penstock.engines.table import open_engine
+from penstock.engines.torch_reference import TorchReference
+from penstock.testing.engines import DecoderConformance, EncoderConformance
+
+pytestmark = [
+    pytest.mark.models,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:transformers"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:nncf"),
+]
+
+
+def used(engine: Engine) -> Iterator[Engine]:
+    yield engine
+    asyncio.run(engine.close())
+
+
+class TestOpenVinoEncoder(EncoderConformance):
+    @pytest.fixture
+    def engine(self, encoder_bundle: Path) -> Iterator[Engine]:
+        yield from used(open_engine(encoder_bundle))
+
+
+class TestOpenVinoEncoderInt8(EncoderConformance):
+    @pytest.fixture
+    def engine(self, encoder_bundle_int8: Path) -> Iterator[Engine]:
+        yield from used(open_engine(encoder_bundle_int8))
+
+
+class TestTorchEncoder(EncoderConformance):
+    @pytest.fixture
+    def engine(self, encoder_folder: Path) -> Iterator[Engine]:
+        yield from used(TorchReference.from_model(encoder_folder, "text-classification", 64))
+
+
+class TestOpenVinoDecoder(DecoderConformance):
+    @pytest.fixture
+    def engine(self, decoder_bundle: Path) -> Iterator[Engine]:
+        yield from used(open_engine(decoder_bundle))
+
+
+class TestTorchDecoder(DecoderConformance):
+    @pytest.fixture
+    def engine(self, decoder_folder: Path) -> Iterator[Engine]:
+        yield from used(TorchReference.from_model(decoder_folder, "text-generation", 64))
