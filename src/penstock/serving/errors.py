@@ -32,5 +32,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def busy(message: str, code: str = "overloaded") -> RequestRefused:
+def busy(message: str, code: str) -> RequestRefused:
     return RequestRefused(503, message, code, headers=b"retry-after: 1\r\n")
