@@ -22,10 +22,10 @@ CUT = 3  # place of a document that is cut contiguously
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """`places` per row of the index: split number, CUT, or null where removed."""
+    """Per row of the index: `places`, the split number, CUT, or null where removed; `nth` repetition of equal content in its origin."""
 
     places: pl.Series
-    ids: pl.Series
+    nth: pl.Series
 
 
 def place(index: pl.DataFrame, decided: Decided, split: Split, generation: bool) -> Placed:
@@ -41,13 +41,12 @@ def place(index: pl.DataFrame, decided: Decided, split: Split, generation: bool)
     else:
         where = splits.assign(chosen["key"], chosen["label"], split, with_test=not has_test)
     placed = rows["place"].clone().scatter(chosen["row"], where.cast(pl.UInt8))
-    return Placed(placed, _ids(index))
+    return Placed(placed, index.select(pl.int_range(pl.len(), dtype=pl.UInt32).over("origin", "content")).to_series())
 
 
-def _ids(index: pl.DataFrame) -> pl.Series:
+def _ids(contents: pl.Series, nth: pl.Series) -> pl.Series:
     """Content hash in hex, and `-n` for the n-th repetition among rows of the same origin; so an id outlives a re-ordering."""
-    nth = index.select(pl.int_range(pl.len()).over("origin", "content")).to_series()
-    code = index["content"].bin.encode("hex")
+    code = contents.bin.encode("hex")
     return pl.select(pl.when(nth == 0).then(code).otherwise(pl.concat_str(code, pl.lit("-"), nth.cast(pl.String)))).to_series().alias("id")
 
 
@@ -86,14 +85,14 @@ def cut(text: str, split: Split, carve_test: bool) -> Iterator[tuple[int, str]]:
 
 def _joined(spilled: Spilled, decided: Decided, placed: Placed) -> Iterator[pl.DataFrame]:
     start = 0
-    origin = spilled.index["origin"]
+    index = spilled.index
     for part in spilled.texts():
         span = slice(start, start + part.height)
         yield part.with_columns(
-            placed.ids[span].alias("id"),
+            _ids(index["content"][span], placed.nth[span]),
             placed.places[span].alias("place"),
             decided.removed_by[span].alias("by"),
-            origin[span].alias("origin"),
+            index["origin"][span].alias("origin"),
         )
         start += part.height
 
