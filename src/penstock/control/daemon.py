@@ -10,7 +10,6 @@ import fcntl
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from typing import Any
 
 import psutil
 
-from penstock.control.gateway import DEFAULT_PORT, end_process, ensure_gateway, gateway_state, publish, stop_gateway
+from penstock.control.detached import end_process, lives, start_detached
+from penstock.control.gateway import ensure_gateway, gateway_state, publish, stop_gateway
 from penstock.control.loop import idle, reconcilers, tick
 from penstock.control.world import World, open_world
 from penstock.core.errors import Conflict, PenstockError
@@ -32,8 +32,10 @@ START_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Address:
+    """`port` 0: any free one; None: the default one, or a free one where that is taken."""
+
     host: str = "127.0.0.1"
-    port: int = DEFAULT_PORT
+    port: int | None = None
 
 
 def state_file(home: Home) -> Path:
@@ -45,7 +47,7 @@ def control_state(home: Home) -> dict[str, Any] | None:
     try:
         state: dict[str, Any] = json.loads(state_file(home).read_bytes())
         process = psutil.Process(int(state["pid"]))
-        alive = abs(process.create_time() - float(state["created"])) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
+        alive = lives(process.pid) and abs(process.create_time() - float(state["created"])) < 1.0
     except (OSError, ValueError, KeyError, psutil.Error):
         return None
     return state if alive else None
@@ -57,7 +59,9 @@ def serve(home: Home, address: Address) -> None:
     world = open_world(home)
     try:
         publish(world.store, home)
-        ensure_gateway(home, address.host, address.port)
+        gateway = ensure_gateway(home, address.host, address.port)
+        # A gateway that has to be started again must come back where its clients know it.
+        address = Address(gateway["host"], int(gateway["port"]))
         created = psutil.Process().create_time()
         state = {"pid": os.getpid(), "created": created, "host": address.host, "port": address.port}
         write_atomic(state_file(home), json.dumps(state).encode())
@@ -116,24 +120,17 @@ def ensure_up(home: Home, address: Address | None = None) -> dict[str, Any]:
 
 def _start(home: Home, address: Address) -> None:
     home.folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "penstock", "up", "--foreground", "--host", address.host, "--port", str(address.port)]
+    arguments = ["-m", "penstock", "up", "--foreground", "--host", address.host]
+    arguments += [] if address.port is None else ["--port", str(address.port)]
     log_file = home.folder / "up.log"
     before = log_file.stat().st_size if log_file.exists() else 0
     urls = {"PENSTOCK_HOME": str(home.folder), "PENSTOCK_DATABASE": home.database_url, "PENSTOCK_ARTIFACTS": home.artifacts_url}
-    with open(log_file, "ab") as log:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env={**os.environ, **urls},
-        )
+    pid = start_detached(arguments, log_file, urls)
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if control_state(home) is not None and gateway_state(home.gateway) is not None:
             return
-        if process.poll() is not None:
+        if not lives(pid):
             said = log_file.read_bytes()[before:].decode(errors="replace").strip()
             raise PenstockError(f"the background process stopped at once: {said or 'it said nothing'}", remedy=f"Its log is {log_file}.")
         time.sleep(0.02)

@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from penstock.control.detached import end_process, lives, start_detached
 from penstock.core.errors import PenstockError, PortTaken
 from penstock.core.home import Home
 from penstock.serving.snapshot import KeyEntry, ModelRoute, Snapshot, read_snapshot, write_snapshot
@@ -71,7 +69,7 @@ def gateway_state(folder: Path) -> dict[str, Any] | None:
     try:
         state: dict[str, Any] = json.loads((folder / "state.json").read_bytes())
         process = psutil.Process(int(state["pid"]))
-        alive = process.is_running() and process.status() != psutil.STATUS_ZOMBIE and "penstock" in " ".join(process.cmdline())
+        alive = lives(process.pid) and "penstock" in " ".join(process.cmdline())
     except (OSError, ValueError, KeyError, psutil.Error):
         return None
     return state if alive else None
@@ -88,25 +86,35 @@ def acknowledged(home: Home, version: int) -> bool:
     return state is not None and int(state.get("snapshot_version", 0)) >= version
 
 
-def ensure_gateway(home: Home, host: str, port: int) -> dict[str, Any]:
-    """Starts the gateway unless one runs; returns its state. Raises PortTaken, or PenstockError with the log's last lines."""
+def ensure_gateway(home: Home, host: str, port: int | None) -> dict[str, Any]:
+    """Starts the gateway unless one runs; returns its state. Port None: the default one, or a free one where that is taken.
+
+    Raises PortTaken, or PenstockError with the log's last lines.
+    """
     state = gateway_state(home.gateway)
     if state is not None:
         return state
+    if port is not None:
+        return _start_gateway(home, host, port)
+    try:
+        return _start_gateway(home, host, DEFAULT_PORT)
+    except PortTaken:
+        return _start_gateway(home, host, 0)
+
+
+def _start_gateway(home: Home, host: str, port: int) -> dict[str, Any]:
     home.gateway.mkdir(parents=True, exist_ok=True)
     (home.gateway / "state.json").unlink(missing_ok=True)
-    command = [sys.executable, "-m", "penstock.serving.gateway", "--home", str(home.gateway), "--host", host, "--port", str(port)]
-    with open(home.gateway / "log", "ab") as log:
-        # Its own session: it must outlive the control process, however that ends.
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    arguments = ["-m", "penstock.serving.gateway", "--home", str(home.gateway), "--host", host, "--port", str(port)]
+    pid = start_detached(arguments, home.gateway / "log")
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if (state := gateway_state(home.gateway)) is not None:
             return state
-        if process.poll() is not None:
+        if not lives(pid):
             raise _refusal(home, host, port)
         time.sleep(0.02)
-    process.kill()
+    end_process(pid, 1.0)
     raise PenstockError(f"the gateway did not start within {START_S:.0f} s; its log is {home.gateway / 'log'}")
 
 
@@ -123,20 +131,3 @@ def stop_gateway(home: Home, wait_s: float = 10.0) -> bool:
     if state is None:
         return False
     return end_process(int(state["pid"]), wait_s)
-
-
-def end_process(pid: int, wait_s: float) -> bool:
-    """SIGTERM, then SIGKILL after `wait_s`; False when there was no such process."""
-    try:
-        process = psutil.Process(pid)
-        process.terminate()
-        try:
-            process.wait(wait_s)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait(wait_s)
-    except psutil.NoSuchProcess:
-        return False
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)
-    return True

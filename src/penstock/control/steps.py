@@ -12,7 +12,7 @@ from penstock.control.keys import key_parts, step_key
 from penstock.control.plan import bound, lost_outputs
 from penstock.control.state import StepState
 from penstock.control.world import LEASE_S, World
-from penstock.core.errors import PenstockError
+from penstock.core.errors import NotFound, PenstockError
 from penstock.platforms.contract import JobHandle, Jobs, JobSpec, JobState
 
 if TYPE_CHECKING:
@@ -99,8 +99,15 @@ def watch(node: Node, step: StepState, acting: Acting, *, inherited: bool) -> No
     assert step.handle is not None
     assert step.key is not None
     handle = JobHandle(**step.handle)
-    state = acting.jobs.observe(handle)
-    _follow(node, step, acting, handle)
+    try:
+        state = acting.jobs.observe(handle)
+        _follow(node, step, acting, handle)
+    except NotFound:
+        # Submitted on another machine, or its folder was deleted: whatever it did, its marker would have been found.
+        inherited, state = (
+            True,
+            JobState("failed", error={"code": "step-failed", "message": "the job is not known here", "transient": True}),
+        )
     builds = acting.world.store.builds
     if state.phase == "succeeded":
         _succeed(node, step, acting, state)

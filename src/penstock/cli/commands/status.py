@@ -28,6 +28,8 @@ def status() -> None:
         running = [{"run": r.id, "pipeline": r.name} for r in store.resources.list("run", phase="running")]
     finally:
         store.close()
+    if gateway_state(home.gateway) is None and control_state(home) is None:
+        deployments = [{**row, "phase": "stopped", "replicas": [], "url": None} for row in deployments]
     found = {
         "home": str(home.folder),
         "control": control_state(home),

@@ -14,7 +14,7 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command()
 def up(
     host: Annotated[str, typer.Option(help="Where the gateway listens.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The gateway's port; 0 picks a free one.")] = 8080,
+    port: Annotated[int | None, typer.Option(help="The gateway's port; 0 picks a free one. [default: 8080, or a free one]")] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay in this terminal.")] = False,
 ) -> None:
     """Start the background process: control loop, gateway, replicas. Does nothing when it runs already."""
