@@ -15,7 +15,7 @@ import pytest
 from penstock.core.digests import digest_bytes, digest_file
 from penstock.core.errors import ArtifactCorrupt, BadInput, SourceUnreadable
 from penstock.spec.pipeline import Source
-from penstock.stages.data import catalog, locate, remote
+from penstock.stages.data import catalog, locate, remembered, remote
 
 
 @pytest.fixture
@@ -61,14 +61,14 @@ def test_digests_are_remembered_until_the_file_changes(tmp_path: Path, monkeypat
     path, cache = tmp_path / "rows.csv", tmp_path / "cache"
     path.write_text("one")
     read = []
-    monkeypatch.setattr(locate, "digest_file", lambda p: read.append(p) or digest_file(p))
-    assert locate.digest_of(path, cache) == locate.digest_of(path, cache) == digest_bytes(b"one")
+    monkeypatch.setattr(remembered, "digest_file", lambda p: read.append(p) or digest_file(p))
+    assert remembered.digest_of(path, cache) == remembered.digest_of(path, cache) == digest_bytes(b"one")
     assert len(read) == 1
     path.write_text("two")
-    assert locate.digest_of(path, cache) == digest_bytes(b"two")
+    assert remembered.digest_of(path, cache) == digest_bytes(b"two")
     for note in (cache / "digests").iterdir():
         note.write_text("damaged")
-    assert locate.digest_of(path, cache) == digest_bytes(b"two")
+    assert remembered.digest_of(path, cache) == digest_bytes(b"two")
     assert len(read) == 3
 
 
@@ -83,11 +83,11 @@ def test_a_file_that_changes_while_it_is_hashed_is_read_again(tmp_path: Path, mo
             p.write_text(text)
         return digest
 
-    monkeypatch.setattr(locate, "digest_file", hashed)
-    assert locate.digest_of(path, tmp_path / "cache") == digest_bytes(b"longer than one")
-    monkeypatch.setattr(locate, "digest_file", lambda p: p.write_text(p.read_text() + "x") and "sha256:")
+    monkeypatch.setattr(remembered, "digest_file", hashed)
+    assert remembered.digest_of(path, tmp_path / "cache") == digest_bytes(b"longer than one")
+    monkeypatch.setattr(remembered, "digest_file", lambda p: p.write_text(p.read_text() + "x") and "sha256:")
     with pytest.raises(SourceUnreadable, match="keeps changing"):
-        locate.digest_of(path, tmp_path / "other")
+        remembered.digest_of(path, tmp_path / "other")
 
 
 def test_planning_loads_no_table_library() -> None:

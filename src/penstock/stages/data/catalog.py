@@ -14,10 +14,11 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.core.digests import digest_bytes, digest_file, hex_of
+from penstock.core.digests import digest_bytes, hex_of
 from penstock.core.errors import ArtifactCorrupt, BadInput, SourceUnreadable
 from penstock.core.files import write_atomic
 from penstock.stages.data import docstrings
+from penstock.stages.data.remembered import digest_of
 
 TIMEOUT_S = 10.0
 SIZE_LIMIT = 256 << 20  # bytes of a download that is held in memory until its checksum is known
@@ -112,10 +113,10 @@ def resolve(entry: Entry, mirror: Path | None, cache: Path) -> Located:
         return _built(entry, cache)
     mirrored = mirror / entry.path if mirror else None
     if mirrored is not None and mirrored.is_file():
-        _check(digest_file(mirrored), entry, str(mirrored))
+        _check(digest_of(mirrored, cache), entry, str(mirrored))
         return Located(mirrored, entry.digest, f"local mirror {mirror}")
     cached = cache / "datasets" / hex_of(entry.digest)[:16] / Path(entry.path).name
-    if cached.is_file() and digest_file(cached) == entry.digest:
+    if cached.is_file() and digest_of(cached, cache) == entry.digest:
         return Located(cached, entry.digest, "downloaded before")
     url = _download(entry, cached, mirrored)
     return Located(cached, entry.digest, f"downloaded from {url}")
@@ -135,7 +136,7 @@ def _built(entry: Entry, cache: Path) -> Located:
     path = cache / "datasets" / f"{version}-1" / entry.path  # the 1 rises with any change of what is built
     if not path.is_file():
         (docstrings.build_text if entry.name == DOCSTRINGS_TEXT else docstrings.build_rows)(path)
-    return Located(path, digest_file(path), f"built from the standard library of {version}")
+    return Located(path, digest_of(path, cache), f"built from the standard library of {version}")
 
 
 def _check(found: str, entry: Entry, where: str) -> None:
