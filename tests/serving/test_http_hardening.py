@@ -46,6 +46,7 @@ def alive(gateway: RunningGateway) -> bool:
         (b'{"model": "intents", "input": ', "line 1 column 31"),
         (b'{"model": "intents",\n "input": "x",}', "line 2 column 14"),
         (b'{"model": "intents", "input": "\xff\xfe"}', "not JSON"),
+        (b'{"model": "intents", "input": "\\ud800"}', "not JSON"),
         (b'["model"]', "JSON object"),
         (b"[" * 100_000, "not JSON"),
         (b'{"input": "x"}', "model must be a string"),

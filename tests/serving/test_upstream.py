@@ -46,6 +46,7 @@ class Peer:
 
     def __init__(self, answer: bytes = ANSWER) -> None:
         self.answer, self.accepted, self.asked, self.closed = answer, 0, 0, 0
+        self.hang_up = False  # at the next request, without an answer
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -54,6 +55,9 @@ class Peer:
         try:
             while await reader.readuntil(b"\r\n\r\n"):
                 self.asked += 1
+                if self.hang_up:
+                    self.hang_up = False
+                    break
                 await self.gate.wait()
                 writer.write(self.answer)
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -83,6 +87,27 @@ def test_a_connection_is_kept_and_used_again() -> None:
         replica.retire()
         await asyncio.sleep(0.05)
         assert not replica.connections
+        server.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_connection_that_went_stale_is_replaced_without_a_word() -> None:
+    async def scenario() -> None:
+        peer = Peer()
+        server, replica = await peer.start()
+        first, second, third = Ask(), Ask(), Ask()
+        replica.submit(first)
+        await finished(first)
+        peer.hang_up = True
+        replica.submit(second)
+        await finished(second)
+        assert second.told == [(200, {b"content-length": b"2"}), b"ok", None]
+        assert (peer.accepted, replica.down_until) == (2, 0.0)
+        peer.hang_up = True
+        replica.submit(third)
+        await finished(third)
+        assert third.told[1] == b"ok"
         server.close()
 
     asyncio.run(scenario())

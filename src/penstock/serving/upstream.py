@@ -49,7 +49,7 @@ class Connection(asyncio.Protocol):
         self._transport: Any = None
         self._parser: Any = None
         self._headers: dict[bytes, bytes] = {}
-        self._complete = self._keep = False
+        self._complete = self._keep = self._heard = self._used = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -57,10 +57,11 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
 
     def send(self, call: Call) -> None:
-        self.call, call.connection = call, self
+        self.call, call.connection, self._heard = call, self, False
         self._transport.write(call.payload)
 
     def data_received(self, data: bytes) -> None:
+        self._heard = True
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
@@ -76,8 +77,11 @@ class Connection(asyncio.Protocol):
         call, self.call = self.call, None
         if call is not None:
             call.connection = None
-            self.replica.failed()
-            call.on_lost(str(exc) if exc else "the replica closed the connection")
+            if self._used and not self._heard:  # closed while it lay idle, most likely: that says nothing about the replica
+                self.replica.connect(call)
+            else:
+                self.replica.failed()
+                call.on_lost(str(exc) if exc else "the replica closed the connection")
         self.replica.pump()
 
     def on_message_begin(self) -> None:
@@ -110,7 +114,7 @@ class Connection(asyncio.Protocol):
         self._transport.close()
 
     def _finish(self) -> None:
-        call, self.call, self._complete = self.call, None, False
+        call, self.call, self._complete, self._used = self.call, None, False, True
         if call is not None:
             call.connection = None
             call.on_end(self._headers)
@@ -152,15 +156,19 @@ class Replica:
         if self._idle:
             self._idle.pop().send(call)
         elif len(self.connections) + self._opening < MAX_CONNECTIONS:
-            self._opening += 1
-            task = self._loop.create_task(self._connect(call))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self.connect(call)
         elif len(self._queue) < MAX_QUEUE:
             self._queue.append(call)
         else:
             return False
         return True
+
+    def connect(self, call: Call) -> None:
+        """Sends over a connection of its own."""
+        self._opening += 1
+        task = self._loop.create_task(self._connect(call))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def cancel(self, call: Call) -> None:
         """Forgets a call; one that is being served takes its connection with it, so that the replica stops."""
