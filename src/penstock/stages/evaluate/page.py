@@ -23,7 +23,7 @@ NAMES = {
     "throughput_tokens_per_s": "Generation speed",
     "throughput_rps": "Throughput",
 }
-UNITS = {"_ms": "ms", "_rps": "req/s", "_tokens_per_s": "tokens/s"}
+UNITS = {"_ms": "ms", "_rps": "req/s", "_tokens_per_s": "tok/s"}
 SHARES = ("accuracy", "precision", "recall", "macro_f1", "micro_f1", "weighted_f1", "calibration.ece")  # between 0 and 1
 TILES = 6
 

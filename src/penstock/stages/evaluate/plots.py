@@ -167,7 +167,7 @@ def _cell(labels: Sequence[str], matrix: Any, at: tuple[int, int], box: tuple[fl
     (i, j), (x, y, cell) = at, box
     share, count = matrix[i][j] / total, matrix[i][j]
     hint = f"{labels[i]} → {labels[j]}: {count:,} of {total:,} ({share:.0%})"
-    strength = 0.12 + 0.78 * share if i == j else 0.25 + 0.75 * min(1.0, share * 3) ** 0.7
+    strength = 0.12 + 0.78 * share if i == j else 0.38 + 0.62 * min(1.0, share * 3) ** 0.7
     kind = "mark" if i == j else "miss"
     drawn = tag("rect", tag("title", hint), x=x + 0.5, y=y + 0.5, width=cell - 1, height=cell - 1, class_=kind, fill_opacity=strength)
     if cell < 20:

@@ -27,7 +27,7 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
     "text-generation": {
         "unit": "blocks",
         "intervals": "percentile bootstrap over blocks of text",
-        "request": f"Greedy, {LATENCY_TOKENS} tokens a request",
+        "request": f"Greedy, at most {LATENCY_TOKENS} tokens a request",
     },
 }
 

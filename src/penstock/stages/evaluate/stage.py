@@ -24,7 +24,7 @@ Opener = Callable[[Path, Mapping[str, Any]], Engine]  # bundle folder, settings 
 
 CLASSIFICATION = ("accuracy", "precision", "recall", "macro_f1", "micro_f1", "weighted_f1", "calibration", "latency")
 GENERATION = ("perplexity", "bits_per_character", "latency")
-SAMPLES, SAMPLE_TOKENS, PROMPT_CHARACTERS = 6, 96, 120
+SAMPLES, SAMPLE_TOKENS, PROMPT_BYTES = 6, 96, 120
 
 # An engine with several streams splits a request by which stream is free, and sums in another order each time.
 STEADY: Mapping[str, Mapping[str, Any]] = {"openvino-encoder": {"streams": 1}}
@@ -115,7 +115,8 @@ async def _latency(config: EvaluateConfig, engine: Engine, texts: Sequence[str],
     if config.task == "text-classification":
         requests: Sequence[Request] = [ClassifyRequest([text]) for text in chosen]
     else:
-        requests = [GenerateRequest(prompt=_prompt(text), max_tokens=LATENCY_TOKENS, temperature=0.0) for text in chosen]
+        tokens = _answer_tokens(LATENCY_TOKENS, engine)
+        requests = [GenerateRequest(prompt=_prompt(text, engine), max_tokens=tokens, temperature=0.0) for text in chosen]
     timed = await latency.measure(engine, requests)
     context.log(f"latency over {len(timed.single_ms)} single requests, throughput over {timed.busy_requests}")
     return timed
@@ -125,16 +126,20 @@ async def _samples(engine: Engine, texts: Sequence[str]) -> tuple[tuple[str, str
     """(prompt, continuation) pairs for the report; drawn with fixed seeds at temperature 0.8."""
     found = []
     for seed in range(min(SAMPLES, len(texts))):
-        prompt = _prompt(texts[seed * len(texts) // SAMPLES])
-        request = GenerateRequest(prompt=prompt, max_tokens=SAMPLE_TOKENS, temperature=0.8, seed=seed)
+        prompt = _prompt(texts[seed * len(texts) // SAMPLES], engine)
+        request = GenerateRequest(prompt=prompt, max_tokens=_answer_tokens(SAMPLE_TOKENS, engine), temperature=0.8, seed=seed)
         found.append((prompt, "".join([chunk.text async for chunk in engine.generate(request) if isinstance(chunk, Text)])))
     return tuple(found)
 
 
-def _prompt(text: str) -> str:
-    """The text's beginning, cut after a word."""
-    start = text.lstrip()[:PROMPT_CHARACTERS]
+def _prompt(text: str, engine: Engine) -> str:
+    """The text's beginning, cut after a word; at most half the engine's context even at one token a byte."""
+    start = text.lstrip().encode()[: min(PROMPT_BYTES, engine.info.max_length // 2)].decode(errors="ignore")
     return start.rpartition(" ")[0] or start or "\n"
+
+
+def _answer_tokens(most: int, engine: Engine) -> int:
+    return max(1, min(most, engine.info.max_length // 2 - 1))
 
 
 def _block_bits(found: Evidence) -> tuple[float, ...]:
