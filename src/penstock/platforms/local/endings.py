@@ -8,7 +8,7 @@ from typing import Any
 
 from penstock.core.errors import Interrupted, StepFailed, StepMemory, StepTimeout, StepTransient
 from penstock.core.units import show_bytes, show_seconds
-from penstock.platforms.contract import JobSpec
+from penstock.platforms.contract import JobSpec, JobState
 from penstock.platforms.failures import error_json
 
 
@@ -25,8 +25,12 @@ def cancelled(step: str) -> dict[str, Any]:
     return error_json(Interrupted(f"step {step!r} was cancelled"))
 
 
-def stopped_from_outside(step: str) -> dict[str, Any]:
-    return error_json(StepTransient(f"the process of step {step!r} was told to stop by somebody else"), "WorkerStopped", True)
+def asked_from_outside(job: JobSpec, folder: Path) -> JobState:
+    """Another control process left word that it cancelled the job; else somebody sent a signal, as a machine does that is taken away."""
+    if (folder / "cancel").exists():
+        return JobState("cancelled", error=cancelled(job.step))
+    error = StepTransient(f"the process of step {job.step!r} was told to stop by somebody else")
+    return JobState("failed", error=error_json(error, "WorkerStopped", True))
 
 
 def lost(step: str) -> dict[str, Any]:

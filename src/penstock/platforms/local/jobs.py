@@ -59,8 +59,12 @@ class LocalJobs:
             if self._stands(job, folder, self._tasks.get(reference)):
                 return handle
             shutil.rmtree(folder, ignore_errors=True)
-            with told_plainly(folder):
-                folder.mkdir(parents=True)
+            try:
+                with told_plainly(folder):
+                    folder.mkdir(parents=True)
+            except FileExistsError:
+                return handle  # another control process was quicker
+            write_state(folder, Recorded(JobState("pending"), job.run, self._pid, self._born))
             publish(job, self._artifacts, self._home.artifacts_url)
             python = built_python(self._environments, job.environment) if job.environment else sys.executable
             task = self._tasks[reference] = Task(job, folder, python or "")
@@ -68,8 +72,6 @@ class LocalJobs:
                 self._pool.add(task)
             else:
                 threading.Thread(target=self._build_then_add, args=(task,), name="penstock-environment", daemon=True).start()
-            if task.worker is None:
-                write_state(folder, Recorded(JobState("pending"), job.run, self._pid, self._born))
         return handle
 
     def observe(self, handle: JobHandle) -> JobState:

@@ -1,7 +1,7 @@
-"""Where the local platform keeps a job: `jobs/<key hex>/` with `scratch/`, and per attempt `job.json`, `state.json` and `log`.
+"""Where the local platform keeps a job: `jobs/<key hex>/` with `scratch/`, and per attempt `log` and the phases it went through.
 
-`state.json` is a JobState with the `pid` and `born` of the process that works on it, and the `run` that asked; any control
-process can read it, so jobs are found again after a restart.
+`pending.json`, `running.json` and `state.json` (the end) are each a JobState with the `pid` and `born` of the process that has
+the job, and the `run` that asked; any control process can read them, so jobs are found again after a restart.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from penstock.platforms.contract import JobState, LogPage
 from penstock.platforms.jobs_codec import state_from_json, state_to_json
 
 LOG_PAGE_BYTES = 1 << 20
+_FILES = {"pending": "pending.json", "running": "running.json"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +44,23 @@ def folder_of_reference(jobs: Path, reference: str) -> Path:
 
 
 def write_state(folder: Path, recorded: Recorded) -> None:
-    """Not synced: after a power cut the completion marker in the artifact store decides, not this file."""
+    """Each phase has its own file, so that none is ever replaced (which costs a flush of the disk).
+
+    Not synced: after a power cut the completion marker in the artifact store decides, not these files.
+    """
     value = {**state_to_json(recorded.state), "run": recorded.run, "pid": recorded.pid, "born": recorded.born}
-    write_atomic(folder / "state.json", json.dumps(value).encode(), sync=False)
+    write_atomic(folder / _FILES.get(recorded.state.phase, "state.json"), json.dumps(value).encode(), sync=False)
 
 
 def read_state(folder: Path) -> Recorded | None:
-    """None when the job never began, or a power cut left half a file."""
-    try:
-        value: dict[str, Any] = json.loads((folder / "state.json").read_bytes())
-        return Recorded(state_from_json(value), value["run"], value["pid"], value["born"])
-    except (FileNotFoundError, ValueError, KeyError):
-        return None
+    """The latest phase on record; None when the job was never submitted, or a power cut left no whole file."""
+    for name in ("state.json", "running.json", "pending.json"):
+        try:
+            value: dict[str, Any] = json.loads((folder / name).read_bytes())
+            return Recorded(state_from_json(value), value["run"], value["pid"], value["born"])
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
+            continue
+    return None
 
 
 def read_log(folder: Path, since: int) -> LogPage:

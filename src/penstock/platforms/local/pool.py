@@ -1,7 +1,7 @@
 """A pool of warm workers and the thread that watches over them.
 
-The watcher starts every worker (so they live as long as it), hears them through a selector, and enforces time and memory
-limits. Nothing polls while nothing runs. All shared state is behind one lock.
+The watcher starts workers, hears them through a selector, and enforces time and memory limits. Nothing polls while nothing
+runs. All shared state is behind one lock.
 Not covered: the record on disk and idempotence (jobs.py).
 """
 
@@ -221,8 +221,8 @@ class Pool:
                 if not event["interrupted"]:
                     self._finish(task, state, by_worker=True)
                 else:
-                    error = endings.stopped_from_outside(task.job.step)
-                    self._finish(task, task.verdict or replace(state, phase="failed", error=error), by_worker=False)
+                    verdict = task.verdict or endings.asked_from_outside(task.job, task.folder)
+                    self._finish(task, replace(verdict, peak_memory_bytes=state.peak_memory_bytes), by_worker=False)
         if worker.ended():
             self._bury(worker)
         self._assign()
@@ -238,7 +238,10 @@ class Pool:
         task = self._tasks.pop(worker, None)
         if task is not None:
             by_system = status == -signal.SIGKILL and kills > before
-            self._finish(task, task.verdict or JobState("failed", error=endings.died(task.job, status, by_system)), by_worker=False)
+            verdict = task.verdict or JobState("failed", error=endings.died(task.job, status, by_system))
+            if (task.folder / "cancel").exists():
+                verdict = endings.asked_from_outside(task.job, task.folder)
+            self._finish(task, verdict, by_worker=False)
 
     def _finish(self, task: Task, state: JobState, *, by_worker: bool) -> None:
         peak = max(state.peak_memory_bytes or 0, task.peak_bytes) or None

@@ -1,7 +1,7 @@
 """A warm worker: a process that runs one job at a time for LocalJobs and keeps what it imported.
 
 Commands come on standard input, events go to standard output, both as JSON lines; while a job runs, its own output goes
-to the job's log. The worker never outlives the process that started it.
+to the job's log. The worker never outlives the process that started it (guard.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.platforms.local.process import birth, kill_group
+from penstock.platforms.local.guard import guard
+from penstock.platforms.local.process import birth
 
 if TYPE_CHECKING:
     from penstock.core.home import Home
@@ -66,11 +67,9 @@ class Worker:
                 return
 
     def _read(self) -> None:
-        """Ends with the control process: a job must not go on computing for nobody, nor may what it started."""
         with os.fdopen(self._input, "rb") as lines:
             for line in lines:
                 self._commands.put(json.loads(line))
-        kill_group(os.getpgrp())
 
     def _tell(self, event: dict[str, Any]) -> None:
         os.write(self._events, json.dumps(event).encode() + b"\n")
@@ -197,10 +196,7 @@ def _peak_bytes() -> int | None:
 
 
 def main() -> None:
-    if sys.platform == "linux":
-        _LIBC.prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG; the pipe's end says the same where it does not exist
-    if os.getppid() != int(sys.argv[1]):
-        return  # the parent went before the line above took hold
+    guard(0)
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]  # a text stream always can
     Worker().serve()
 

@@ -33,8 +33,8 @@ class WorkerProcess:
 
     @classmethod
     def start(cls, python: str, log: Path) -> WorkerProcess:
-        """Must be called from a thread that lives as long as the worker should: Linux ends it with that thread."""
-        command = [python, "-P", "-m", "penstock.platforms.local.worker", str(os.getpid())]
+        """Returns at once: commands may be sent before the worker is up. What it says outside of jobs goes to `log`."""
+        command = [python, "-P", "-m", "penstock.platforms.local.worker"]
         with open(log, "ab") as errors:
             process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True, bufsize=0
