@@ -27,6 +27,7 @@ MARKS = {
 PLAIN_EVERY_S = 10.0
 BAR_WIDTH = 24
 NAME_WIDTH = 14
+WORDS_WIDTH = 90  # of a line without its bar
 
 
 class LiveTree:
@@ -54,7 +55,7 @@ class LiveTree:
     def update(self, view: RunView) -> None:
         """Draws the run as it stands; cheap to call a few times a second."""
         if self._live:
-            self._live.update(draw(view), refresh=True)
+            self._live.update(draw(view, self._console.width), refresh=True)
         else:
             for step in view.steps:
                 self._tell(step)
@@ -82,8 +83,8 @@ class LiveTree:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def draw(view: RunView) -> Tree:
-    """The tree as a rich renderable."""
+def draw(view: RunView, width: int = 120) -> Tree:
+    """The tree as a rich renderable for a terminal of `width` columns; where it is narrow, bars give way to words."""
     from rich.text import Text
     from rich.tree import Tree
 
@@ -92,31 +93,32 @@ def draw(view: RunView) -> Tree:
     for step in view.steps:
         mark, style = MARKS[step.phase]
         line = Text.assemble((f"{mark} {step.name:<{NAME_WIDTH}} ", style), no_wrap=True, overflow="ellipsis")
-        if step.phase == "running" and step.total:
-            line.append_text(_bar(step.done / step.total))
-        line.append(step_line(step), style="red" if step.phase == "failed" else "")
+        room = min(BAR_WIDTH, width - WORDS_WIDTH)
+        if step.phase == "running" and step.total and room > 0:
+            line.append_text(_bar(step.done / step.total, room))
+        line.append(step_line(step, brief=room <= 0), style="red" if step.phase == "failed" else "")
         tree.add(line)
     for gate in view.gates:
         tree.add(Text(gate_line(gate), style={True: "green", False: "bold red", None: "yellow"}[gate.passed]))
     return tree
 
 
-def _bar(share: float) -> Text:
+def _bar(share: float, width: int) -> Text:
     from rich.text import Text
 
-    filled = round(BAR_WIDTH * min(1.0, max(0.0, share)))
-    return Text.assemble(("━" * filled, "blue"), ("─" * (BAR_WIDTH - filled), "dim"), " ")
+    filled = round(width * min(1.0, max(0.0, share)))
+    return Text.assemble(("━" * filled, "blue"), ("─" * (width - filled), "dim"), " ")
 
 
-def step_line(step: StepView) -> str:
-    """What is known of a step, in one line: counts, rate, facts, time left or taken."""
+def step_line(step: StepView, *, brief: bool = False) -> str:
+    """What is known of a step, in one line: counts (not when `brief`), rate, facts, time left or taken."""
     if step.phase in ("waiting", "skipped", "cancelled"):
         return f"{step.phase}: {step.message}" if step.message else step.phase
     if step.phase == "failed":
         return f"failed after {show_seconds(step.seconds)}: {step.message}".removesuffix(": ")
     parts: list[str] = [] if step.phase == "running" else [step.phase]
     if step.phase == "running":
-        parts += _progress(step) or ["running"]
+        parts += _progress(step, brief) or ["running"]
     parts += [f"{name} {value:.4g}" for name, value in step.facts.items()]
     if step.phase == "running" and step.eta_s is not None:
         parts.append(f"{show_seconds(step.eta_s)} left")
@@ -125,10 +127,11 @@ def step_line(step: StepView) -> str:
     return "  ".join([*parts, step.message] if step.message else parts)
 
 
-def _progress(step: StepView) -> list[str]:
+def _progress(step: StepView, brief: bool) -> list[str]:
     parts = []
     if step.total:
-        parts.append(f"{100 * step.done / step.total:.0f} %  {step.done:,.0f}/{step.total:,.0f} {step.unit}".rstrip())
+        parts.append(f"{100 * step.done / step.total:.0f} %")
+        parts += [] if brief else [f"{step.done:,.0f}/{step.total:,.0f} {step.unit}".rstrip()]
     elif step.done:
         parts.append(f"{step.done:,.0f} {step.unit}".rstrip())
     if step.rate:

@@ -5,6 +5,7 @@ Nothing heavy is imported here: `penstock --help` is drawn from the table alone.
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -17,6 +18,7 @@ from typer.core import TyperGroup
 
 from penstock import __version__
 from penstock.cli import output
+from penstock.core.errors import Interrupted
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,19 @@ class LazyGroup(TyperGroup):
         command.params = [p for p in command.params if p.name not in ("install_completion", "show_completion")]  # only the root has them
         return output.with_options(command)
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"no command is called {args[0]!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("stopped from the keyboard") from None  # typer would end without a word
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl([(name, row.help) for name, row in COMMANDS.items()])
@@ -84,7 +99,7 @@ def group() -> LazyGroup:
         click.Option(["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print the version."),
         *_completion_options(),
     ]
-    root = LazyGroup(name="penstock", help=_HELP, params=params, rich_markup_mode=None, no_args_is_help=True)
+    root = LazyGroup(name="penstock", help=_HELP, params=params, rich_markup_mode=None)
     return output.with_options(root)
 
 
@@ -101,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shown = output.Output(json="--json" in plain, debug="--debug" in plain)
     try:
         with output.using(shown):
-            result = group().main(given, prog_name="penstock", complete_var="_PENSTOCK_COMPLETE", standalone_mode=False)
+            result = group().main(given or ["--help"], prog_name="penstock", complete_var="_PENSTOCK_COMPLETE", standalone_mode=False)
             sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except BrokenPipeError:

@@ -114,7 +114,7 @@ def _translated(error: BaseException) -> PenstockError:
     if isinstance(error, PenstockError):
         return error
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
-        return Interrupted("stopped by the keyboard")
+        return Interrupted("stopped from the keyboard")
     if isinstance(error, click.ClickException):
         context = getattr(error, "ctx", None)
         usage = f"Usage: {context.get_usage().removeprefix('Usage: ')}" if context else "Run penstock --help."
