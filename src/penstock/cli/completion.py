@@ -2,23 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 
+VARIABLE = "_PENSTOCK_COMPLETE"  # set by the shell's script when it asks
+THIS_SHELL = "this shell"
 
-def install(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    """Callback of --install-completion."""
+
+def options() -> list[click.Parameter]:
+    """--install-completion and --show-completion, each with an optional shell."""
+    shells = click.Choice(["bash", "zsh", "fish", "powershell", "pwsh", THIS_SHELL])
+
+    def option(name: str, callback: Callable[[click.Context, click.Parameter, str | None], None], help_text: str) -> click.Option:
+        return click.Option(
+            [name],
+            type=shells,
+            is_flag=False,
+            flag_value=THIS_SHELL,
+            expose_value=False,
+            is_eager=True,
+            callback=callback,
+            metavar="[SHELL]",
+            help=help_text,
+        )
+
+    return [
+        option("--install-completion", _install, "Install completion for this shell, or for the one named."),
+        option("--show-completion", _show, "Print the completion script of this shell, or of the one named."),
+    ]
+
+
+def prepare() -> None:
+    """Teaches click the answers that typer's scripts expect; needed only while a shell asks."""
+    from typer.completion import get_completion_inspect_parameters
+
+    get_completion_inspect_parameters()  # registers them; what it returns is for apps made by typer
+
+
+def _install(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value and not ctx.resilient_parsing:
         from typer.completion import install_callback
 
-        install_callback(ctx, param, value)
+        install_callback(ctx, param, True if value == THIS_SHELL else value)
 
 
-def show(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    """Callback of --show-completion."""
+def _show(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     if value and not ctx.resilient_parsing:
         from typer.completion import show_callback
 
-        show_callback(ctx, param, value)
+        show_callback(ctx, param, True if value == THIS_SHELL else value)
 
 
 def complete_run(incomplete: str) -> list[str]:

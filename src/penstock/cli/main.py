@@ -17,7 +17,7 @@ import click
 from typer.core import TyperGroup
 
 from penstock import __version__
-from penstock.cli import output
+from penstock.cli import completion, output
 from penstock.core.errors import Interrupted
 
 
@@ -97,7 +97,7 @@ def group() -> LazyGroup:
     """The root command."""
     params: list[click.Parameter] = [
         click.Option(["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print the version."),
-        *_completion_options(),
+        *completion.options(),
     ]
     root = LazyGroup(name="penstock", help=_HELP, params=params, rich_markup_mode=None)
     return output.with_options(root)
@@ -115,8 +115,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     plain = given[: given.index("--")] if "--" in given else given
     shown = output.Output(json="--json" in plain, debug="--debug" in plain)
     try:
+        if completion.VARIABLE in os.environ:
+            completion.prepare()
         with output.using(shown):
-            result = group().main(given or ["--help"], prog_name="penstock", complete_var="_PENSTOCK_COMPLETE", standalone_mode=False)
+            result = group().main(given or ["--help"], prog_name="penstock", complete_var=completion.VARIABLE, standalone_mode=False)
             sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
@@ -131,26 +133,3 @@ def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:  
     if value and not ctx.resilient_parsing:
         output.here().show({"version": __version__}, lambda: [f"penstock {__version__}"])
         ctx.exit()
-
-
-def _completion_options() -> list[click.Parameter]:
-    from penstock.cli.completion import install, show
-
-    return [
-        click.Option(
-            ["--install-completion"],
-            is_flag=True,
-            expose_value=False,
-            is_eager=True,
-            callback=install,
-            help="Install completion for this shell.",
-        ),
-        click.Option(
-            ["--show-completion"],
-            is_flag=True,
-            expose_value=False,
-            is_eager=True,
-            callback=show,
-            help="Print the completion script of this shell.",
-        ),
-    ]
