@@ -7,7 +7,6 @@ damages the blob, which the next process notices by its digest.
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -97,22 +96,12 @@ class Artifacts:
         except (FileNotFoundError, NotADirectoryError):
             pass
         source = self._blob(entry, artifact)
-        parts = self._cache / "parts"
-        parts.mkdir(parents=True, exist_ok=True)
-        beside = parts / secrets.token_hex(8)
+        beside = LocalObjects(self._cache).beside()
         try:
-            try:
-                os.link(source, beside)
-            except OSError:  # another file system, or one without hard links
-                shutil.copyfile(source, beside)
-                beside.chmod(0o444)
-                if verified.digest_of(beside, owned=True) != entry.digest:
-                    raise ArtifactCorrupt(f"{entry.path} of {artifact} changed while it was copied", where=str(source)) from None
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(beside, target)
-            # rename(2) does nothing when both names are links of one file
+            _share(source, beside, entry, artifact)
+            LocalObjects.name(beside, target)
         finally:
-            beside.unlink(missing_ok=True)
+            beside.unlink(missing_ok=True)  # rename(2) leaves it when both names are links of one file
 
     def _blob(self, entry: FileEntry, artifact: str) -> Path:
         try:
@@ -170,6 +159,18 @@ class Artifacts:
         """
         self._manifests.clear()
         return sweep(self._objects, self._cache, referenced, Grace(grace_s, busy), dry_run=dry_run)
+
+
+def _share(source: Path, beside: Path, entry: FileEntry, artifact: str) -> None:
+    before = verified.snapshot(source)
+    try:
+        os.link(source, beside)
+        verified.carry(beside, before)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, beside)
+        beside.chmod(0o444)
+        if verified.digest_now(beside) != entry.digest:
+            raise ArtifactCorrupt(f"{entry.path} of {artifact} changed while it was copied", where=str(source)) from None
 
 
 def _corrupt(entry: FileEntry, artifact: str, error: ArtifactCorrupt) -> ArtifactCorrupt:

@@ -36,7 +36,7 @@ class LocalObjects:
                 _bring(source, beside, consume)
                 beside.chmod(0o444)
                 os.utime(beside)  # a file moved here may be old, and young is what a collection spares
-                if verified.digest_of(beside, owned=True) != digest:
+                if verified.digest_now(beside) != digest:
                     raise ArtifactCorrupt(f"{source.name} changed while it was stored: expected {digest}", where=str(source))
                 self.name(beside, target)
             except BaseException:
@@ -52,11 +52,13 @@ class LocalObjects:
 
     @staticmethod
     def name(beside: Path, target: Path) -> None:
+        before = verified.snapshot(beside)
         try:
             os.replace(beside, target)
         except FileNotFoundError:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(beside, target)
+        verified.carry(target, before)
 
     def refresh(self, name: str, digest: str, size: int) -> bool:
         path = self.root / name
@@ -65,7 +67,7 @@ class LocalObjects:
             if before.size != size or verified.digest_of(path, owned=True) != digest:
                 return False
             os.utime(path)
-            verified.retimed(path, before)
+            verified.carry(path, before)
         except FileNotFoundError:
             return False
         return True

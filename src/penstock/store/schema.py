@@ -9,11 +9,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import orjson
 from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, Table, Text, UniqueConstraint
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 VERSION = 1
+
+
+def _decoded(value: str) -> Any:
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return json.loads(value)  # NaN, infinities and integers beyond 64 bits, which are rare and slow
 
 
 class Json(TypeDecorator[Any]):
@@ -26,7 +34,7 @@ class Json(TypeDecorator[Any]):
         return None if value is None else json.dumps(value, separators=(",", ":"), sort_keys=True)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002  the base class names it
-        return None if value is None else json.loads(value)
+        return None if value is None else _decoded(value)
 
 
 metadata = MetaData()
