@@ -204,6 +204,6 @@ def read(base: Path, compute: Compute) -> tuple[Any, Any]:
             dtype=torch.float32,
             attn_implementation=attention_for(compute.device),
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise BadInput(f"the base model in {base} cannot be read as a causal language model: {error}") from error
     return tokenizer, model

@@ -144,7 +144,7 @@ def read(base: Path, labels: list[str], dropout: float, compute: Compute) -> tup
         model = AutoModelForSequenceClassification.from_pretrained(
             base, config=config, **local, use_safetensors=True, dtype=torch.float32, attn_implementation=attention
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise BadInput(f"the base model in {base} cannot be read as a text classifier: {error}") from error
     return tokenizer, model
 
