@@ -45,7 +45,7 @@ def tick(world: World, table: Mapping[str, Reconciler[Resource, World]]) -> floa
 
 
 def watch_run(world: World, run: str, seen: Callable[[Resource], None]) -> Resource:
-    """Drives the run to its end from this process, or watches while another holds it. `seen` is told after each pass.
+    """Drives the run to its end from this process, or watches while another holds it. `seen` is told before each pass.
 
     On KeyboardInterrupt the steps are asked to save and stop, the run is marked interrupted, and Interrupted is raised.
     """
@@ -55,11 +55,10 @@ def watch_run(world: World, run: str, seen: Callable[[Resource], None]) -> Resou
     try:
         while True:
             resource = resources.get("run", run)
+            seen(resource)
             if resource.phase in ENDED:
-                seen(resource)
                 return resource
             if not mine:
-                seen(resource)
                 world.clock.sleep(ATTACHED_S)
                 mine, renewed = resources.take("run", run, world.owner, LEASE_S), world.clock.monotonic()
                 continue
@@ -67,7 +66,7 @@ def watch_run(world: World, run: str, seen: Callable[[Resource], None]) -> Resou
                 mine, renewed = resources.renew("run", run, world.owner, LEASE_S), world.clock.monotonic()
                 if not mine:
                     continue
-            mine = _pass(world, reconciler, resource, seen)
+            mine = _pass(world, reconciler, resource)
     except KeyboardInterrupt:
         _interrupt(world, run)
         raise Interrupted(f"run {run} was interrupted; what is finished is kept") from None
@@ -76,13 +75,12 @@ def watch_run(world: World, run: str, seen: Callable[[Resource], None]) -> Resou
             resources.release("run", run, world.owner)
 
 
-def _pass(world: World, reconciler: RunReconciler, resource: Resource, seen: Callable[[Resource], None]) -> bool:
+def _pass(world: World, reconciler: RunReconciler, resource: Resource) -> bool:
     try:
         outcome = reconciler.reconcile(resource, world)
     except Conflict:
         return False
     if isinstance(outcome, Again):
-        seen(world.store.resources.get("run", resource.id))
         platform = resource.spec["platform"]
         world.jobs(platform["name"], platform["config"]).wait(outcome.after_s)
     return True
