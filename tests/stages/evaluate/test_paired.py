@@ -161,3 +161,12 @@ def test_the_bootstrap_passes_a_challenger_at_the_margin_no_more_often_than_decl
         challenger = write(tmp_path / "b", label, np.where(challenger_right, label, 1 - label))
         passed += compare(champion, challenger, ChampionTest("not_worse_than", "macro_f1", margin, 0.95)).passed
     assert passed / trials <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / trials)
+
+
+def test_a_refusal_for_want_of_rows_says_so(tmp_path):
+    equal = compare(*by_counts(tmp_path, 80, 5, 5, 10), ChampionTest("not_worse_than", "accuracy", 0.01, 0.95))
+    assert equal.difference == 0
+    assert not equal.passed
+    assert equal.reason.endswith("on so few rows this margin cannot be told from chance")
+    worse = compare(*by_counts(tmp_path, 80, 0, 10, 10), ChampionTest("not_worse_than", "accuracy", 0.01, 0.95))
+    assert worse.reason.endswith("but must be above -0.0100")

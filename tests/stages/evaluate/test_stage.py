@@ -1,4 +1,5 @@
 import asyncio
+import dataclasses
 import json
 import math
 
@@ -7,7 +8,7 @@ import pytest
 
 from penstock.core.digests import digest_folder
 from penstock.core.errors import BadInput, DataUnusable, Interrupted, ReplicaFailed
-from penstock.engines.contract import ClassifyRequest
+from penstock.engines.contract import ClassifyRequest, GenerateRequest
 from penstock.spec.pipeline import Evaluate
 from penstock.spec.steps import EvaluateConfig
 from penstock.stages.evaluate import asking, latency
@@ -114,6 +115,45 @@ def test_generation_is_measured_by_likelihood(shakespeare, bigrams, tmp_path):
     assert rows["characters"].sum() == len(text) - rows.height
     report = json.loads((run.outputs.root / "report" / "report.json").read_text("utf-8"))
     assert len(report["samples"][0]["continuation"]) == 96
+
+
+def test_evidence_is_gathered_steadily_and_latency_as_it_is_served(make_dataset, table_engine, tmp_path):
+    """The OpenVINO encoder shares a request among free streams; with one stream it always adds up in the same order."""
+    opened = []
+
+    def opener(_, settings):
+        opened.append((settings, table_engine(["a", "b"], lambda _: [0.7, 0.3])))
+        return opened[-1][1]
+
+    bundle = bundle_folder(tmp_path)
+    (bundle / "bundle.json").write_text(json.dumps({"engine": "openvino-encoder", "name": "intents"}))
+    dataset = make_dataset(tmp_path / "dataset", [("yes", "a"), ("no", "b")] * 50)
+    run = run_stage(EvaluateStage(opener), config(), tmp_path / "run", FolderInputs({"bundle": bundle, "dataset": dataset}))
+    assert [settings for settings, _ in opened] == [{"streams": 1}, {}]
+    assert [engine.most for _, engine in opened] == [1, latency.CONCURRENCY]
+    assert all(engine.closed for _, engine in opened)
+    assert "Evaluation of intents" in (run.outputs.root / "report" / "report.html").read_text("utf-8")
+
+
+def test_a_prompt_fits_a_small_context(bigrams, tmp_path):
+    dataset = tmp_path / "dataset"
+    dataset.mkdir()
+    pl.DataFrame({"id": ["t"], "text": ["é" * 5000]}).write_parquet(dataset / "test.parquet")
+    seen = []
+
+    class Small:
+        info = dataclasses.replace(bigrams.info, max_length=40)
+        close, metrics = bigrams.close, bigrams.metrics
+
+        def generate(self, request):
+            seen.append(request)
+            return bigrams.generate(request)
+
+    folders = FolderInputs({"bundle": bundle_folder(tmp_path), "dataset": dataset})
+    run_stage(EvaluateStage(lambda *_: Small()), config("text-generation", latency_requests=10), tmp_path / "run", folders)
+    asked = [request for request in seen if isinstance(request, GenerateRequest)]
+    assert asked
+    assert all(len(request.prompt.encode()) + request.max_tokens < 40 for request in asked)
 
 
 def test_blocks_cover_the_text_in_order():

@@ -232,6 +232,8 @@ def _judged(found: _Bounds, test: ChampionTest, rows: int, same: bool) -> Paired
     limit = test.margin if (test.kind == "better_than") != flipped else -test.margin
     must = f"{'below' if flipped else 'above'} {limit:+.4f}" if limit else ("below 0" if flipped else "above 0")
     verdict = f"{'which is' if passed else 'but must be'} {must}"
+    gain = -difference if flipped else difference
+    verdict += "" if passed or gain <= _edge(test) else "; on so few rows this margin cannot be told from chance"
     told = "both gave the same numbers on every row, so it is not worse" if same else f"{sure}, {verdict}"
     return Paired(
         test.metric,
