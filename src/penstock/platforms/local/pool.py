@@ -159,6 +159,13 @@ class Pool:
 
     def _start_workers(self) -> None:
         """A worker for each task that waits without one, up to the limit; idle workers of other interpreters make room."""
+        while self._warm_next and not self._closing:
+            stages = self._warm_next.pop(0)
+            worker = next((w for w in self._workers if not w.busy and w.python == sys.executable), None)
+            if worker is None and len(self._workers) < self._limit:
+                worker = self._start(sys.executable)
+            if worker is not None and stages:
+                worker.preimport(stages)
         self._assign()
         while self._queue and not self._closing:
             python = self._queue[0].python
@@ -168,13 +175,6 @@ class Pool:
                 break
             self._start(python)
             self._assign()
-        while self._warm_next and not self._closing:
-            stages = self._warm_next.pop(0)
-            worker = next((w for w in self._workers if not w.busy and w.python == sys.executable), None)
-            if worker is None and len(self._workers) < self._limit:
-                worker = self._start(sys.executable)
-            if worker is not None and stages:
-                worker.preimport(stages)
 
     def _start(self, python: str) -> WorkerProcess:
         self._home.jobs.mkdir(parents=True, exist_ok=True)
