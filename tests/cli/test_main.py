@@ -144,3 +144,12 @@ def test_arguments_default_to_the_process(monkeypatch: pytest.MonkeyPatch, capsy
     assert main() == 0
     assert capsys.readouterr().out.startswith("penstock")
     assert root.group().name == "penstock"
+
+
+def test_every_command_stands_in_the_reference() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text(encoding="utf-8")
+    for name in COMMANDS:
+        for leaf in leaves(name)[1:] or leaves(name):
+            wanted = f"{leaf.name}" if leaf.name == name else f"{name} {leaf.name}"
+            shown = [wanted, f"{name} [{leaf.name}", f"· `{leaf.name} "]
+            assert any(form in text for form in shown), wanted
