@@ -78,7 +78,7 @@ def measure(url: str, root: Path, seconds: float, pid: int, key: str = "") -> Fi
     plain = post_script(root / "plain.lua", [json.dumps(ask)], headers)
     stream = post_script(root / "stream.lua", [json.dumps({**ask, "stream": True})], headers)
     wrk(url, 8, min(seconds, 2), plain)
-    runs = [wrk(url, concurrency, seconds, script) for concurrency, script in ((1, plain), (32, plain), (8, stream))]
+    runs = [wrk(url, concurrency, seconds, script, [pid]) for concurrency, script in ((1, plain), (32, plain), (8, stream))]
     process = psutil.Process(pid)
     memory = sum(p.memory_info().rss for p in [process, *process.children(recursive=True)])
     return Figures(*runs, memory)
@@ -120,7 +120,8 @@ def show(name: str, found: Figures, bare: Figures, peer: Figures | None) -> None
         )
         ratio = f"   {run.per_second / other.per_second:6.1f}x LiteLLM" if other and run is not other else ""
         failed = f"   failed {run.failed}" if run.failed else ""
-        print(f"{name:12} {label:9} {run.per_second:9.1f} req/s   p50 {run.p50_s * 1e3:7.3f} ms   {added}{ratio}{failed}", flush=True)
+        figures = f"{run.per_second:9.1f} req/s   p50 {run.p50_s * 1e3:7.3f} ms   CPU {run.cpu_s * 1e6:7.1f} µs each"
+        print(f"{name:12} {label:9} {figures}   {added}{ratio}{failed}", flush=True)
     print(f"{name:12} memory    {found.memory_bytes / 2**20:9.1f} MiB")
 
 

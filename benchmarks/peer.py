@@ -17,17 +17,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 _UNIT_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run of wrk: latencies in seconds; `failed` counts answers that were not 2xx, and socket errors."""
+    """One run of wrk. `failed`: answers that were not 2xx, and socket errors. `cpu_s`: of the server, a request."""
 
     per_second: float
     p50_s: float
     p99_s: float
     failed: int
+    cpu_s: float
 
 
 def environment(name: str, *installs: Sequence[str]) -> Path:
@@ -45,18 +48,33 @@ def environment(name: str, *installs: Sequence[str]) -> Path:
     return python
 
 
-def wrk(url: str, concurrency: int, seconds: float, script: Path) -> Measured:
-    """Closed-loop load from one thread of wrk."""
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """Used so far by these processes and their children: what a shared machine cannot blur as it blurs wall time."""
+    trees = [[psutil.Process(pid), *psutil.Process(pid).children(recursive=True)] for pid in pids]
+    return sum(times.user + times.system for tree in trees for times in (process.cpu_times() for process in tree))
+
+
+def wrk(url: str, concurrency: int, seconds: float, script: Path, pids: Sequence[int] = ()) -> Measured:
+    """Closed-loop load from one thread of wrk; `pids` are the server's processes."""
     if shutil.which("wrk") is None:
         sys.exit("wrk is not installed; run: apt-get install -y wrk")
     command = ["wrk", "-t1", f"-c{concurrency}", f"-d{seconds:g}s", "--timeout", "30s", "--latency", "-s", str(script), url]
+    before = cpu_seconds(pids)
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    used = cpu_seconds(pids) - before
+    count = re.search(r"(\d+) requests in", text)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
     errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
     failed = int(bad[1]) if bad else 0
     failed += sum(int(count) for count in errors.groups()) if errors else 0
-    return Measured(float(rate[1]) if rate else 0.0, _percentile(text, "50"), _percentile(text, "99"), failed)
+    return Measured(
+        float(rate[1]) if rate else 0.0,
+        _percentile(text, "50"),
+        _percentile(text, "99"),
+        failed,
+        used / max(int(count[1]) if count else 1, 1),
+    )
 
 
 def _percentile(text: str, share: str) -> float:
