@@ -67,7 +67,7 @@ def signature_of(function: Function, uses: str) -> Signature:
     optional = set()
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            raise BadInput(f"{uses}: parameter {str(parameter)!r} cannot be given by name; write plain parameters")
+            raise BadInput(f"{uses}: parameter {name!r} cannot be given by name; write one plain parameter for each value")
         parameters[name] = hints.get(name, Any)
         if parameter.default is not parameter.empty:
             optional.add(name)

@@ -71,11 +71,11 @@ def _metrics(returned: Any, uses: str) -> Metrics:
 
 def _write_value(returned: Any, annotation: Any, uses: str, outputs: Outputs) -> None:
     from pydantic import TypeAdapter, ValidationError
-    from pydantic_core import PydanticSerializationError
+    from pydantic_core import PydanticSerializationError, to_jsonable_python
 
     try:
         value = TypeAdapter(annotation).validate_python(returned) if annotation is not Any else returned
-        data = canonical(TypeAdapter(annotation).dump_python(value, mode="json"))
+        data = canonical(to_jsonable_python(value, inf_nan_mode="constants"))  # so that NaN is refused, not silently null
     except ValidationError as error:
         raise BadInput(f"{uses} returned what is not its annotation: {error.errors(include_url=False)[0]['msg']}") from error
     except (PydanticSerializationError, ValueError) as error:
