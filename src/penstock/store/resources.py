@@ -55,8 +55,15 @@ class Resources:
         self._take = update(table).where(_HERE, self._ended | (table.c.owner == bindparam("b_owner"))).values(taken)
         self._renew = update(table).where(self._mine).values(leases.held(database.dialect))
         self._steal = update(table).where(_HERE, table.c.owner == bindparam("b_dead")).values(taken).returning(*_COLUMNS)
-        self._save = update(table).where(self._mine).returning(*_COLUMNS)
-        self._leases: dict[int, tuple[Any, Any]] = {}
+        written = {
+            "status": bindparam("b_status", type_=table.c.status.type),
+            "phase": bindparam("b_phase"),
+            "updated_at": bindparam("b_now"),
+        }
+        due = _due(bindparam("b_due", type_=table.c.due_at.type))
+        self._save = update(table).where(self._mine).values({**written, "due_at": due}).returning(*_COLUMNS)
+        self._create = database.insert(table).on_conflict_do_nothing(index_elements=["kind", "id"]).returning(table.c.id)
+        self._lease, self._dead = _leasing(database.dialect)
 
     def create(
         self,
@@ -74,9 +81,8 @@ class Resources:
         due = now if due_at is _NOW else due_at
         made = Resource(kind, id or new_id(kind, now), name, dict(spec), dict(status or {}), phase, 1, now, now, due, None)
         values = {field: getattr(made, field) for field in Resource.__slots__}
-        statement = self._database.insert(table).on_conflict_do_nothing(index_elements=["kind", "id"])
         with self._database.begin() as connection:
-            written = connection.execute(statement.returning(table.c.id), {**values, "wakes": 0, "wakes_seen": 0})
+            written = connection.execute(self._create, {**values, "wakes": 0, "wakes_seen": 0})
             if written.one_or_none() is None:
                 raise Conflict(f"{kind} {made.id!r} exists already")
         return made
@@ -120,12 +126,11 @@ class Resources:
     def lease(self, kinds: Sequence[str], owner: str, lease_s: float) -> Resource | None:
         """The longest due row of `kinds` that nobody holds, now held by `owner` for `lease_s`; None when there is none."""
         values = {**self._bound(owner, lease_s), "b_kinds": list(kinds), "b_now": self._clock.now()}
-        take, dead = self._leasing()
         with self._database.begin() as connection:
-            row = connection.execute(take, values).one_or_none()
+            row = connection.execute(self._lease, values).one_or_none()
             if row is not None:
                 return _resource(row)
-            for kind, id, holder in connection.execute(dead, {**values, "b_host": owners.host() + ":"}).all():
+            for kind, id, holder in connection.execute(self._dead, {**values, "b_host": owners.host() + ":"}).all():
                 if owners.alive(holder) is False:
                     row = connection.execute(self._steal, {**values, "b_kind": kind, "b_id": id, "b_dead": holder}).one_or_none()
                     if row is not None:
@@ -151,15 +156,9 @@ class Resources:
     def save(self, kind: str, id: str, owner: str, *, status: Mapping[str, Any], phase: str, due_at: float | None) -> Resource:
         """Raises Conflict when `owner` no longer holds the lease. A change of spec since the lease keeps the row due."""
         now = self._clock.now()
-        values = {
-            "status": bindparam("b_status", type_=table.c.status.type),
-            "phase": bindparam("b_phase"),
-            "updated_at": bindparam("b_now"),
-        }
-        statement = self._save.values({**values, "due_at": _due(bindparam("b_due", type_=table.c.due_at.type))})
         bound = {"b_kind": kind, "b_id": id, "b_owner": owner, "b_status": dict(status), "b_phase": phase, "b_now": now, "b_due": due_at}
         with self._database.begin() as connection:
-            row = connection.execute(statement, bound).one_or_none()
+            row = connection.execute(self._save, bound).one_or_none()
         if row is None:
             raise Conflict(f"{kind} {id!r} is no longer held by {owner}")
         return _resource(row)
@@ -186,23 +185,22 @@ class Resources:
             raise NotFound(f"no {kind} has the id {id!r}")
         return _resource(row)
 
-    def _leasing(self) -> tuple[Any, Any]:
-        """Two statements: take the longest due free row; list rows that a process of this host holds."""
-        if 0 not in self._leases:
-            inner = table.alias("due")
-            now = bindparam("b_now", type_=table.c.due_at.type)
-            # A row written in the future says that the clock was set back: looking early is harmless, waiting for it is not.
-            time_has_come = (inner.c.due_at <= now) | (inner.c.due_at.is_not(None) & (inner.c.updated_at > now + _CLOCK_SKEW_S))
-            due = inner.c.kind.in_(bindparam("b_kinds", expanding=True)) & time_has_come
-            pick = select(inner.c.kind, inner.c.id).where(due, leases.ended(inner, self._database.dialect)).order_by(inner.c.due_at)
-            chosen = pick.limit(1).with_for_update(skip_locked=True).cte("chosen")
-            taken = {**leases.held(self._database.dialect), "wakes_seen": table.c.wakes}
-            here = (table.c.kind == select(chosen.c.kind).scalar_subquery()) & (table.c.id == select(chosen.c.id).scalar_subquery())
-            take = update(table).where(here).values(taken).returning(*_COLUMNS)
-            own = func.substr(inner.c.owner, 1, func.length(bindparam("b_host"))) == bindparam("b_host")
-            dead = select(inner.c.kind, inner.c.id, inner.c.owner).where(due, own, inner.c.owner != bindparam("b_owner"))
-            self._leases[0] = (take, dead.order_by(inner.c.due_at).limit(100))
-        return self._leases[0]
+
+def _leasing(dialect: str) -> tuple[Any, Any]:
+    """Two statements: take the longest due free row; list due rows that a process of this host holds."""
+    inner = table.alias("due")
+    now = bindparam("b_now", type_=table.c.due_at.type)
+    # A row written in the future says that the clock was set back: looking early is harmless, waiting for it is not.
+    time_has_come = (inner.c.due_at <= now) | (inner.c.due_at.is_not(None) & (inner.c.updated_at > now + _CLOCK_SKEW_S))
+    due = inner.c.kind.in_(bindparam("b_kinds", expanding=True)) & time_has_come
+    pick = select(inner.c.kind, inner.c.id).where(due, leases.ended(inner, dialect)).order_by(inner.c.due_at)
+    chosen = pick.limit(1).with_for_update(skip_locked=True).cte("chosen")
+    taken = {**leases.held(dialect), "wakes_seen": table.c.wakes}
+    here = (table.c.kind == select(chosen.c.kind).scalar_subquery()) & (table.c.id == select(chosen.c.id).scalar_subquery())
+    take = update(table).where(here).values(taken).returning(*_COLUMNS)
+    own = func.substr(inner.c.owner, 1, func.length(bindparam("b_host"))) == bindparam("b_host")
+    dead = select(inner.c.kind, inner.c.id, inner.c.owner).where(due, own, inner.c.owner != bindparam("b_owner"))
+    return take, dead.order_by(inner.c.due_at).limit(100)
 
 
 def _due(wanted: Any) -> Any:
