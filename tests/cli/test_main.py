@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -153,3 +154,27 @@ def test_every_command_stands_in_the_reference() -> None:
             wanted = f"{leaf.name}" if leaf.name == name else f"{name} {leaf.name}"
             shown = [wanted, f"{name} [{leaf.name}", f"· `{leaf.name} "]
             assert any(form in text for form in shown), wanted
+
+
+def test_numbers_that_json_lacks_are_null(capsys: pytest.CaptureFixture[str]) -> None:
+    from penstock.cli.output import Output
+
+    Output(json=True).show({"a": [float("nan"), 1.5], "b": (float("inf"),)}, list)
+    assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5], "b": [None]}
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.ENOSPC, "disk-full"), (errno.EROFS, "read-only"), (errno.EIO, "penstock")])
+def test_refusals_of_the_system_are_told_plainly(call, monkeypatch: pytest.MonkeyPatch, number: int, code: str) -> None:
+    from penstock.cli.commands import init
+
+    def refuse(*_: object) -> str:
+        raise OSError(number, "refused", "/some/where")
+
+    monkeypatch.setattr(init, "model_name", refuse)
+    assert call("init", "x", "--json").error["code"] == code
+
+
+def test_a_narrow_encoding_does_not_end_a_command(folder: Path) -> None:
+    environ = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-m", "penstock", "schema", "--json"], capture_output=True, env=environ, cwd=folder, check=True)
+    assert "2 ? rank" in done.stdout.decode("ascii")

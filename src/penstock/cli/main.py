@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -114,6 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     plain = given[: given.index("--")] if "--" in given else given
     shown = output.Output(json="--json" in plain, debug="--debug" in plain)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a narrow terminal encoding must not end a command
     try:
         if completion.VARIABLE in os.environ:
             completion.prepare()

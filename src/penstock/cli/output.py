@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import json
+import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -33,7 +35,9 @@ class Output:
     def show(self, data: Any, lines: Callable[[], Iterable[str]]) -> None:
         """One JSON value after --json, else the lines (made only then)."""
         if self.json:
-            sys.stdout.write(json.dumps(data, indent=2 if sys.stdout.isatty() else None, ensure_ascii=False) + "\n")
+            sys.stdout.write(
+                json.dumps(_finite(data), indent=2 if sys.stdout.isatty() else None, ensure_ascii=False, allow_nan=False) + "\n"
+            )
         else:
             for line in lines():
                 sys.stdout.write(f"{line}\n")
@@ -53,6 +57,15 @@ class Output:
         from rich.console import Console
 
         return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for NaN and infinities, which JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 _CURRENT: contextvars.ContextVar[Output | None] = contextvars.ContextVar("output", default=None)
@@ -121,6 +134,12 @@ def _translated(error: BaseException) -> PenstockError:
         return BadInput(error.format_message(), remedy=usage)
     if isinstance(error, click.exceptions.Exit):
         raise error
+    if isinstance(error, OSError):
+        from penstock.core.files import in_plain_words
+
+        plain = in_plain_words(error, Path(str(error.filename or "a file")))
+        if isinstance(plain, PenstockError):
+            return plain
     return PenstockError(f"{type(error).__name__}: {error}")
 
 

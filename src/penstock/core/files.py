@@ -18,10 +18,11 @@ def told_plainly(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _translated(error, path) from error
+        raise in_plain_words(error, path) from error
 
 
-def _translated(error: OSError, path: Path) -> PenstockError | OSError:
+def in_plain_words(error: OSError, path: Path) -> PenstockError | OSError:
+    """DiskFull or ReadOnly where the system refused for that reason, else the error itself."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFull(f"no space left while writing {path}")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -17,4 +17,4 @@ def schema() -> None:
     from penstock.spec.schema import json_schema
 
     made = json_schema()
-    here().show(made, lambda: [json.dumps(made, indent=2)])
+    here().show(made, lambda: [json.dumps(made, indent=2, ensure_ascii=False)])
