@@ -235,3 +235,17 @@ def test_text_file_for_classification(build, tmp_path: Path) -> None:
     (tmp_path / "rows.txt").write_text("some words\n")
     with pytest.raises(BadInput, match="plain text, which has no labels"):
         build(sources=[{"uri": tmp_path / "rows.txt"}])
+
+
+def test_a_document_too_large_to_hold_is_refused_at_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text("[" + " " * 20_000_000 + "]")
+    monkeypatch.setattr("penstock.stages.data.survey.DOCUMENT_LIMIT", 10 << 20)
+    with pytest.raises(SourceUnreadable, match="one json document of more than 10 MiB"):
+        survey(path, path.name, Source(uri=str(path)), tmp_path)
+
+
+def test_more_bad_rows_than_memory_is_for(build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.stages.data.index.BAD_LIMIT", 10)
+    with pytest.raises(DataUnusable, match=r"more than 10 rows cannot be used; the last: rows\.csv line"):
+        build(sources=[{"uri": csv_of(tmp_path / "rows.csv", GOOD + "bad\n" * 20)}])

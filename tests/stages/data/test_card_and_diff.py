@@ -80,3 +80,15 @@ def test_diff_finds_added_removed_and_relabelled(build, tmp_path: Path) -> None:
     assert (change.labels_added, change.labels_removed) == (("c",), ())
     assert not change.empty
     assert diff(first, first).empty
+
+
+def test_vocabulary_counts_words_once_and_says_when_it_stopped(build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "rows.txt"
+    path.write_text("Word, word (word) «other» " * 500)
+    sections = {"clean": [], "split": {"validation": 0.1, "test": 0}}
+    assert build("text-generation", sources=[{"uri": path}], **sections).statistics["vocabulary"]["words"] == 2
+    monkeypatch.setattr("penstock.stages.data.statistics.PIECE", 100)
+    whole = build("text-generation", sources=[{"uri": path}], **sections).statistics["vocabulary"]
+    assert (whole["words"], whole["complete"]) == (2, True)
+    monkeypatch.setattr("penstock.stages.data.statistics.VOCABULARY_CHARACTERS", 1000)
+    assert not build("text-generation", sources=[{"uri": path}], **sections).statistics["vocabulary"]["complete"]

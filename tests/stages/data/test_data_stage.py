@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from penstock.core.digests import digest_file
-from penstock.core.errors import Interrupted
+from penstock.core.errors import DiskFull, Interrupted
 from penstock.spec.pipeline import Source, Split
 from penstock.spec.steps import DataConfig, ResolvedSource
 from penstock.stages.data.stage import DataStage
+from penstock.stages.data.write import TableWriter, split_schema
 from penstock.testing.stages import FolderInputs, FolderOutputs, RecordingContext, externals
 
 
@@ -142,3 +146,36 @@ def test_a_stage_that_is_asked_to_stop_stops(tmp_path: Path, rows_csv: Path) -> 
     context = RecordingContext(tmp_path / "context", stop_after=0)
     with pytest.raises(Interrupted, match="stopped while reading"):
         DataStage().run(config, FolderInputs(externals=externals(rows_csv)), FolderOutputs(tmp_path / "outputs"), context)
+
+
+def test_a_full_disk_is_said_plainly(tmp_path: Path, rows_csv: Path) -> None:
+    source = Source(uri=str(rows_csv), label="label")
+    given = ResolvedSource(digest=digest_file(rows_csv), file_name="rows.csv", source=source)
+    config = DataConfig(task="text-classification", sources=(given,), test=(), clean=(), split=Split())
+
+    class FullDisk(FolderOutputs):
+        def folder(self, name: str, kind: str) -> Path:
+            path = super().folder(name, kind)
+            (path / "train.parquet").symlink_to("/dev/full")
+            return path
+
+    with pytest.raises(DiskFull, match="no space left while writing"):
+        DataStage().run(config, FolderInputs(externals=externals(rows_csv)), FullDisk(tmp_path / "o"), RecordingContext(tmp_path / "c"))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=8))
+def test_table_bytes_do_not_depend_on_how_rows_arrive(tmp_path_factory, portions) -> None:
+    folder = tmp_path_factory.mktemp("tables")
+    rows = [{"id": str(i), "text": "x" * (i * 37 % 100)} for i in range(sum(portions))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("penstock.stages.data.write.GROUP_ROWS", 5)
+        patch.setattr("penstock.stages.data.write.GROUP_BYTES", 150)
+        for name, sizes in (("whole", [len(rows)]), ("portions", portions)):
+            start = 0
+            with TableWriter(folder / name, split_schema(False)) as writer:
+                for size in sizes:
+                    writer.write(pl.DataFrame(rows[start : start + size]))
+                    start += size
+    assert (folder / "whole").read_bytes() == (folder / "portions").read_bytes()
+    assert pl.read_parquet(folder / "whole").to_dicts() == rows

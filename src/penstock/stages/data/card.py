@@ -103,7 +103,7 @@ def _quarantined(statistics: dict[str, Any]) -> Table:
 
 def _facts(statistics: dict[str, Any]) -> str:
     words = statistics["vocabulary"]
-    more = "" if words["words_complete"] else "more than "
+    more = "" if words["complete"] else "more than "
     return f"Training vocabulary: {more}{words['words']:,} words, {words['characters']:,} characters. Task: {statistics['task']}."
 
 

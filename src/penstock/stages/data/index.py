@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 
 from penstock.core.errors import DataUnusable
+from penstock.core.files import told_plainly
 from penstock.spec.pipeline import CleanRule
 from penstock.stages.data import normal
 from penstock.stages.data.rows import BadRow, Batch
@@ -43,7 +45,8 @@ class Spilled:
         rows, failed = self._cleaned(batch.rows, origin)
         texts = rows["text"].to_list()
         part = self.folder / f"part-{len(self.parts):06d}.parquet"
-        rows.write_parquet(part, compression="lz4")
+        with told_plainly(part):
+            pq.write_table(rows.to_arrow(), part, compression="lz4")
         self.parts.append(part)
         self.indexes.append(
             pl.DataFrame(

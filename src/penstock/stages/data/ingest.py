@@ -34,6 +34,7 @@ def ingest(path: Path, given: ResolvedSource, origin: int, spilled: Spilled, con
             f"{name} is not {file.encoding}: {undecodable:,} of {good + bad:,} rows hold bytes that it cannot explain",
             remedy="Name the source's true `encoding` in the file (often cp1252 or latin-1).",
         )
+    context.log(f"{name}: {good:,} rows ({file.format}, {file.encoding})")
     if bad:
         context.log(f"{name}: {bad:,} of {good + bad:,} rows set aside in quarantine.parquet; first: {spilled.bad[-bad].reason}")
     if file.path != path:

@@ -13,8 +13,6 @@ from penstock.stages.data.delimited import choose_columns
 from penstock.stages.data.rows import Batch, Collector, Wanted
 from penstock.stages.data.survey import Readable
 
-DOCUMENT_LIMIT = 512 << 20  # bytes of a JSON document, which is parsed whole
-
 
 def read_jsonl(file: Readable, wanted: Wanted) -> Iterator[Batch]:
     """One object a line; lines that are none, or lack a key, go to quarantine. Raises ColumnMissing when no line has the key."""
@@ -39,12 +37,6 @@ def read_jsonl(file: Readable, wanted: Wanted) -> Iterator[Batch]:
 
 def read_json(file: Readable, wanted: Wanted) -> Iterator[Batch]:
     """Rows of one document; `line` in the quarantine is the 1-based number of the element."""
-    size = file.path.stat().st_size
-    if size > DOCUMENT_LIMIT:
-        raise SourceUnreadable(
-            f"{file.name} is one JSON document of {size >> 20:,} MiB; at most {DOCUMENT_LIMIT >> 20} MiB",
-            remedy="Convert it to JSON Lines.",
-        )
     try:
         document = orjson.loads(file.path.read_bytes())
     except orjson.JSONDecodeError as error:

@@ -8,19 +8,12 @@ from penstock.core.errors import BadInput, SourceUnreadable
 from penstock.stages.data.rows import Batch, Collector, Wanted
 from penstock.stages.data.survey import Readable
 
-DOCUMENT_LIMIT = 512 << 20  # bytes
-
 
 def read_text(file: Readable, wanted: Wanted) -> Iterator[Batch]:
     """One row. Raises when a label is wanted, since plain text has none."""
     if wanted.label is not None:
         raise BadInput(
             f"{file.name} is plain text, which has no labels", remedy="Set `format:` if it is CSV or JSON Lines, or give another source."
-        )
-    size = file.path.stat().st_size
-    if size > DOCUMENT_LIMIT:
-        raise SourceUnreadable(
-            f"{file.name} is one text of {size >> 20:,} MiB; at most {DOCUMENT_LIMIT >> 20} MiB", remedy="Cut it into several files."
         )
     text = file.path.read_bytes().decode("utf-8", "surrogateescape")
     if not file.clean:

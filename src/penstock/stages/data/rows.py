@@ -11,6 +11,7 @@ import polars as pl
 RAW_CLIP = 500  # characters of a bad row that the quarantine keeps
 BATCH_ROWS = 32_768
 LINE_LIMIT = 16 << 20  # bytes; a longer line is taken for damage, not for data
+DOCUMENT_LIMIT = 512 << 20  # bytes of a JSON document or plain text, which are held whole
 FRAME = {"text": pl.String, "label": pl.String}
 _LONE = re.compile("[\ud800-\udfff]")
 

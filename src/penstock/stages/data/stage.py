@@ -11,6 +11,7 @@ import orjson
 import polars as pl
 
 from penstock.core.errors import DataUnusable
+from penstock.core.files import told_plainly
 from penstock.spec.steps import DataConfig, ResolvedSource
 from penstock.stages.contract import Context, Inputs, Metrics, Outputs
 from penstock.stages.data.card import write_cards
@@ -37,8 +38,9 @@ class DataStage:
         labels = [] if generation else _labels(index, decided, len(spilled.bad))
         placed = place(index, decided, config.split, generation)
         folder = outputs.folder("dataset", "dataset")
-        rows = write_tables(folder, spilled, decided, placed, config.split, labels)
-        write_quarantine(folder / "quarantine.parquet", spilled.bad)
+        with told_plainly(folder):
+            rows = write_tables(folder, spilled, decided, placed, config.split, labels)
+            write_quarantine(folder / "quarantine.parquet", spilled.bad)
         if labels:
             (folder / "labels.json").write_bytes(orjson.dumps(labels, option=orjson.OPT_INDENT_2))
         statistics = collect(folder, config, spilled, decided, placed, labels)

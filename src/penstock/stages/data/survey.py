@@ -16,7 +16,7 @@ from pathlib import Path
 
 from penstock.core.errors import BadInput, SourceUnreadable
 from penstock.spec.pipeline import Source
-from penstock.stages.data.rows import LINE_LIMIT
+from penstock.stages.data.rows import DOCUMENT_LIMIT, LINE_LIMIT
 
 CHUNK = 4 << 20
 SAMPLE = 1 << 20
@@ -206,6 +206,11 @@ def _walk(path: Path, found: Readable, zipped: bool, skip: int, scratch: Path | 
             quotes += data.count(b'"')
             run = _line_run(data, run, found)
             offset += len(chunk)
+            if offset > DOCUMENT_LIMIT and found.format in ("json", "text"):
+                raise SourceUnreadable(
+                    f"{found.name} is one {found.format} document of more than {DOCUMENT_LIMIT >> 20} MiB; such are held in memory whole",
+                    remedy="Cut it into several files, or convert it to JSON Lines.",
+                )
             if target:
                 out.write(data)
     return Readable(target or path, found.name, found.format, found.encoding, quotes % 2 == 0, clean)
