@@ -67,7 +67,7 @@ def test_a_loss_that_is_no_number_names_the_step(tiny_encoder, intents, tmp_path
     assert "learning_rate" in caught.value.way_out
 
 
-def test_one_label_cannot_be_learnt(tiny_encoder, intents, tmp_path):
+def test_one_label_cannot_be_learnt(tiny_encoder, tmp_path):
     folder = tmp_path / "one"
     folder.mkdir()
     (folder / "labels.json").write_text('["only"]')

@@ -18,7 +18,7 @@ from penstock.stages.train.stage import TrainStage
 from penstock.testing.stages import FolderInputs, FolderOutputs, RecordingContext, run_stage
 
 pytestmark = [pytest.mark.models, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
-KILLS = 5
+KILLS = 4
 SMALL = {"layers": 2, "hidden": 32, "heads": 2, "context": 16, "vocabulary": 300}
 
 
@@ -33,10 +33,10 @@ def processes():
 @pytest.fixture(params=["encoder", "lora", "decoder"])
 def job(request, intents: Path, verses: Path, tiny_encoder: Path) -> tuple[TrainConfig, FolderInputs]:
     if request.param == "decoder":
-        train = Train.model_validate({"method": {"pretrain": SMALL}, "epochs": 12, "batch_size": 4, "checkpoint_every": 0.05})
+        train = Train.model_validate({"method": {"pretrain": SMALL}, "epochs": 6, "batch_size": 4, "checkpoint_every": 0.0})
         return TrainConfig(task="text-generation", base_digest=None, train=train), FolderInputs({"dataset": verses})
     method = "full" if request.param == "encoder" else {"lora": {"rank": 4, "dropout": 0.1}}
-    train = Train.model_validate({"method": method, "epochs": 12, "batch_size": 8, "checkpoint_every": 0.05, "precision": "fp32"})
+    train = Train.model_validate({"method": method, "epochs": 5, "batch_size": 12, "checkpoint_every": 0.0})
     base = digest_folder(tiny_encoder)
     config = TrainConfig(task="text-classification", base_digest=base, train=train)
     return config, FolderInputs({"dataset": intents}, externals={base: tiny_encoder})
@@ -49,25 +49,32 @@ def started(processes, job, root: Path):
     return child
 
 
-@pytest.mark.timeout(200)
+def newest_step(scratch: Path) -> int:
+    return max((int(folder.name.removeprefix("step-")) for folder in scratch.glob("step-*")), default=0)
+
+
+def kill_beyond(child, scratch: Path, step: int, wait_s: float) -> bool:
+    """Kills `child` a moment after it saved a checkpoint of at least `step`; False when it was quicker and is done."""
+    while child.exitcode is None and newest_step(scratch) < step:
+        child.join(0.002)
+    time.sleep(wait_s)
+    child.kill()
+    child.join()
+    return bool(child.exitcode)
+
+
+@pytest.mark.timeout(280)
 def test_kill_at_random_moments_then_the_same_bytes(processes, job, tmp_path):
     whole = started(processes, job, tmp_path / "whole")
-    before = time.monotonic()
-    whole.join(120)
-    took = time.monotonic() - before
-    assert whole.exitcode == 0
-    draw, kills = random.Random(str(tmp_path)), 0
-    for attempt in range(50):
+    draw, scratch, kills = random.Random(str(tmp_path)), tmp_path / "killed/context/scratch", 0
+    for _ in range(KILLS):
         child = started(processes, job, tmp_path / "killed")
-        child.join(draw.uniform(0.2, 0.6) * took if attempt < KILLS else 120)
-        if child.exitcode is None:
-            child.kill()
-            child.join()
-            kills += 1
-        if child.exitcode == 0:
-            break
-    assert child.exitcode == 0
-    assert kills >= 1
+        kills += kill_beyond(child, scratch, newest_step(scratch) + draw.randint(1, 12), draw.uniform(0, 0.1))
+    last = started(processes, job, tmp_path / "killed")
+    for child in (whole, last):
+        child.join()
+        assert child.exitcode == 0
+    assert kills == KILLS
     assert digest_folder(tmp_path / "killed/outputs/model") == digest_folder(tmp_path / "whole/outputs/model")
 
 

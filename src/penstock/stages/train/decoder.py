@@ -27,9 +27,9 @@ from penstock.stages.train.trainee import Choices
 from penstock.stages.train.written import attention_for, write_model
 
 PRETRAIN = Choices(
-    epochs=8,
-    batch_size=16,
-    learning_rate=2e-3,
+    epochs=6,
+    batch_size=8,
+    learning_rate=3e-3,
     dropout=0.0,
     max_length=256,
     metric="loss",

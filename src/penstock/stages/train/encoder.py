@@ -6,7 +6,7 @@ The model is the architecture's own ForSequenceClassification, so whatever reads
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ def lr_scale(name: str) -> float:
 
 
 CHOICES = Choices(epochs=6, batch_size=32, learning_rate=4e-4, dropout=0.1, max_length=128, metric="accuracy", lr_scale=lr_scale)
+LORA_CHOICES = replace(CHOICES, learning_rate=2e-3)  # adapters start from zero
 
 
 @dataclass(slots=True)
@@ -89,7 +90,7 @@ class Encoder:
     labels: list[str]
     work: EncoderWork
     embedding: compact.Cut | None  # None with adapters, where the embedding stands still
-    choices: Choices = CHOICES
+    choices: Choices
 
     @property
     def batch_size(self) -> int:
@@ -127,7 +128,7 @@ def build(base: Path, dataset: Path, train: Train, compute: Compute) -> Encoder:
     model.to(compute.device)
     batch = train.batch_size or CHOICES.batch_size
     work = EncoderWork(model, rows["train"], rows["validation"], train, batch, pad, limit, compute.device)
-    return Encoder(model, tokenizer, labels, work, embedding)
+    return Encoder(model, tokenizer, labels, work, embedding, LORA_CHOICES if train.method.lora else CHOICES)
 
 
 def read(base: Path, labels: list[str], dropout: float, compute: Compute) -> tuple[Any, Any]:

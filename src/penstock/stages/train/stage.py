@@ -25,6 +25,7 @@ from penstock.stages.train.precision import Compute, pick_compute
 from penstock.stages.train.schedule import Schedule
 from penstock.stages.train.trainee import Trainee
 from penstock.stages.train.weights import Weights
+from penstock.stages.train.written import quietly
 
 
 class TrainStage:
@@ -38,7 +39,7 @@ class TrainStage:
         check(config)
         compute = pick_compute(config.train.precision)
         count = threads.settle(context, compute.dtype)
-        with repeatable():
+        with repeatable(), quietly():
             trainee = build(config, inputs, compute)
             settled = Settled.of(config, trainee, compute, count)
             context.log(settled.told())
@@ -47,8 +48,8 @@ class TrainStage:
             loop = Loop(trainee.work, weights, settled.schedule, settled.plan, checkpoints, context)
             done = loop.run()
             weights.finish(loop.best_weights())
-        folder = outputs.folder("model", "model")
-        trainee.save(folder)
+            folder = outputs.folder("model", "model")
+            trainee.save(folder)
         (folder / "training.json").write_text(json.dumps(settled.as_json() | {"curve": done.curve, "best": done.best}, indent=1))
         outputs.describe("model", **described(config, trainee))
         return summary(done, settled) | {"samples_per_s": loop.speed, "seconds": time.monotonic() - started}

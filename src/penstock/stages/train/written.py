@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,3 +21,19 @@ def write_model(model: Any, tokenizer: Any, folder: Path) -> None:
     model.config.dtype = "float32"
     model.save_pretrained(folder, max_shard_size="1000GB")
     tokenizer.save_pretrained(folder)
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Without transformers' bars and load reports, which say nothing that the step's log does not."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
