@@ -13,9 +13,9 @@ import ipaddress
 import logging
 import os
 import signal
+import socket
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -23,16 +23,18 @@ import orjson
 from penstock.core.errors import PenstockError, PortTaken
 from penstock.core.files import write_atomic
 from penstock.serving.errors import RequestRefused, nearest
+from penstock.serving.gateway_metrics import render
 from penstock.serving.identity import request_id
-from penstock.serving.metrics import Labels, RequestMetrics
+from penstock.serving.metrics import RequestMetrics
 from penstock.serving.params import parse_object
 from penstock.serving.protocol import TEXT, Exchange, HttpServer
 from penstock.serving.records import Record, RecordWriter
 from penstock.serving.relay import Relay, Ticket
 from penstock.serving.table import Table
+from penstock.serving.workers import Supervisor, read_counts, write_counts
 
 log = logging.getLogger("penstock.gateway")
-POLL_S, DRAIN_S, STICKY_BYTES = 0.1, 30.0, 256
+POLL_S, COUNT_TURNS, DRAIN_S, STICKY_BYTES = 0.1, 5, 30.0, 256
 _GENERATIVE = ("/v1/completions", "/v1/chat/completions")
 _RELAYED = frozenset(("/v1/classify", "/v1/embeddings", *_GENERATIVE))
 _JSON_KINDS = (b"application/json", b"application/x-www-form-urlencoded")  # the second is what curl says when nobody said anything
@@ -41,8 +43,8 @@ _JSON_KINDS = (b"application/json", b"application/x-www-form-urlencoded")  # the
 class Gateway:
     """Checks, routes, relays and records. One per process."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, worker: int | None = None) -> None:
+        self.folder, self.worker = folder, worker
         self.loop = asyncio.get_running_loop()
         self.table = Table(folder / "snapshot.json")
         self.metrics = RequestMetrics("penstock")
@@ -172,24 +174,21 @@ class Gateway:
         waits = (_ms(total), _ms(total), _ms(total), 0)
         self.records.add(Record(round(time.time() - total, 6), ident, None, None, None, route, None, status, *sizes, *waits))
 
+    def sums(self) -> dict[str, float]:
+        """This process's counts, by the names of gateway_metrics.SUMMED."""
+        return {
+            "in_flight": self.in_flight,
+            "queue": sum(replica.queued for replica in self.table.replicas.values()),
+            "connections": len(self.server.connections) if self.server is not None else 0,
+            "snapshot_errors_total": self.table.errors,
+            "retries_total": self.retried,
+            "records_written_total": self.records.written,
+            "records_dropped_total": self.records.dropped,
+        }
+
     def _metrics(self) -> bytes:
-        gauge, now = self.metrics.gauge, time.monotonic()
-        replicas: dict[Labels, float] = {}
-        for model in self.table.models.values():
-            for version in model.versions.values():
-                for state, wanted in (("up", True), ("down", False)):
-                    labels = (("model", model.name), ("version", version.name), ("state", state))
-                    replicas[labels] = sum(r.up(now) is wanted for r in version.replicas)
-        gauge("in_flight", "Requests being answered.", {(): self.in_flight})
-        gauge("queue", "Requests that wait for a connection to their replica.", {(): sum(r.queued for r in self.table.replicas.values())})
-        gauge("replicas", "Replicas by state.", replicas)
-        gauge("connections", "Open client connections.", {(): len(self.server.connections) if self.server is not None else 0})
-        gauge("snapshot_version", "Snapshot in force.", {(): self.table.snapshot.version})
-        gauge("snapshot_errors_total", "Snapshot files that could not be read.", {(): self.table.errors}, "counter")
-        gauge("retries_total", "Attempts after the first.", {(): self.retried}, "counter")
-        gauge("records_written_total", "Request records on disk.", {(): self.records.written}, "counter")
-        gauge("records_dropped_total", "Request records lost to a full disk or buffer.", {(): self.records.dropped}, "counter")
-        return self.metrics.render()
+        others = [] if self.worker is None else [c for n, c in read_counts(self.folder).items() if n != self.worker]
+        return render(self.metrics, self.sums(), self.table, others)
 
 
 def _check_kind(headers: dict[bytes, bytes]) -> None:
@@ -213,29 +212,19 @@ def _ms(seconds: float) -> float:
     return round(seconds * 1000, 3)
 
 
-async def serve(folder: Path, host: str, port: int) -> int:
-    """Serves until SIGTERM or SIGINT; then finishes what is in flight. Raises PortTaken."""
-    gateway = Gateway(folder)
+async def serve(folder: Path, listener: socket.socket, worker: int | None = None) -> int:
+    """Serves until SIGTERM or SIGINT; then finishes what is in flight. `worker`: its number when there are several."""
+    gateway = Gateway(folder, worker)
     gateway.table.refresh()
     limits = gateway.table.snapshot.limits
     server = gateway.server = HttpServer(gateway.handle, on_timeout=gateway.timed_out, on_refused=gateway.refused, limits=limits)
-    try:
-        listening = await server.listen(host, port)
-    except OSError as error:
-        reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be listened on ({error.strerror or error})"
-        raise PortTaken(f"{host}:{port} {reason}") from error
+    await server.adopt(listener)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gateway.loop.add_signal_handler(number, stop.set)
-    state = {"pid": os.getpid(), "host": host, "port": listening, "started": gateway.started}
-
-    def announce() -> None:
-        server.limits = gateway.table.snapshot.limits
-        write_atomic(folder / "state.json", orjson.dumps({**state, "snapshot_version": gateway.table.snapshot.version}), sync=False)
-
-    announce()
-    log.info("gateway on http://%s:%d, snapshot %d", host, listening, gateway.table.snapshot.version)
-    poller = asyncio.create_task(_poll(gateway, announce))
+    _announce(gateway, listener)
+    log.info("gateway on http://%s:%d, snapshot %d", *listener.getsockname()[:2], gateway.table.snapshot.version)
+    poller = asyncio.create_task(_poll(gateway, listener, stop))
     await stop.wait()
     poller.cancel()
     await server.drain(DRAIN_S)
@@ -244,15 +233,45 @@ async def serve(folder: Path, host: str, port: int) -> int:
     return 0
 
 
-async def _poll(gateway: Gateway, announce: Callable[[], None]) -> None:
+def _announce(gateway: Gateway, listener: socket.socket) -> None:
+    """Says which snapshot is in force: to everybody, or as a worker to the supervisor."""
+    version, pid = gateway.table.snapshot.version, os.getpid()
+    if gateway.server is not None:
+        gateway.server.limits = gateway.table.snapshot.limits
+    try:
+        if gateway.worker is not None:
+            counts = {"pid": pid, "snapshot_version": version, "sums": gateway.sums(), "series": gateway.metrics.dump()}
+            write_counts(gateway.folder, gateway.worker, counts)
+        else:
+            host, port = listener.getsockname()[:2]
+            state = {"pid": pid, "host": host, "port": port, "started": gateway.started, "snapshot_version": version}
+            write_atomic(gateway.folder / "state.json", orjson.dumps(state), sync=False)
+    except (PenstockError, OSError) as error:
+        log.error("the gateway's state cannot be written: %s", error)
+
+
+async def _poll(gateway: Gateway, listener: socket.socket, stop: asyncio.Event) -> None:
+    parent, turns = os.getppid(), 0
     while True:
         await asyncio.sleep(POLL_S)
-        if gateway.table.refresh():
+        turns += 1
+        changed = gateway.table.refresh()
+        if changed:
             log.info("snapshot %d is in force", gateway.table.snapshot.version)
-            try:
-                announce()
-            except PenstockError as error:
-                log.error("%s", error)
+        if changed or (gateway.worker is not None and turns % COUNT_TURNS == 0):
+            _announce(gateway, listener)
+        if gateway.worker is not None and os.getppid() != parent:
+            stop.set()  # the supervisor is gone; another one will start
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises PortTaken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be listened on ({error.strerror or error})"
+        raise PortTaken(f"{host}:{port} {reason}") from error
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -260,12 +279,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--home", required=True, type=Path, help="the gateway's folder: snapshot.json, state.json, records/")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument("--workers", type=int, default=1, help="processes that share the port; one does about 15,000 requests/s")
+    parser.add_argument("--socket", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
+        listener = socket.socket(fileno=given.socket) if given.socket is not None else listen(given.host, given.port)
+        if given.workers > 1:
+            return Supervisor(given.home, listener, given.workers).run()
         import uvloop
 
-        return uvloop.run(serve(given.home, given.host, given.port))
+        return uvloop.run(serve(given.home, listener, given.worker))
     except PenstockError as error:
         log.error("%s %s", error, error.way_out)
         return error.exit_code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 Labels = tuple[tuple[str, str], ...]
@@ -84,11 +85,33 @@ class RequestMetrics:
         family = self.gauges[name] = Family(f"{self._prefix}_{name}", kind, help_text)
         family.series.update(series)
 
+    def dump(self) -> dict[str, Any]:
+        """The counts as JSON values, for `absorb`."""
+        return {
+            "requests": [[labels, value] for labels, value in self.requests.series.items()],
+            "tokens": [[labels, value] for labels, value in self.tokens.series.items()],
+            "seconds": [[labels, counts, total[0]] for labels, (counts, total) in self.seconds.series.items()],
+        }
+
+    def absorb(self, dumped: Mapping[str, Any]) -> None:
+        """Adds what another process counted."""
+        for family, name in ((self.requests, "requests"), (self.tokens, "tokens")):
+            for labels, value in dumped[name]:
+                family.add(_labels(labels), value)
+        for labels, counts, total in dumped["seconds"]:
+            own, sum_s = self.seconds.series.setdefault(_labels(labels), ([0] * len(counts), [0.0]))
+            own[:] = [a + b for a, b in zip(own, counts, strict=True)]
+            sum_s[0] += total
+
     def render(self) -> bytes:
         parts = [*self.requests.render(), *self.seconds.render(), *self.tokens.render()]
         for family in self.gauges.values():
             parts.extend(family.render())
         return "".join(parts).encode()
+
+
+def _labels(value: Iterable[Iterable[str]]) -> Labels:
+    return tuple((name, text) for name, text in value)
 
 
 def _braces(labels: Labels) -> str:

@@ -8,6 +8,7 @@ bodies (408), anything that is not HTTP (400). Not covered: TLS, HTTP/2, upgrade
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections import deque
 from collections.abc import Callable
@@ -340,11 +341,10 @@ class HttpServer:
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
-    async def listen(self, host: str, port: int, *, reuse_port: bool = False) -> int:
-        """Starts to accept; returns the port. Raises OSError when it is taken."""
-        self._server = await self.loop.create_server(lambda: Connection(self), host, port, backlog=2048, reuse_port=reuse_port or None)
+    async def adopt(self, listener: socket.socket) -> None:
+        """Starts to accept on a socket that listens already."""
+        self._server = await self.loop.create_server(lambda: Connection(self), sock=listener, backlog=2048)
         self._sweep()
-        return int(self._server.sockets[0].getsockname()[1])
 
     async def drain(self, within_s: float) -> bool:
         """Stops accepting and waits for what is in flight; False when time ran out and connections were cut."""

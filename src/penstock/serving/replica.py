@@ -14,6 +14,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -151,7 +152,9 @@ async def serve(spec: ReplicaSpec) -> int:
     replica = Replica(spec, engine)
     limits = Limits(**{"max_body_bytes": 64 << 20, "request_timeout_s": 600.0, **spec.limits})
     server = replica.server = HttpServer(replica.handle, on_timeout=replica.timed_out, on_refused=replica.refused, limits=limits)
-    port = await server.listen(spec.host, spec.port)
+    listener = socket.create_server((spec.host, spec.port), backlog=2048)
+    port = listener.getsockname()[1]
+    await server.adopt(listener)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         server.loop.add_signal_handler(number, stop.set)

@@ -176,14 +176,14 @@ class Stage:
         log = folder / f"{ident}.log"
         return self._start("penstock.serving.replica", ["--spec", str(file)], log), ready, log
 
-    def gateway(self, snapshot: Snapshot | None, port: int = 0) -> RunningGateway:
+    def gateway(self, snapshot: Snapshot | None, port: int = 0, workers: int = 1) -> RunningGateway:
         folder = self.folder / "gateway"
         folder.mkdir(parents=True, exist_ok=True)
         if snapshot is not None:
             write_snapshot(folder / "snapshot.json", snapshot)
         state, log = folder / "state.json", self.folder / "gateway.log"
         state.unlink(missing_ok=True)
-        process = self._start("penstock.serving.gateway", ["--home", str(folder), "--port", str(port)], log)
+        process = self._start("penstock.serving.gateway", ["--home", str(folder), "--port", str(port), "--workers", str(workers)], log)
         wait_for(lambda: state.exists() or process.poll() is not None, 30, "the gateway")
         if process.poll() is not None:
             raise RuntimeError(f"the gateway did not start: {log.read_text()}")
