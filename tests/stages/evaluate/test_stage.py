@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from penstock.core.digests import digest_folder
-from penstock.core.errors import BadInput, DataUnusable, Interrupted, ReplicaFailed
+from penstock.core.errors import ArtifactMissing, BadInput, DataUnusable, Interrupted, ReplicaFailed
 from penstock.engines.contract import ClassifyRequest, GenerateRequest
 from penstock.spec.pipeline import Evaluate
 from penstock.spec.steps import EvaluateConfig
@@ -61,7 +61,9 @@ def test_equal_inputs_give_equal_evidence(evaluated, banking, strong, tmp_path):
 
 
 def test_progress_counts_rows_and_the_engine_is_closed(evaluated, strong):
-    assert evaluated.context.progresses[-1].done == evaluated.context.progresses[-1].total == 3080
+    rows = [p for p in evaluated.context.progresses if p.unit == "rows"]
+    assert rows[-1].done == rows[-1].total == 3080
+    assert [p.done for p in evaluated.context.progresses if p.unit == "requests"] == list(range(1, 41))
     assert strong.closed
     assert 1 < strong.most <= latency.CONCURRENCY
 
@@ -156,6 +158,25 @@ def test_a_prompt_fits_a_small_context(bigrams, tmp_path):
     assert all(len(request.prompt.encode()) + request.max_tokens < 40 for request in asked)
 
 
+def test_no_prompt_is_timed_twice(shakespeare, bigrams, tmp_path):
+    dataset = tmp_path / "dataset"
+    dataset.mkdir()
+    pl.DataFrame({"id": ["t"], "text": [shakespeare[-8000:]]}).write_parquet(dataset / "test.parquet")
+    seen = []
+
+    class Listening:
+        info, close, metrics = bigrams.info, bigrams.close, bigrams.metrics
+
+        def generate(self, request):
+            seen.append(request)
+            return bigrams.generate(request)
+
+    folders = FolderInputs({"bundle": bundle_folder(tmp_path), "dataset": dataset})
+    run_stage(EvaluateStage(lambda *_: Listening()), config("text-generation", latency_requests=20), tmp_path / "run", folders)
+    timed = [request.prompt for request in seen if isinstance(request, GenerateRequest) and request.temperature == 0][latency.WARM_UP :]
+    assert len(timed) == len(set(timed)) == 40
+
+
 def test_blocks_cover_the_text_in_order():
     text = ("one two three\n" * 400) + "x" * 5000
     pieces = list(asking.blocks("r", text))
@@ -171,6 +192,26 @@ def test_a_stopped_evaluation_is_interrupted_and_leaves_the_engine_closed(bankin
     with pytest.raises(Interrupted, match=r"after 192 of 3,080 rows"):
         EvaluateStage(lambda *_: engine).run(config(), inputs(banking), FolderOutputs(tmp_path / "out"), context)
     assert engine.closed
+
+
+def test_an_error_among_many_requests_is_raised_as_itself():
+    started = []
+
+    async def work(item):
+        started.append(item)
+        await asyncio.sleep(0)
+        if item == 5:
+            raise BadInput("the sixth")
+
+    with pytest.raises(BadInput, match="the sixth"):
+        asyncio.run(asking.in_flight(range(1000), 4, work))
+    assert len(started) < 20
+
+
+def test_a_folder_without_a_description_is_no_bundle(banking, tmp_path):
+    folders = FolderInputs({"bundle": tmp_path, "dataset": banking.dataset})
+    with pytest.raises(ArtifactMissing, match=r"no bundle\.json"):
+        run_stage(EvaluateStage(lambda *_: None), config(), tmp_path / "run", folders)
 
 
 def test_an_engine_that_says_nothing_is_named(table_engine):

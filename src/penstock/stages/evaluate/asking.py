@@ -34,16 +34,19 @@ async def last_chunk(engine: Engine, request: Request) -> Chunk:
 
 
 async def in_flight(items: Sequence[ItemT], concurrency: int, work: Callable[[ItemT], Awaitable[None]]) -> None:
-    """Does `work` on every item, in order of start, at most `concurrency` at once; the first error stops the rest."""
+    """Does `work` on every item, in order of start, at most `concurrency` at once; the first error stops the rest and is raised."""
     waiting = iter(items)
 
     async def worker() -> None:
         for item in waiting:
             await work(item)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(concurrency, len(items))):
-            group.create_task(worker())
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(concurrency, len(items))):
+                group.create_task(worker())
+    except BaseExceptionGroup as raised:
+        raise raised.exceptions[0] from None
 
 
 async def classify(engine: Engine, texts: Sequence[str], names: Sequence[str], context: Context) -> NDArray[np.float64]:
@@ -63,7 +66,7 @@ async def classify(engine: Engine, texts: Sequence[str], names: Sequence[str], c
             for name, probability in pairs:
                 table[row, column[name]] = probability
         done += len(rows)
-        _tell(context, done, len(texts), "rows")
+        tell(context, done, len(texts), "rows")
     return table.round(6)
 
 
@@ -76,7 +79,7 @@ async def score(engine: Engine, blocks: Sequence[tuple[str, str]], context: Cont
             raise ReplicaFailed(f"the engine answered a text to score with {type(answer).__name__}")
         if answer.tokens and answer.characters:
             found.append((row, answer))
-        _tell(context, done, len(blocks), "blocks")
+        tell(context, done, len(blocks), "blocks")
     return found
 
 
@@ -102,7 +105,8 @@ def _cut(text: str, start: int) -> int:
     return end
 
 
-def _tell(context: Context, done: int, total: int, unit: str) -> None:
+def tell(context: Context, done: int, total: int, unit: str) -> None:
+    """Reports progress. Raises Interrupted once the step was asked to stop."""
     context.progress(done, total, unit)
     if context.stopping():
         raise Interrupted(f"evaluation was stopped after {done:,} of {total:,} {unit}")

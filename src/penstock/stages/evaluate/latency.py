@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from penstock.engines.contract import Engine, Request, Text
-from penstock.stages.evaluate.asking import in_flight
+from penstock.stages.contract import Context
+from penstock.stages.evaluate.asking import in_flight, tell
 
 CONCURRENCY = 32
 WARM_UP = 5
-BUDGET_S = 20.0  # a phase ends after this long, once LEAST requests are done
+BUDGET_S = 10.0  # a phase ends after this long, once LEAST requests are done
 LEAST = 10
 
 
@@ -36,20 +37,24 @@ class Timings:
         return found
 
 
-async def measure(engine: Engine, requests: Sequence[Request]) -> Timings:
-    """Times `requests` (at least LEAST): one by one, then CONCURRENCY at once."""
+async def measure(engine: Engine, single: Sequence[Request], busy: Sequence[Request], context: Context) -> Timings:
+    """Times `single` one by one, then `busy` CONCURRENCY at once, at least LEAST of each. Raises Interrupted.
+
+    No request should be in both: an engine that keeps the prefixes it has read would answer the second one faster.
+    """
     timings = Timings()
-    for request in requests[:WARM_UP]:
+    for request in busy[:WARM_UP]:
         await _timed(engine, request)
     started = time.perf_counter()
-    for done, request in enumerate(requests):
+    for done, request in enumerate(single):
         if done >= LEAST and time.perf_counter() - started > BUDGET_S:
             break
         whole_ms, first_ms, _ = await _timed(engine, request)
         timings.single_ms.append(whole_ms)
         if first_ms is not None:
             timings.first_ms.append(first_ms)
-    await _busy(engine, requests, timings)
+        tell(context, done + 1, len(single), "requests")
+    await _busy(engine, busy, timings)
     return timings
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from penstock.core.errors import BadInput
+from penstock.core.errors import ArtifactMissing, BadInput
 from penstock.engines.contract import ClassifyRequest, Engine, GenerateRequest, Request, Text
 from penstock.spec.steps import EvaluateConfig
 from penstock.stages.contract import Context, Inputs, Metrics, Outputs
@@ -45,7 +45,7 @@ class EvaluateStage:
     version: str = "1"
 
     def run(self, config: EvaluateConfig, inputs: Inputs, outputs: Outputs, context: Context) -> Metrics:
-        """Raises BadInput (a metric that does not fit the task), DataUnusable (no held-out rows), Interrupted."""
+        """Raises BadInput (a metric that does not fit the task), DataUnusable (no held-out rows), ArtifactMissing, Interrupted."""
         fitting = _fitting(config)
         if strange := [name for name in config.evaluate.metrics if name not in fitting]:
             raise BadInput(f"evaluate.metrics: {strange[0]} does not fit {config.task} (do: {', '.join(fitting)})")
@@ -60,8 +60,8 @@ class EvaluateStage:
     async def _asked(self, config: EvaluateConfig, rows: HeldOut, inputs: Inputs, context: Context) -> tuple[Evidence, Facts]:
         """All that needs the engine: the evidence on steady settings, then latency and samples on the settings that serve."""
         bundle = inputs.folder("bundle")
-        described = json.loads((bundle / "bundle.json").read_bytes())
-        settings = STEADY.get(described.get("engine"), {})
+        described = _description(bundle)
+        settings = STEADY.get(described.get("engine", ""), {})
         gather = evidence.classified if config.task == "text-classification" else evidence.scored
         async with contextlib.AsyncExitStack() as opened:
             engine = self.open_engine(bundle, settings)
@@ -90,6 +90,14 @@ class EvaluateStage:
         return found, facts
 
 
+def _description(bundle: Path) -> Mapping[str, Any]:
+    path = bundle / "bundle.json"
+    if not path.is_file():
+        raise ArtifactMissing(f"{bundle.name} holds no bundle.json, so it cannot be served or measured")
+    found: Mapping[str, Any] = json.loads(path.read_bytes())
+    return found
+
+
 def _fitting(config: EvaluateConfig) -> Sequence[str]:
     return CLASSIFICATION if config.task == "text-classification" else GENERATION
 
@@ -111,13 +119,16 @@ def _flat(intervals: Mapping[str, Interval]) -> dict[str, float]:
 async def _latency(config: EvaluateConfig, engine: Engine, texts: Sequence[str], context: Context) -> latency.Timings | None:
     if "latency" not in _wanted(config):
         return None
-    chosen = [texts[index % len(texts)] for index in range(config.evaluate.latency_requests)]
+    count = config.evaluate.latency_requests
+    chosen = [(texts[index % len(texts)], index // len(texts)) for index in range(2 * count)]
     if config.task == "text-classification":
-        requests: Sequence[Request] = [ClassifyRequest([text]) for text in chosen]
+        requests: Sequence[Request] = [ClassifyRequest([text]) for text, _ in chosen]
     else:
         tokens = _answer_tokens(LATENCY_TOKENS, engine)
-        requests = [GenerateRequest(prompt=_prompt(text, engine), max_tokens=tokens, temperature=0.0) for text in chosen]
-    timed = await latency.measure(engine, requests)
+        requests = [
+            GenerateRequest(prompt=_prompt(_later(text, turn), engine), max_tokens=tokens, temperature=0.0) for text, turn in chosen
+        ]
+    timed = await latency.measure(engine, requests[:count], requests[count:], context)
     context.log(f"latency over {len(timed.single_ms)} single requests, throughput over {timed.busy_requests}")
     return timed
 
@@ -136,6 +147,11 @@ def _prompt(text: str, engine: Engine) -> str:
     """The text's beginning, cut after a word; at most half the engine's context even at one token a byte."""
     start = text.lstrip().encode()[: min(PROMPT_BYTES, engine.info.max_length // 2)].decode(errors="ignore")
     return start.rpartition(" ")[0] or start or "\n"
+
+
+def _later(text: str, turn: int) -> str:
+    """Another part of the text at each turn, so that no prompt comes twice and none is answered from a prefix cache."""
+    return text[turn * PROMPT_BYTES % max(1, len(text) - PROMPT_BYTES) :]
 
 
 def _answer_tokens(most: int, engine: Engine) -> int:
