@@ -80,6 +80,13 @@ def test_check_says_what_is_there(call, folder: Path) -> None:
     }
 
 
+def test_check_knows_the_dataset_entries(call, folder: Path) -> None:
+    content = "name: a\ntask: text-classification\ndata:\n  sources: [{dataset: banking77/trian}]\n"
+    (folder / "penstock.yaml").write_text(content)
+    problem = call("check", "--json").error["problems"][0]
+    assert (problem["path"], problem["line"], problem["suggestion"]) == ("data.sources.0.dataset", 4, "banking77/train")
+
+
 def test_secrets_are_never_printed(call, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PENSTOCK_SECRET_TOKEN", PLANTED)
     (folder / "secrets").mkdir()

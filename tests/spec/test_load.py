@@ -134,7 +134,7 @@ def test_combinations(problems: Find, content: str, path: str, reason: str) -> N
         ("base: minilm\n  method: {lora: {rank: 8}}", "method: pretrain", "train.method", "fits text-generation"),
         ("method: {lora: {rank: 8}}", "method: {lora: {}, full: {}}", "train.method", "exactly one of full, lora, pretrain"),
         ("  base: minilm\n", "", "train", "`base` is missing"),
-        ("optimize: [{quantize: int8}]", "evaluate: {metrics: [perplexity]}", "evaluate.metrics.0", "is a metric of text-generation"),
+        ("optimize: [{quantize: int8}]", "evaluate: {metrics: [perplexity, accuracy]}", "evaluate.metrics.0", "is a metric of text-generation"),
         ("method: {lora: {rank: 8}}", "method: full\n  label_smoothing: 1", "train.label_smoothing", "it must be below 1"),
         ("deploy: {to: laptop}", "deploy: {scale: {min: 3, max: 2}}", "deploy.scale", "scale.max 2 is below scale.min 3"),
         ("deploy: {to: laptop}", "options: {trian: {timeout: 1h}}", "options.trian", "unknown key"),
@@ -146,6 +146,46 @@ def test_impossible_together(problems: Find, good: str, change: str, to: str, pa
     assert [p.path for p in found] == [path]
     assert reason in found[0].reason
     assert found[0].line > 0
+
+
+@pytest.mark.parametrize(
+    ("gate", "reason", "suggestion"),
+    [
+        ("acuracy >= 0.9", "no metric is called 'acuracy'", "accuracy"),
+        ("accuracy.low >= 0.9 and latncy.p95_ms <= 20", "no metric is called 'latncy.p95_ms'", "latency.p95_ms"),
+        ("perplexity < 3", "perplexity is a metric of text-generation", None),
+        ("not_worse_than(champion, accuracy", "expected", None),
+    ],
+)
+def test_gates_on_what_is_not_measured(problems: Find, good: str, gate: str, reason: str, suggestion: str | None) -> None:
+    found = problems(good.replace("accuracy >= 0.90", gate))
+    assert [(p.path, p.line, p.suggestion) for p in found] == [("gates.0", 13, suggestion)]
+    assert reason in found[0].reason
+
+
+def test_gates_on_what_evaluate_leaves_out(problems: Find, good: str) -> None:
+    found = problems(good + "evaluate: {metrics: [macro_f1]}\n")
+    assert "add accuracy to evaluate.metrics" in found[0].reason
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        "accuracy.low >= 0.9",
+        "latency.p95_ms <= 20ms",
+        "size_after_bytes < 50 MB",
+        "calibration.ece < 5%",
+        "rows.train > 10",
+        "toxicity < 0.1",
+    ],
+)
+def test_gates_on_what_is_measured(written: Write, good: str, gate: str) -> None:
+    assert load(written(good.replace("accuracy >= 0.90", gate))).pipeline.gates == (gate,)
+
+
+def test_gates_on_metrics_of_own_steps(written: Write, good: str) -> None:
+    steps = "steps: [{name: acuracy, uses: 'json:loads', with: {s: '1'}}]\n"
+    assert load(written(good.replace("accuracy >= 0.90", "acuracy.x >= 0.90") + steps)).pipeline.steps
 
 
 def test_a_missing_file_beside_it_is_suggested(problems: Find, good: str) -> None:

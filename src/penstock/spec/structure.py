@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from penstock.spec import measured
+from penstock.spec.conditions import metrics_used
 from penstock.spec.diagnose import Complaint, nearest, show
 from penstock.spec.gates import GateSyntax, parse_gate
 
@@ -18,12 +20,6 @@ BUILT_IN: dict[str, tuple[str, ...]] = {
     "optimize": ("export",),
     "bundle": ("bundle",),
     "evaluate": ("evaluation", "report"),
-}
-
-_CLASSIFICATION = ("accuracy", "precision", "recall", "macro_f1", "micro_f1", "weighted_f1", "calibration")
-METRICS_OF = {
-    **dict.fromkeys(_CLASSIFICATION, "text-classification"),
-    **dict.fromkeys(("perplexity", "bits_per_character"), "text-generation"),
 }
 
 # Validation context of a caller that tells structural problems itself, with their lines.
@@ -66,7 +62,7 @@ def _task(data: Mapping[str, Any]) -> Iterator[Complaint]:
                     yield Complaint(("data", part, index), "`label` is missing: name the column that holds the class")
     metrics = _map(data.get("evaluate")).get("metrics")
     for index, metric in enumerate(metrics if isinstance(metrics, (list, tuple)) else ()):
-        fitting = METRICS_OF.get(str(metric), task)
+        fitting = measured.TASK_OF.get(str(metric), task)
         if isinstance(task, str) and fitting != task:
             yield Complaint(("evaluate", "metrics", index), f"{metric} is a metric of {fitting}, not of {task}")
     if not isinstance(train, Mapping):
@@ -106,11 +102,15 @@ def _gates(data: Mapping[str, Any]) -> Iterator[Complaint]:
     if isinstance(gates, str):
         gates = [gates]
     for index, gate in enumerate(gates if isinstance(gates, (list, tuple)) else ()):
-        if isinstance(gate, str):
-            try:
-                parse_gate(gate)
-            except GateSyntax as error:
-                yield Complaint(("gates", index), f"{show(gate)}, character {error.position + 1}: {error.reason}", error.suggestion)
+        if not isinstance(gate, str):
+            continue
+        try:
+            parsed = parse_gate(gate)
+        except GateSyntax as error:
+            yield Complaint(("gates", index), f"{show(gate)}, character {error.position + 1}: {error.reason}", error.suggestion)
+            continue
+        for reason, suggestion in measured.missing(metrics_used(parsed), data):
+            yield Complaint(("gates", index), f"{show(gate)}: {reason}", suggestion)
 
 
 def _steps(data: Mapping[str, Any]) -> Iterator[Complaint]:
