@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-CALIBRATION_ROWS = 300
+CALIBRATION_ROWS = 128
 SEED = 7
 
 
