@@ -126,7 +126,8 @@ class Artifacts:
             manifest = self.manifest(digest)
         except (ArtifactMissing, ArtifactCorrupt):
             return False
-        return all(self._objects.exists(blob_name(e.digest), e.size) for e in manifest.files)
+        names = [(manifest_name(digest), len(manifest.data)), *((blob_name(e.digest), e.size) for e in manifest.files)]
+        return all(self._objects.exists(name, size) for name, size in names)
 
     def verify(self, digest: str) -> None:
         """Reads every byte in the store. Raises ArtifactCorrupt, ArtifactMissing."""

@@ -14,6 +14,8 @@ from penstock.core.files import told_plainly, write_atomic
 from penstock.store import verified
 from penstock.store.objects import Stored
 
+_SYNC_FROM_BYTES = 1 << 20
+
 
 class LocalObjects:
     def __init__(self, root: Path) -> None:
@@ -38,6 +40,7 @@ class LocalObjects:
                 os.utime(beside)  # a file moved here may be old, and young is what a collection spares
                 if verified.digest_now(beside) != digest:
                     raise ArtifactCorrupt(f"{source.name} changed while it was stored: expected {digest}", where=str(source))
+                _sync_if_dear(beside)
                 self.name(beside, target)
             except BaseException:
                 beside.unlink(missing_ok=True)
@@ -126,6 +129,17 @@ class LocalObjects:
             return False
         aside.unlink()
         return True
+
+
+def _sync_if_dear(path: Path) -> None:
+    """A power cut may cost a small file, which its digest tells and a step makes again; it must not cost weights."""
+    if path.stat().st_size < _SYNC_FROM_BYTES:
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _bring(source: Path, beside: Path, consume: bool) -> None:

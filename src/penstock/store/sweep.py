@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from penstock.core.digests import digest_bytes, hex_of
+from penstock.core.digests import digest_bytes
 from penstock.store.manifest import Manifest
 from penstock.store.objects import Objects, Stored, blob_name
 
@@ -41,7 +41,7 @@ def sweep(objects: Objects, cache: Path, referenced: set[str], grace: Grace, *, 
     """A blob that a kept manifest lists is never removed. `dry_run` tells what would go."""
     cutoff = grace.cutoff(objects)
     gone: list[str] = []
-    kept, needed = 0, set[str]()
+    kept, needed = set[str](), set[str]()
     for stored in objects.list("manifests"):
         digest = "sha256:" + stored.name.rpartition("/")[2]
         listed = _blobs_of(objects, stored)
@@ -49,7 +49,8 @@ def sweep(objects: Objects, cache: Path, referenced: set[str], grace: Grace, *, 
         if doomed and (dry_run or objects.remove(stored.name, cutoff)):
             gone.append(digest)
         else:
-            kept, needed = kept + 1, needed | listed
+            kept.add(digest)
+            needed |= listed
     count = freed = kept_bytes = 0
     for stored in objects.list("blobs"):
         doomed = stored.name not in needed and stored.modified_at <= cutoff
@@ -58,11 +59,21 @@ def sweep(objects: Objects, cache: Path, referenced: set[str], grace: Grace, *, 
         else:
             kept_bytes += stored.size
     if not dry_run:
-        for digest in gone:
-            shutil.rmtree(cache / "artifacts" / hex_of(digest), ignore_errors=True)
         for stored in objects.list("parts"):
             objects.remove(stored.name, cutoff)
-    return Collected(tuple(gone), count, freed, kept, kept_bytes)
+        tidy_cache(cache, kept, cutoff)
+    return Collected(tuple(gone), count, freed, len(kept), kept_bytes)
+
+
+def tidy_cache(cache: Path, kept: set[str], cutoff: float) -> None:
+    """Takes away local copies of artifacts that the store no longer has, and old files that no copy uses."""
+    for folder in sorted((cache / "artifacts").glob("*")):
+        if f"sha256:{folder.name}" not in kept and folder.stat().st_mtime <= cutoff:
+            shutil.rmtree(folder, ignore_errors=True)
+    for path in sorted([*(cache / "parts").glob("*"), *(cache / "blobs").glob("*/*")]):
+        found = path.stat()
+        if found.st_nlink == 1 and found.st_mtime <= cutoff:
+            path.unlink(missing_ok=True)
 
 
 def _blobs_of(objects: Objects, stored: Stored) -> set[str]:

@@ -168,13 +168,20 @@ class ArtifactsConformance:
         assert (young.artifacts, young.blobs, young.kept_artifacts) == ((), 0, 2)
         told = artifacts.collect({kept.digest}, grace_s=-3600.0, dry_run=True)
         assert artifacts.has(gone.digest)
+        copies = [artifacts.materialize(manifest.digest) for manifest in (kept, gone)]
         report = artifacts.collect({kept.digest}, grace_s=-3600.0)
         assert report == told
+        assert [copy.exists() for copy in copies] == [True, False]
         assert (report.artifacts, report.blobs, report.freed_bytes, report.kept_bytes) == ((gone.digest,), 1, 5, 10)
         assert not artifacts.has(gone.digest)
         artifacts.verify(kept.digest)
         with pytest.raises(ArtifactMissing):
             artifacts.materialize(gone.digest)
+
+    def test_what_another_process_dropped_is_gone(self, artifacts: Artifacts, tmp_path: Path) -> None:
+        manifest = artifacts.commit(fill(tmp_path / "x", a="one"), "model", {})
+        self.again(artifacts, tmp_path).drop(manifest.digest)
+        assert not artifacts.has(manifest.digest)
 
     def test_dropped_is_gone_and_its_blobs_with_the_next_collection(self, artifacts: Artifacts, tmp_path: Path) -> None:
         manifest = artifacts.commit(fill(tmp_path / "x", a="one"), "model", {})
