@@ -152,6 +152,46 @@ def test_the_gateway_finishes_what_it_has_when_told_to_stop(stage: Stage) -> Non
     assert [r["status"] for r in read_records(gateway.folder / "records")] == [200]
 
 
+def test_a_client_that_does_not_read_holds_the_engine_back_not_the_memory(stage: Stage, tmp_path: Path) -> None:
+    steps = tmp_path / "steps"
+    replica = stage.replica("r1", settings={"steps_file": str(steps)})
+    gateway = stage.gateway(snapshot_of(1, ("1", 1.0, [replica])))
+    body = json.dumps({"model": "echo", "prompt": "word " * 1000, "max_tokens": 500_000, "stream": True}).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {SECRET}\r\ncontent-length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", gateway.port)) as client:
+        client.sendall(head.encode() + body)
+        sizes: list[int] = []
+
+        def still() -> bool:
+            time.sleep(0.5)
+            sizes.append(steps.stat().st_size if steps.exists() else 0)
+            return len(sizes) > 1 and sizes[-1] == sizes[-2] > 0
+
+        wait_for(still, 30, "the engine waits for its reader")
+        assert sizes[-1] < 400_000
+        client.recv(1 << 20)
+        received = 0
+        while received < 4 << 20:
+            received += len(client.recv(1 << 20))
+        wait_for(lambda: steps.stat().st_size > sizes[-1], 10, "it goes on when the client reads")
+    assert ask(gateway).status_code == 200
+
+
+def test_a_replica_that_drains_turns_new_connections_away(stage: Stage) -> None:
+    replica = stage.replica("slow", settings={"step_s": 0.05})
+    body = {"model": "echo", "prompt": "a", "max_tokens": 30}
+    url = f"http://127.0.0.1:{replica.route.port}"
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(httpx.post, f"{url}/v1/completions", json=body, timeout=20, trust_env=False)
+        time.sleep(0.4)
+        replica.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{url}/healthz", trust_env=False)
+        assert waiting.result().status_code == 200
+    assert replica.process.wait(10) == 0
+
+
 def test_a_request_over_its_time_is_504_and_stops_the_replica(stage: Stage, tmp_path: Path) -> None:
     steps = tmp_path / "steps"
     replica = stage.replica("slow", settings={"step_s": 0.05, "steps_file": str(steps)})

@@ -95,8 +95,10 @@ class RecordWriter:
 
     async def _soon(self) -> None:
         await asyncio.sleep(FLUSH_S)
-        await asyncio.get_running_loop().run_in_executor(None, self.write, self._take())
-        self._task = None
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, self.write, self._take())
+        finally:
+            self._task = None
         if self._buffer:
             self._task = asyncio.get_running_loop().create_task(self._soon())
 
