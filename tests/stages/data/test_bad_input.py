@@ -249,3 +249,11 @@ def test_more_bad_rows_than_memory_is_for(build, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("penstock.stages.data.index.BAD_LIMIT", 10)
     with pytest.raises(DataUnusable, match=r"more than 10 rows cannot be used; the last: rows\.csv line"):
         build(sources=[{"uri": csv_of(tmp_path / "rows.csv", GOOD + "bad\n" * 20)}])
+
+
+def test_a_character_cut_off_at_the_end(build, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes(("text,label\n" + GOOD + "a,grün").encode()[:-2])
+    assert bad_of(build(sources=[{"uri": tmp_path / "rows.csv"}])) == [(32, "label is not valid in the source's encoding")]
+    (tmp_path / "wide.csv").write_bytes(("text,label\n" + GOOD).encode("utf-16")[:-1])
+    with pytest.raises(SourceUnreadable, match=r"wide\.csv is not utf-16"):
+        build(sources=[{"uri": tmp_path / "wide.csv"}])

@@ -75,9 +75,9 @@ def _label_fault(label: object) -> str | None:
         return f"label is not a string or integer but {_kind(label)}"
     if isinstance(label, str) and not label.strip():
         return "label is empty"
-    if isinstance(label, str) and ("\0" in label or _LONE.search(label)):
-        return "label holds bytes that are not text"
-    return None
+    if isinstance(label, str) and "\0" in label:
+        return "label holds a NUL byte"
+    return "label is not valid in the source's encoding" if isinstance(label, str) and _LONE.search(label) else None
 
 
 def _kind(value: object) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from penstock.core.errors import BadInput, SourceUnreadable
+from penstock.core.files import told_plainly
 from penstock.spec.pipeline import Source
 from penstock.stages.data.rows import DOCUMENT_LIMIT, LINE_LIMIT
 
@@ -192,7 +193,7 @@ def _walk(path: Path, found: Readable, zipped: bool, skip: int, scratch: Path | 
     quotes, run, offset, clean = 0, 0, skip, True
     target = scratch / "plain" if scratch else None
     out = target.open("wb") if target else io.BytesIO()
-    with out:
+    with told_plainly(target or path), out:
         for chunk in _chunks(path, found.name, zipped, skip):
             data = chunk
             if clean or found.encoding != "utf-8":
@@ -213,6 +214,12 @@ def _walk(path: Path, found: Readable, zipped: bool, skip: int, scratch: Path | 
                 )
             if target:
                 out.write(data)
+        try:
+            decoder.decode(b"", final=True)
+        except UnicodeError as error:
+            if found.encoding != "utf-8":
+                raise _undecodable(found, offset, error) from error
+            clean = False
     return Readable(target or path, found.name, found.format, found.encoding, quotes % 2 == 0, clean)
 
 
@@ -227,14 +234,13 @@ def _line_run(data: bytes, run: int, found: Readable) -> int:
     """Bytes since the last line end. Raises when a line passes LINE_LIMIT (JSON and Parquet have no lines)."""
     if found.format == "json":
         return 0
-    first = data.find(b"\n")
-    if first < 0 and found.format != "jsonl":
-        first = data.find(b"\r")
+    ends = (b"\n",) if found.format == "jsonl" else (b"\n", b"\r")
+    first = min((at for end in ends if (at := data.find(end)) >= 0), default=-1)
     longest = run + (first if first >= 0 else len(data))
     if longest > LINE_LIMIT:
         raise SourceUnreadable(
             f"{found.name} has a line longer than {LINE_LIMIT >> 20} MiB; that is damage or another format, not rows",
             remedy="Look at the file; split the line, or convert the source to Parquet.",
         )
-    last = max(data.rfind(b"\n"), data.rfind(b"\r")) if first >= 0 else -1
+    last = max(data.rfind(end) for end in ends)
     return run + len(data) if last < 0 else len(data) - last - 1
