@@ -1,4 +1,4 @@
-"""The user's own code on `sys.path` for the length of one job, always read afresh, in a process that lives for many jobs."""
+"""The user's own code on `sys.path` and its folder to work in, for one job, in a process that lives for many."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 @contextlib.contextmanager
 def importable(folders: Sequence[str]) -> Iterator[None]:
-    """Puts `folders` first on `sys.path` and forgets every module loaded from them, before and after.
+    """Puts `folders` first on `sys.path`, works in the first of them, and forgets every module loaded from them, before and after.
 
     Bytecode is not written meanwhile: its stamps have whole seconds, so a quick edit would be missed.
     Not covered: modules of installed packages (below a site-packages folder), which stay loaded.
@@ -20,15 +20,17 @@ def importable(folders: Sequence[str]) -> Iterator[None]:
         yield
         return
     roots = [os.path.join(os.path.abspath(folder), "") for folder in folders]
-    path, wrote = list(sys.path), sys.dont_write_bytecode
+    path, wrote, place = list(sys.path), sys.dont_write_bytecode, os.getcwd()
     _forget(tuple(roots), list(sys.modules))
     importlib.invalidate_caches()
     before = set(sys.modules)
     sys.path[:0] = [root.rstrip(os.sep) or os.sep for root in roots]
     sys.dont_write_bytecode = True
+    os.chdir(roots[0])
     try:
         yield
     finally:
+        os.chdir(place)
         sys.path[:], sys.dont_write_bytecode = path, wrote
         _forget(tuple(roots), sys.modules.keys() - before)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import inspect
 import sys
@@ -18,6 +19,8 @@ from penstock.stages.contract import Context, Inputs, Outputs
 from penstock.stages.user.types import Folder, Output
 
 if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
     from penstock.spec.steps import UserConfig
 
 Function = Callable[..., Any]
@@ -128,14 +131,30 @@ def _value_in(folder: Path, annotation: Any, source: str) -> Any:
 def _typed(value: Any, annotation: Any) -> Any:
     if annotation is Any:
         return value
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     try:
-        return TypeAdapter(annotation).validate_python(value)
+        return adapter(annotation).validate_python(value)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = "".join(f"[{part!r}]" for part in first["loc"])
         raise ValueError(f"is not {_shown(annotation)}: {first['msg']}{' at ' + place if place else ''} (value: {value!r:.80})") from error
+
+
+def adapter(annotation: Any) -> TypeAdapter[Any]:
+    """Kept for built-in types; the user's own types are others after each edit."""
+    if isinstance(annotation, type) and annotation.__module__ == "builtins":
+        return _builtin_adapter(annotation)
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(annotation)
+
+
+@functools.cache
+def _builtin_adapter(annotation: type) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(annotation)
 
 
 def _shown(annotation: Any) -> str:

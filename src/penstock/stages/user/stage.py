@@ -14,7 +14,7 @@ from penstock.core.errors import BadInput, Interrupted
 from penstock.spec.steps import UserConfig
 from penstock.stages.contract import Context, Inputs, Metrics, Outputs
 from penstock.stages.user import types
-from penstock.stages.user.call import bind, check_code, function_of, signature_of, wants_context
+from penstock.stages.user.call import adapter, bind, check_code, function_of, signature_of, wants_context
 
 
 class UserStage:
@@ -70,11 +70,11 @@ def _metrics(returned: Any, uses: str) -> Metrics:
 
 
 def _write_value(returned: Any, annotation: Any, uses: str, outputs: Outputs) -> None:
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
     from pydantic_core import PydanticSerializationError, to_jsonable_python
 
     try:
-        value = TypeAdapter(annotation).validate_python(returned) if annotation is not Any else returned
+        value = adapter(annotation).validate_python(returned) if annotation is not Any else returned
         data = canonical(to_jsonable_python(value, inf_nan_mode="constants"))  # so that NaN is refused, not silently null
     except ValidationError as error:
         raise BadInput(f"{uses} returned what is not its annotation: {error.errors(include_url=False)[0]['msg']}") from error
