@@ -39,7 +39,7 @@ def made_run(store: Store, name: str = "intents", phase: str = "running", accura
     }
     spec = {
         "pipeline": {"name": name, "train": {"epochs": epochs}},
-        "graph": [{"name": "data"}, {"name": "train"}],
+        "graph": [{"name": "train"}, {"name": "data"}],
         "file": "penstock.yaml",
         "set": [],
     }
@@ -88,7 +88,7 @@ class TestRuns:
         name = {"id": run.id, "beginning": run.id[:-2], "pipeline": "intents", "latest": "latest"}[how]
         shown = call("runs", "show", name, "--json").json
         assert shown["run"] == run.id
-        assert [s["phase"] for s in shown["steps"]] == ["cached", "running"]
+        assert [(s["name"], s["phase"]) for s in shown["steps"]] == [("train", "running"), ("data", "cached")]
         assert shown["metrics"] == {"accuracy": 0.9}
         assert shown["gates"][0]["passed"] is True
         assert shown["events"][0]["message"] == "2 steps"
@@ -145,7 +145,7 @@ class TestLogs:
 
     def test_an_unknown_step(self, call, store: Store) -> None:
         run = made_run(store, phase="failed")
-        assert "has no step 'tarin' (it has: data, train)" in call("runs", "logs", run.id, "--step", "tarin").err
+        assert "has no step 'tarin' (it has: train, data)" in call("runs", "logs", run.id, "--step", "tarin").err
 
     def test_bytes_that_are_no_text(self, call, store: Store, folder: Path) -> None:
         run = made_run(store, phase="failed")

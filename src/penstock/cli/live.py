@@ -26,8 +26,7 @@ MARKS = {
 }
 PLAIN_EVERY_S = 10.0
 BAR_WIDTH = 24
-NAME_WIDTH = 14
-WORDS_WIDTH = 90  # of a line without its bar
+WORDS_WIDTH = 78  # of a line without its name and bar
 
 
 class LiveTree:
@@ -90,10 +89,11 @@ def draw(view: RunView, width: int = 120) -> Tree:
 
     heading = Text.assemble((view.pipeline, "bold"), f"  {view.id}  ", (view.phase, "bold"), f"  {show_seconds(view.seconds)}")
     tree = Tree(heading, guide_style="dim")
+    longest = max((len(step.name) for step in view.steps), default=0)
+    room = min(BAR_WIDTH, width - WORDS_WIDTH - longest)
     for step in view.steps:
         mark, style = MARKS[step.phase]
-        line = Text.assemble((f"{mark} {step.name:<{NAME_WIDTH}} ", style), no_wrap=True, overflow="ellipsis")
-        room = min(BAR_WIDTH, width - WORDS_WIDTH)
+        line = Text.assemble((f"{mark} {step.name:<{longest}} ", style), no_wrap=True, overflow="ellipsis")
         if step.phase == "running" and step.total and room > 0:
             line.append_text(_bar(step.done / step.total, room))
         line.append(step_line(step, brief=room <= 0), style="red" if step.phase == "failed" else "")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from penstock.cli.output import here
+from penstock.cli.state import steps_of
 from penstock.core.digests import hex_of
 from penstock.core.errors import NotFound
 from penstock.core.home import Home
@@ -26,7 +27,7 @@ def print_logs(store: Store, run: str, step: str | None, *, follow: bool) -> Non
     home, read = Home.find(), dict[Path, int]()
     while True:
         row = store.resources.get("run", run)
-        steps: Mapping[str, Mapping[str, Any]] = row.status.get("steps", {})
+        steps = steps_of(row)
         if step is not None and step not in steps and row.phase in ENDED:
             raise NotFound(f"run {run} has no step {step!r} (it has: {', '.join(steps) or 'none'})")
         ended = row.phase in ENDED

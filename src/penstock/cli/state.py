@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from penstock.core.errors import NotFound
 from penstock.core.home import Home
@@ -55,6 +55,13 @@ def find_run(store: Store, text: str) -> Resource:
         if match:
             raise NotFound(f"{text!r} begins {len(match)} run ids, such as {match[0].id} and {match[1].id}", remedy="Write more of the id.")
     raise NotFound(f"no run is called {text!r}", remedy="List them with `penstock runs`.")
+
+
+def steps_of(run: Resource) -> dict[str, Mapping[str, Any]]:
+    """The steps of a run's status, in the order of its graph (a database keeps no order of keys)."""
+    found: dict[str, Mapping[str, Any]] = run.status.get("steps", {})
+    order = [node["name"] for node in run.spec.get("graph", ())]
+    return {name: found[name] for name in (*order, *found) if name in found}
 
 
 def principal() -> str:

@@ -10,6 +10,7 @@ from penstock.cli import compare as comparing
 from penstock.cli.completion import complete_run
 from penstock.cli.dates import when
 from penstock.cli.output import here, table
+from penstock.cli.state import steps_of
 
 if TYPE_CHECKING:
     from penstock.store.resources import Resource
@@ -117,7 +118,7 @@ def _brief(run: Resource) -> dict[str, Any]:
 
 def _whole(run: Resource) -> dict[str, Any]:
     wanted = ("phase", "key", "seconds", "attempt", "outputs", "metrics", "error", "message")
-    steps = [{"name": name, **{field: step.get(field) for field in wanted}} for name, step in run.status.get("steps", {}).items()]
+    steps = [{"name": name, **{field: step.get(field) for field in wanted}} for name, step in steps_of(run).items()]
     rest = {name: run.status.get(name) for name in ("metrics", "gates", "model", "deployment", "error", "started_at", "ended_at")}
     rest = {**rest, "metrics": rest["metrics"] or {}, "gates": rest["gates"] or []}
     return {**_brief(run), "steps": steps, **rest, "file": run.spec.get("file"), "set": run.spec.get("set", [])}
@@ -127,7 +128,7 @@ def _lines(run: Resource, now: float) -> list[str]:
     from penstock.cli.live import closing_line, gate_line, step_line
     from penstock.control.show import view_of
 
-    view = view_of(run, now)
+    view = view_of(run, run.status.get("ended_at") or now)  # a step that failed stands still with its run
     width = max((len(step.name) for step in view.steps), default=0)
     lines = [f"{run.id}  {run.name}  {run.phase}  created {when(run.created_at)}"]
     lines += [f"  {step.name:<{width}}  {step_line(step)}" for step in view.steps]
