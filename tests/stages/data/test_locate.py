@@ -185,3 +185,16 @@ def test_available_asks_mirror_then_network(tmp_path: Path, monkeypatch: pytest.
 def test_entries_match_the_mirror(mirror: Path, tmp_path: Path) -> None:
     for name in ("banking77/train", "banking77/test", "tinyshakespeare"):
         assert catalog.resolve(catalog.entry_named(name), mirror, tmp_path).path.is_relative_to(mirror)
+
+
+def test_the_mirror_lies_beside_the_working_folder_or_its_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PENSTOCK_MIRROR", raising=False)
+    deep = tmp_path / "repository" / "examples" / "one"
+    deep.mkdir(parents=True)
+    monkeypatch.chdir(deep)
+    assert catalog.find_mirror() is None
+    (tmp_path / "shared" / "data").mkdir(parents=True)
+    (tmp_path / "repository" / ".git").mkdir()
+    assert catalog.find_mirror() == tmp_path / "shared" / "data"
+    monkeypatch.chdir("/")
+    assert catalog.find_mirror(deep) == tmp_path / "shared" / "data"

@@ -18,7 +18,8 @@ from penstock.stages.data.ingest import display_name
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:760px;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:.5rem 0 1.5rem}td,th{border-bottom:1px solid #ddd;padding:.25rem .75rem;text-align:left}
 td{overflow-wrap:anywhere}
-td.number{text-align:right;white-space:nowrap}figure{margin:1rem 0}figcaption{font-weight:600}svg text{font:11px system-ui,sans-serif;fill:#333}"""
+td.number{text-align:right;white-space:nowrap}figure{margin:1rem 0}figcaption{font-weight:600}
+svg text{font:11px system-ui,sans-serif;fill:#333}"""
 
 Table = tuple[str, tuple[str, ...], list[tuple[str, ...]]]
 

@@ -101,7 +101,8 @@ def find_mirror(beside: Path | None = None) -> Path | None:
     if (told := os.environ.get("PENSTOCK_MIRROR")) is not None:
         return Path(told) if told and Path(told).is_dir() else None
     for start in (Path.cwd(), *([beside.absolute()] if beside else [])):
-        for folder in (start, *(parent for parent in start.parents if (parent / ".git").exists())):
+        roots = (parent for parent in start.parents if (parent / ".git").exists() or (parent / "pyproject.toml").exists())
+        for folder in (start, *roots):
             if (mirror := folder.parent / "shared" / "data").is_dir():
                 return mirror
     return None
