@@ -112,3 +112,17 @@ def _within(limit_s: float, holds) -> bool:
             return True
         time.sleep(0.01)
     return False
+
+
+@pytest.mark.postgres
+def test_work_goes_on_when_the_server_cut_the_connections(tmp_path: Path, postgres_url: str) -> None:
+    import psycopg
+
+    store = Store.open(Home(tmp_path, postgres_url, (tmp_path / "artifacts").as_uri()))
+    made = store.resources.create("run", "a", {})
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = current_database()"
+        assert connection.execute(cut).fetchall()
+    assert store.resources.get("run", made.id) == made
+    assert store.resources.take("run", made.id, "me", 30.0)
+    store.close()
