@@ -15,6 +15,7 @@ from penstock.testing.small_models import decoder_model, encoder_model, packaged
 from penstock.testing.stages import FolderInputs, run_stage
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.models,
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning"),
@@ -52,7 +53,6 @@ def test_an_encoder_bundle_repeats_to_the_byte(tmp_path, banking, make_dataset):
     assert predictions["prediction"].n_unique() > 5
 
 
-@pytest.mark.slow
 def test_a_decoder_bundle_repeats_to_the_byte(tmp_path, shakespeare):
     dataset = tmp_path / "dataset"
     dataset.mkdir()
