@@ -17,8 +17,8 @@ from penstock.core.errors import ArtifactCorrupt, BadInput
 from penstock.engines.bundle_file import BundleFile
 from penstock.engines.contract import Chunk, EngineInfo, GenerateRequest, Message, Request, Scored, ScoreRequest, Text
 from penstock.engines.gathering import Gatherer, Item
-from penstock.engines.openvino_graph import compile_graph, precision_hint
-from penstock.engines.requests import check_generate
+from penstock.engines.openvino_graph import compile_graph, cores, precision_hint
+from penstock.engines.requests import check_generate, check_text
 from penstock.engines.scoring import score_texts
 from penstock.engines.settings import settings_of
 from penstock.engines.stepping import Step, Stepper, Ticket
@@ -69,6 +69,7 @@ class OpenVinoDecoder:
     async def generate(self, request: Request) -> AsyncIterator[Chunk]:
         """Text chunks, or one Scored. Raises BadInput for other requests, bad values, or a prompt that leaves no room."""
         if isinstance(request, ScoreRequest):
+            check_text(request.text, "the text")
             self._tally.add(requests=1)
             [scored] = await self._scoring.submit([request.text], None)
             yield scored
@@ -160,7 +161,7 @@ def _properties(wanted: DecoderSettings) -> dict[str, str]:
         raise BadInput(f"max_sequences and max_batched_tokens must be at least 1, cache_gib and threads at least 0; got {wanted}")
     if wanted.cache_precision not in ("auto", "f32", "bf16", "f16", "u8"):
         raise BadInput(f"cache_precision is {wanted.cache_precision!r}; it must be f32, bf16, f16, u8 or auto")
-    threads = {"INFERENCE_NUM_THREADS": str(wanted.threads or len(os.sched_getaffinity(0)))}
+    threads = {"INFERENCE_NUM_THREADS": str(wanted.threads or cores())}
     cache = {} if wanted.cache_precision == "auto" else {"KV_CACHE_PRECISION": wanted.cache_precision}
     return {**threads, **precision_hint(wanted.inference_precision), **cache}
 

@@ -7,19 +7,18 @@ Not covered: generating and scoring text; a request for either is refused.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from penstock.core.errors import BadInput
+from penstock.core.errors import BadInput, ReplicaFailed
 from penstock.engines.bundle_file import BundleFile
 from penstock.engines.contract import Chunk, Classified, ClassifyRequest, Embedded, EmbedRequest, EngineInfo, Request
 from penstock.engines.encoding import Encoder, by_length
 from penstock.engines.gathering import Gatherer, Item
-from penstock.engines.openvino_graph import compile_graph, precision_hint
+from penstock.engines.openvino_graph import compile_graph, cores, precision_hint
 from penstock.engines.ranking import ranked, softmax
 from penstock.engines.requests import check_classify, check_texts
 from penstock.engines.settings import settings_of
@@ -63,8 +62,8 @@ class OpenVinoEncoder:
     @classmethod
     def open(cls, folder: Path, description: BundleFile, settings: Mapping[str, Any], digest: str | None) -> OpenVinoEncoder:
         wanted = settings_of(EncoderSettings, settings, NAME)
-        threads = wanted.threads or len(os.sched_getaffinity(0))
-        compiled = compile_graph(folder, {**_hints(wanted, threads)})
+        threads = wanted.threads or cores()
+        compiled = compile_graph(folder, _hints(wanted, threads))
         workers = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         used = {
             "max_batch": wanted.max_batch,
@@ -110,7 +109,10 @@ class OpenVinoEncoder:
         rows: list[_Row | None] = [None] * len(items)
         for group in by_length(lengths, self._max_batch):
             ids, mask = self._encoder.pad_rows([encoded[at].ids for at in group])
-            found = self._requests[worker].infer([ids, mask], share_inputs=True, share_outputs=True)
+            try:
+                found = self._requests[worker].infer([ids, mask], share_inputs=True, share_outputs=True)
+            except RuntimeError as error:
+                raise ReplicaFailed(f"OpenVINO failed on {len(group)} rows of {ids.shape[1]} tokens: {error}") from error
             probabilities = softmax(found[self._outputs["logits"]])
             vectors = found[self._outputs["embedding"]].copy() if "embedding" in self._outputs else None
             for place, at in enumerate(group):

@@ -10,12 +10,22 @@ from penstock.engines.contract import ClassifyRequest, EngineInfo, GenerateReque
 ROLES = ("system", "user", "assistant")
 
 
+def check_text(text: str, what: str) -> None:
+    """Refuses what is no string, or half of a surrogate pair: a tokenizer would fail on it, and its whole batch with it."""
+    if not isinstance(text, str):
+        raise BadInput(f"{what} is a {type(text).__name__}, not a string")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise BadInput(f"{what} holds {text[error.start]!r} at {error.start}, which is half of a character") from error
+
+
 def check_texts(texts: Sequence[str]) -> None:
     if isinstance(texts, str) or not texts:
         raise BadInput("the request holds no list of texts", remedy="Send at least one text.")
     for at, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise BadInput(f"text {at} is a {type(text).__name__}, not a string")
+        check_text(text, f"text {at}")
 
 
 def check_classify(request: ClassifyRequest, info: EngineInfo) -> None:
@@ -30,7 +40,10 @@ def check_generate(request: GenerateRequest) -> None:
     """The request's own values; whether it fits the model's length is checked when its tokens are known."""
     if (request.prompt is None) == (not request.messages):
         raise BadInput("a request needs exactly one of `prompt` and `messages`")
+    if request.prompt is not None:
+        check_text(request.prompt, "the prompt")
     for message in request.messages:
+        check_text(message.content, f"the {message.role} message")
         if message.role not in ROLES:
             raise BadInput(f"a message has role {message.role!r}; known: {', '.join(ROLES)}")
     limits = (

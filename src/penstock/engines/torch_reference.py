@@ -29,7 +29,7 @@ from penstock.engines.contract import (
 )
 from penstock.engines.encoding import Encoder
 from penstock.engines.ranking import ranked, softmax
-from penstock.engines.requests import check_classify, check_generate, check_texts
+from penstock.engines.requests import check_classify, check_generate, check_text, check_texts
 from penstock.engines.scoring import score_texts
 from penstock.engines.tally import Tally
 from penstock.engines.text_stream import TextStream
@@ -77,6 +77,7 @@ class TorchReference:
         if isinstance(request, ClassifyRequest | EmbedRequest) and self._encoder is not None:
             yield await self._step(lambda: self._encode(request))
         elif isinstance(request, ScoreRequest) and self._wording is not None:
+            check_text(request.text, "the text")
             yield await self._step(lambda: self._score(request.text))
         elif isinstance(request, GenerateRequest) and self._wording is not None:
             check_generate(request)

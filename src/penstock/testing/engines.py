@@ -139,7 +139,13 @@ class EncoderConformance(EngineConformance):
         return ClassifyRequest([TEXTS[0]])
 
     def bad(self) -> list[Request]:
-        return [ClassifyRequest([]), ClassifyRequest(TEXTS[0]), ClassifyRequest([TEXTS[0]], top_k=0), EmbedRequest([])]
+        return [
+            ClassifyRequest([]),
+            ClassifyRequest(TEXTS[0]),
+            ClassifyRequest([TEXTS[0]], top_k=0),
+            EmbedRequest([]),
+            ClassifyRequest([TEXTS[0], "\ud800"]),
+        ]
 
     async def classified(self, engine: Engine, *given: str, top_k: int | None = None) -> Classified:
         [found] = await chunks(engine, ClassifyRequest(given, top_k))
@@ -250,8 +256,9 @@ class DecoderConformance(EngineConformance):
             {"seed": -1},
             {"stop": [""]},
             {"messages": [Message("user", "hello")]},
+            {"prompt": "half \udc00"},
         ]
-        asked: list[Request] = [GenerateRequest(prompt=self.prompt, **one) for one in wrong]
+        asked: list[Request] = [GenerateRequest(**{"prompt": self.prompt, **one}) for one in wrong]
         return [*asked, GenerateRequest(), GenerateRequest(messages=[Message("wizard", "hello")]), GenerateRequest(prompt="long " * 5000)]
 
     def greedy(self, most: int = 24, **more: Any) -> GenerateRequest:

@@ -69,7 +69,9 @@ def _load(folder: Path, task: str, labels: int) -> Any:
     import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # a step's log is no terminal
     kind = AutoModelForSequenceClassification if task == "text-classification" else AutoModelForCausalLM
     try:
         model, report = kind.from_pretrained(
