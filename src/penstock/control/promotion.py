@@ -78,7 +78,9 @@ def _register(run: Resource, bundle: str, state: RunState, world: World) -> dict
         gates=state.gates or [],
         facts=facts,
     )
-    world.store.registry.set_state(run.name, version.version, "passed" if passed else "refused")
+    if version.state != "passed":
+        # The same bytes judged again by stricter gates refuse this run, not a version that already serves by the old ones.
+        world.store.registry.set_state(run.name, version.version, "passed" if passed else "refused")
     world.store.audit.append(f"run {run.id}", "model.register", f"{run.name}:{version.version}", {"bundle": bundle, "passed": passed})
     return {"name": run.name, "version": version.version, "digest": bundle}
 
