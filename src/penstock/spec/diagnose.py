@@ -90,6 +90,11 @@ def _complaint(item: Any, model: type[BaseModel]) -> Complaint:
     if kind in _LIMITS:
         name, word = _LIMITS[kind]
         return Complaint(loc, f"{show(seen)} is out of range; it must be {word} {facts[name]}")
+    if kind in _KINDS and seen is None:
+        return Complaint(loc, f"is empty; it needs {_KINDS[kind]}")
+    if kind in _KINDS and (_KINDS[kind] in ("a list", "a map") or isinstance(seen, (dict, list, tuple))):
+        known = keys_at(model, loc) if _KINDS[kind] == "a map" else []
+        return Complaint(loc, f"needs {_KINDS[kind]}, not {show(seen)}" + (f"; its keys are {', '.join(known)}" if known else ""))
     if kind in _KINDS:
         hint = "; put it in quotes" if kind == "string_type" and isinstance(seen, (int, float)) else ""
         return Complaint(loc, f"{show(seen)} is not {_KINDS[kind]}{hint}")

@@ -67,7 +67,9 @@ def place(root: Node | None, loc: tuple[str | int, ...], *, key: bool = False) -
         else:
             near = node if node.children is None else named  # a scalar in the way is a short form, such as `method: lora`
             return near.line, near.column
-    return (named.line, named.column) if key else (node.line, node.column)
+    if key or (node.children is None and node.scalar is None):
+        node = named  # an empty value stands nowhere
+    return node.line, node.column
 
 
 def scalar(text: str) -> Any:
@@ -123,13 +125,26 @@ def _decode(data: bytes) -> str:
         raise Refused(Problem("", reason, before.count(b"\n") + 1, column)) from error
 
 
+# What the parser says, and what a person who wrote the line wants to know.
+_PLAINLY = {
+    "mapping values are not allowed here": "a second `: ` in one value, or a line indented too far; put text that holds `: ` in quotes",
+    "could not find expected ':'": "a key without `: ` and a value",
+    "found unexpected end of stream": "a quote is opened here and never closed",
+    "expected <block end>, but found": "this line is not indented like those above it",
+    "expected ',' or ']'": "a list opened with `[` is not closed, or an item lacks its comma",
+    "expected ',' or '}'": "a map opened with `{` is not closed, or an item lacks its comma",
+    "did not find expected ',' or": "a list or map opened with `[` or `{` is not closed, or an item lacks its comma",
+    "'\\t'": "a tab cannot be used here; indent with spaces",
+}
+
+
 def _syntax(error: MarkedYAMLError) -> Problem:
-    mark = error.problem_mark or error.context_mark
-    reason = (error.problem or error.context or "this is not YAML").strip()
-    if "'\\t'" in reason or "\\t" in reason:
-        reason = "a tab cannot be used here; indent with spaces"
-    elif error.context and error.problem:
-        reason = f"{reason} ({error.context.strip()})"
+    told = (error.problem or error.context or "this is not YAML").strip()
+    opened = any(what in (error.context or "") for what in ("quoted scalar", "simple key"))
+    mark = (error.context_mark if opened else error.problem_mark) or error.problem_mark or error.context_mark
+    reason = next((plain for start, plain in _PLAINLY.items() if start in told), None)
+    if reason is None:
+        reason = f"{told} ({error.context.strip()})" if error.context and error.problem else told
     return Problem("", f"YAML: {reason}", mark.line + 1 if mark else 1, mark.column + 1 if mark else 1)
 
 
@@ -180,7 +195,7 @@ class _Builder:
             return Node(line, column, scalar(event.value) if plain else event.value)
         except ValueError as error:
             self.problems.append(Problem("", str(error), line, column))
-            return Node(line, column)
+            return Node(line, column, event.value)
 
     def _alias(self, anchor: str, line: int, column: int) -> Node:
         target = self._anchors.get(anchor)

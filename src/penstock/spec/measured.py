@@ -45,7 +45,7 @@ def missing(names: Iterable[str], data: Mapping[str, Any]) -> Iterator[tuple[str
     task, evaluate = data.get("task"), data.get("evaluate")
     asked = evaluate.get("metrics") if isinstance(evaluate, Mapping) else None
     steps = data.get("steps")
-    own = {s.get("name") for s in (steps if isinstance(steps, (list, tuple)) else ()) if isinstance(s, Mapping)}
+    own = [s.get("name") for s in (steps if isinstance(steps, (list, tuple)) else ()) if isinstance(s, Mapping)]
     for name in names:
         bare = name.removesuffix(".low").removesuffix(".high")
         family = FAMILY_OF.get(bare)

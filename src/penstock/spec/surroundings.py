@@ -32,7 +32,7 @@ def complaints(data: Mapping[str, Any], folder: Path) -> Iterator[Complaint]:
 
 
 def _file(uri: str, folder: Path, loc: Loc) -> Iterator[Complaint]:
-    if "${secret:" in uri or ("://" in uri and not uri.startswith("file://")):
+    if "${" in uri or ("://" in uri and not uri.startswith("file://")):
         return
     path = folder / Path(uri.removeprefix("file://")).expanduser()
     try:
