@@ -53,8 +53,7 @@ def main(name: str) -> int:
     code = command("run", "penstock.yaml")
     if code:
         return code
-    run = json.loads(output("runs", "list", "--json"))["runs"][0]["id"]
-    result = json.loads(output("runs", "show", run, "--json"))
+    result = json.loads(output("runs", "show", "latest", "--json"))
     key = json.loads(output("keys", "create", "quickstart", "--json"))["key"]
     tell(folder.name, result, key, time.monotonic() - started)
     return 0
@@ -81,8 +80,7 @@ def output(*arguments: str) -> str:
 
 
 def tell(name: str, result: dict[str, Any], key: str, seconds: float) -> None:
-    status = result["status"]
-    metrics, deployment, model = status["metrics"], status["deployment"], status["model"]
+    metrics, deployment, model = result["metrics"], result["deployment"], result["model"]
     url = deployment["url"]
     classify = "accuracy" in metrics
     print(f"\n{'─' * 100}\n{model['name']}:{model['version']}   {model['digest']}")
@@ -113,7 +111,7 @@ def tell(name: str, result: dict[str, Any], key: str, seconds: float) -> None:
     print(f"  curl -s {url}{path} -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\")
     print(f"    -d '{json.dumps(body(deployment['name'], classify))}'")
     print(f"stop it:  cd examples/{name} && penstock down      (or: make stop)")
-    print(f"report:   penstock runs show {result['id']}\ndone in {seconds:.0f} s")
+    print(f"report:   penstock runs show {result['run']}\ndone in {seconds:.0f} s")
 
 
 def body(model: str, classify: bool) -> dict[str, Any]:
