@@ -203,6 +203,7 @@ def test_kill_of_the_control_process_leaves_nothing_computing(tmp_path: Path) ->
     control.wait()
     control.stdout.close()
     until(lambda: not any(alive(pid, mark) for pid, mark in born.items()), 5)
+    until(lambda: bench.jobs.observe(handles[0]).phase == "failed", 5)  # its worker dies at the same moment as its child
     lost = bench.jobs.observe(handles[0])
     assert (lost.phase, lost.error["type"], lost.error["transient"]) == ("failed", "WorkerLost", True)
     bench.jobs.close()

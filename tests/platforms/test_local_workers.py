@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,15 +82,15 @@ def test_warm_worker_has_imported_ahead(tmp_path: Path) -> None:
     jobs.close()
 
 
-def wheel(folder: Path, version: str) -> None:
+def wheel(folder: Path, version: str, module: str = "penstock_probe.py") -> None:
     """A real wheel of a package that exists nowhere else."""
     folder.mkdir(exist_ok=True)
     info = f"penstock_probe-{version}.dist-info"
     with zipfile.ZipFile(folder / f"penstock_probe-{version}-py3-none-any.whl", "w") as file:
-        file.writestr("penstock_probe.py", f"version = {version!r}\n")
+        file.writestr(module, f"version = {version!r}\n")
         file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: penstock-probe\nVersion: {version}\n")
         file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        file.writestr(f"{info}/RECORD", f"penstock_probe.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
+        file.writestr(f"{info}/RECORD", f"{module},,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n")
 
 
 def test_step_runs_in_its_own_environment_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,6 +106,28 @@ def test_step_runs_in_its_own_environment_built_once(tmp_path: Path, monkeypatch
     assert [p.name for p in (tmp_path / ".penstock" / "environments").iterdir() if not p.name.startswith(".")] == made
     without = ended(jobs, jobs.submit(job(tmp_path, source, 3)))
     assert without.error["type"] == "ModuleNotFoundError"
+    jobs.close()
+
+
+def test_environment_that_breaks_penstock_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheel(tmp_path / "wheels", "2.0", "penstock/__init__.py")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    jobs, _ = opened(tmp_path)
+    state = ended(jobs, jobs.submit(job(tmp_path, "def step(number: int) -> None: ...", 1, environment=("penstock-probe==2.0",))), 60)
+    assert state.phase == "failed"
+    assert "could not start" in state.error["message"]
+    assert "No module named" in state.error["message"]
+    jobs.close()
+
+
+def test_log_of_an_earlier_attempt_is_kept_aside(tmp_path: Path) -> None:
+    jobs, _ = opened(tmp_path)
+    spec = job(tmp_path, "def step(number: int) -> None:\n    print('first try')\n    number // 0\n", 1)
+    assert ended(jobs, jobs.submit(spec)).phase == "failed"
+    assert ended(jobs, jobs.submit(replace(spec, run="run-2"))).phase == "failed"
+    logs = list((tmp_path / ".penstock" / "jobs").glob("*/1*/log"))
+    assert [log.read_text() for log in logs] == ["first try\n", "first try\n"]
     jobs.close()
 
 

@@ -38,6 +38,12 @@ def lost(step: str) -> dict[str, Any]:
     return error_json(error, "WorkerLost", True)
 
 
+def never_began(job: JobSpec, status: int, log: Path) -> dict[str, Any]:
+    """The worker ended while it was starting: its interpreter or its environment is broken. Its last words are in `log`."""
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-6:])
+    return error_json(StepFailed(f"the worker for step {job.step!r} could not start (exit {status}):\n{tail}"), "WorkerBroken")
+
+
 def died(job: JobSpec, status: int, out_of_memory: bool) -> dict[str, Any]:
     """`status` as in Popen.returncode. Such an end is called transient the first time only."""
     once = job.attempt == 1

@@ -6,7 +6,6 @@ Not covered: jobs over several machines, isolation of users from each other (a s
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from penstock.store.artifacts import Artifacts
 
 GRACE_S = 10.0
+REMEMBERED = 1000
 _ENDED = ("succeeded", "failed", "cancelled")
 
 
@@ -58,7 +58,8 @@ class LocalJobs:
             folder = attempt_folder(self._home.jobs, job.key, job.attempt)
             if self._stands(job, folder, self._tasks.get(reference)):
                 return handle
-            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():  # an attempt that was lost, or that ended in an earlier run: its log is kept aside
+                folder.rename(folder.with_name(f"{folder.name}.{time.time_ns()}"))
             try:
                 with told_plainly(folder):
                     folder.mkdir(parents=True)
@@ -66,6 +67,8 @@ class LocalJobs:
                 return handle  # another control process was quicker
             write_state(folder, Recorded(JobState("pending"), job.run, self._pid, self._born))
             publish(job, self._artifacts, self._home.artifacts_url)
+            if len(self._tasks) > REMEMBERED:
+                self._tasks = {name: known for name, known in self._tasks.items() if not known.ended}  # the rest is on disk
             python = built_python(self._environments, job.environment) if job.environment else sys.executable
             task = self._tasks[reference] = Task(job, folder, python or "")
             if python is not None:

@@ -238,7 +238,10 @@ class Pool:
         task = self._tasks.pop(worker, None)
         if task is not None:
             by_system = status == -signal.SIGKILL and kills > before
-            verdict = task.verdict or JobState("failed", error=endings.died(task.job, status, by_system))
+            error = endings.died(task.job, status, by_system)
+            if status > 0 and not (task.folder / "running.json").exists():
+                error = endings.never_began(task.job, status, self._home.jobs / "workers.log")
+            verdict = task.verdict or JobState("failed", error=error)
             if (task.folder / "cancel").exists():
                 verdict = endings.asked_from_outside(task.job, task.folder)
             self._finish(task, verdict, by_worker=False)
