@@ -113,6 +113,42 @@ def test_a_connection_that_went_stale_is_replaced_without_a_word() -> None:
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_connection_lost_before_its_call_was_sent_tells_the_call(cancelled: bool) -> None:
+    class Late:
+        """A loop on which whoever awaits a connection comes to run after the peer has hung up."""
+
+        async def create_connection(self, *arguments: Any) -> Any:
+            made = await asyncio.get_running_loop().create_connection(*arguments)
+            while not made[1].lost:
+                await asyncio.sleep(0.01)
+            return made
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(asyncio.get_running_loop(), name)
+
+    async def scenario() -> None:
+        async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.transport.abort()
+
+        server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+        replica = Replica(ReplicaRoute("r", "127.0.0.1", server.sockets[0].getsockname()[1]))
+        replica._loop = Late()
+        ask = Ask()
+        replica.submit(ask)
+        ask.cancelled = cancelled
+        if cancelled:
+            await asyncio.sleep(0.2)
+        else:
+            await finished(ask)
+            assert "lost as soon as it was made" in ask.told[0]
+        assert replica.load == 0
+        assert not replica._idle
+        server.close()
+
+    asyncio.run(scenario())
+
+
 def test_calls_beyond_the_connections_wait_and_beyond_the_queue_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upstream, "MAX_CONNECTIONS", 2)
     monkeypatch.setattr(upstream, "MAX_QUEUE", 3)
@@ -132,6 +168,26 @@ def test_calls_beyond_the_connections_wait_and_beyond_the_queue_are_refused(monk
         assert asks[2].told == []
         assert (peer.accepted, peer.asked, replica.load) == (2, 4, 0)
         server.close()
+
+    asyncio.run(scenario())
+
+
+def test_calls_that_wait_for_a_replica_that_dies_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream, "MAX_CONNECTIONS", 2)
+
+    async def scenario() -> None:
+        peer = Peer()
+        peer.gate.clear()
+        server, replica = await peer.start()
+        asks = [Ask() for _ in range(10)]
+        assert [replica.submit(ask) for ask in asks] == [True] * 10
+        await asyncio.sleep(0.05)
+        server.close()
+        for connection in list(replica.connections):
+            connection.abort()
+        await finished(*asks)
+        assert all(str(ask.told[-1]).startswith("lost") for ask in asks)
+        assert replica.load == 0
 
     asyncio.run(scenario())
 

@@ -46,6 +46,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, replica: Replica) -> None:
         self.replica = replica
         self.call: Call | None = None
+        self.lost = False
         self._transport: Any = None
         self._parser: Any = None
         self._headers: dict[bytes, bytes] = {}
@@ -73,6 +74,7 @@ class Connection(asyncio.Protocol):
             self.call.flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
         self.replica.closed(self)
         call, self.call = self.call, None
         if call is not None:
@@ -213,17 +215,19 @@ class Replica:
         self._idle.clear()
 
     async def _connect(self, call: Call) -> None:
+        reason = ""
         try:
             opening = self._loop.create_connection(lambda: Connection(self), self.route.host, self.route.port)
             _, connection = await asyncio.wait_for(opening, CONNECT_TIMEOUT_S)
         except (OSError, TimeoutError) as error:
-            self._opening -= 1
-            self.failed()
-            if not call.cancelled:
-                call.on_lost(f"no connection: {error or 'timeout'}")
-            return
+            reason = f"no connection: {error or 'timeout'}"
         self._opening -= 1
-        if call.cancelled:
-            self.release(connection)
-        else:
-            connection.send(call)
+        if not reason and connection.lost:
+            reason = "the connection was lost as soon as it was made"  # before this task came to run: nobody else would tell the call
+        if not reason:
+            self.release(connection) if call.cancelled else connection.send(call)
+            return
+        self.failed()
+        if not call.cancelled:
+            call.on_lost(reason)
+        self.pump()
