@@ -1,12 +1,14 @@
 """The artifact suite on a local folder, fsspec's memory, and S3 spoken by a moto server."""
 
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from penstock.core.errors import ArtifactsUnavailable, BadInput
+from penstock.store import remote_objects
 from penstock.store.artifacts import Artifacts
 from penstock.store.local_objects import LocalObjects
 from penstock.store.objects import Objects
@@ -93,3 +95,21 @@ def test_a_server_that_does_not_answer_is_told(s3_url: str, tmp_path: Path, monk
 def test_an_unknown_place_is_bad_input(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="nonsense"):
         Artifacts("nonsense://x", tmp_path)
+
+
+@pytest.mark.parametrize("place", ["memory", "s3"])
+def test_an_old_blob_that_is_committed_again_counts_as_young(
+    place: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = request.getfixturevalue("s3_url") if place == "s3" else f"memory://{secrets.token_hex(6)}"
+    monkeypatch.setattr(remote_objects, "_REFRESH_AFTER_S", -3600.0)
+    artifacts, objects = Artifacts(url, tmp_path / "cache"), RemoteObjects(url, tmp_path / "objects")
+    source = fill(tmp_path / "out", a="one")
+    digest = artifacts.commit(source, "model", {}).digest
+    before = [stored.modified_at for stored in objects.list("blobs")]
+    time.sleep(1.1)  # S3 tells times in whole seconds
+    artifacts.commit(source, "model", {})
+    after = [stored.modified_at for stored in objects.list("blobs")]
+    assert len(after) == 1
+    assert after > before
+    artifacts.verify(digest)

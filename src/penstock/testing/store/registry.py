@@ -47,7 +47,7 @@ class RegistryConformance(LeaseTime):
         self.jump(store, -3600.0)
         store.registry.set_alias("intents", "champion", 2, "ada")
         store.registry.record_live("intents", [(2, "b2", 1.0)])
-        assert store.registry.alias_at("intents", "champion", start) == 2
+        assert [store.registry.alias_at("intents", "champion", start + s) for s in (-1, 0)] == [None, 2]
         assert store.registry.live_at("intents", start) == [(2, "b2", 1.0)]
 
     def test_unknown_names_are_told_with_what_there_is(self, store: Store) -> None:

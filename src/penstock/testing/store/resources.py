@@ -73,7 +73,8 @@ class ResourcesConformance(LeaseTime):
         assert not store.resources.renew("run", made.id, "a", 30.0)
         store.resources.release("run", made.id, "a")
         assert store.resources.lease(["run"], "c", 30.0) is None
-        saved = store.resources.save("run", made.id, "b", status={"from": "b"}, phase="y", due_at=None)
+        store.resources.save("run", made.id, "b", status={"from": "b"}, phase="y", due_at=None)
+        saved = store.resources.get("run", made.id)
         assert (saved.status, saved.phase, saved.due_at) == ({"from": "b"}, "y", None)
 
     def test_renewing_keeps_it(self, store: Store) -> None:
