@@ -25,8 +25,9 @@ from penstock.platforms.local import endings
 from penstock.platforms.local.capabilities import capabilities, refuse_impossible
 from penstock.platforms.local.environments import build, built_python
 from penstock.platforms.local.layout import Recorded, attempt_folder, folder_of_reference, read_log, read_state, write_state
-from penstock.platforms.local.pool import Pool, Task
+from penstock.platforms.local.pool import Pool
 from penstock.platforms.local.process import alive, birth, kill_group
+from penstock.platforms.local.task import Task
 
 if TYPE_CHECKING:
     from penstock.store.artifacts import Artifacts

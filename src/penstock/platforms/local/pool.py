@@ -15,38 +15,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
 from penstock.core.home import Home
-from penstock.platforms.contract import JobSpec, JobState
+from penstock.platforms.contract import JobState
 from penstock.platforms.jobs_codec import state_from_json
 from penstock.platforms.local import endings
 from penstock.platforms.local.process import tree_memory_bytes
+from penstock.platforms.local.task import FOREVER, Task
 from penstock.platforms.local.workers import WorkerProcess
-
-SAMPLE_S = 0.1
-_FOREVER = float("inf")
-
-
-@dataclass(slots=True, eq=False)
-class Task:
-    """One attempt of a job in the pool. `verdict` is why the pool is ending it; `kill_at` when patience ends (monotonic seconds)."""
-
-    job: JobSpec
-    folder: Path
-    python: str
-    state: JobState = field(default_factory=lambda: JobState("pending"))
-    worker: WorkerProcess | None = None
-    began_at: float = 0.0
-    deadline: float = _FOREVER
-    kill_at: float = _FOREVER
-    verdict: JobState | None = None
-    peak_bytes: int = 0
-
-    @property
-    def ended(self) -> bool:
-        return self.state.phase in ("succeeded", "failed", "cancelled")
 
 
 class Pool:
@@ -130,8 +107,8 @@ class Pool:
                 self._enforce()
                 if self._closing and not self._workers:
                     return
-                pause = self._pause()
-            for key, _ in self._selector.select(pause):
+                pause = min((task.next_look(time.monotonic()) for task in self._tasks.values()), default=FOREVER)
+            for key, _ in self._selector.select(None if pause == FOREVER else pause):
                 if key.fd == self._wake_read:
                     os.read(self._wake_read, 4096)
                     continue
@@ -151,7 +128,7 @@ class Pool:
             self._queue.remove(task)
             self._tasks[worker] = task
             task.worker, task.began_at = worker, time.monotonic()
-            task.deadline = task.began_at + task.job.timeout_s if task.job.timeout_s else _FOREVER
+            task.deadline = task.began_at + task.job.timeout_s if task.job.timeout_s else FOREVER
             task.state = JobState("running", started_at=time.time())
             worker.run(task.job, task.folder, self._home)
             if task.job.timeout_s or task.job.memory_bytes:
@@ -198,14 +175,6 @@ class Pool:
                 if seen > task.job.memory_bytes:
                     self.end(task, JobState("failed", error=endings.past_memory(task.job, seen)), grace_s=0)
                     worker.kill()
-
-    def _pause(self) -> float | None:
-        """Seconds until something must be looked at again; None when only an event can matter."""
-        if any(task.job.memory_bytes for task in self._tasks.values()):
-            return SAMPLE_S
-        times = [task.kill_at if task.verdict else min(task.deadline, task.kill_at) for task in self._tasks.values()]
-        next_at = min(times, default=_FOREVER)
-        return None if next_at == _FOREVER else max(0.0, next_at - time.monotonic())
 
     def _hear(self, worker: WorkerProcess) -> None:
         if worker not in self._workers:
