@@ -113,9 +113,17 @@ def _resolve(source: Source, beside: Path, home: Home, external: dict[str, str])
 
     located = locate(source, beside, home.cache)
     external[located.digest] = str(located.path)
-    return ResolvedSource(
-        digest=located.digest, file_name=located.path.name, source=source.model_copy(update={"uri": "-", "dataset": None})
-    )
+    named = _as_entry(source) if source.dataset else source.model_copy(update={"uri": "-"})
+    return ResolvedSource(digest=located.digest, file_name=located.path.name, source=named)
+
+
+def _as_entry(source: Source) -> Source:
+    """What a named entry says of itself (its columns, its licence) where the file says nothing."""
+    from penstock.stages.data.catalog import entry_named
+
+    entry = entry_named(source.dataset or "")
+    known = {"text": entry.text, "label": entry.label, "licence": entry.licence, "format": entry.format}
+    return source.model_copy(update={name: value for name, value in known.items() if name not in source.model_fields_set})
 
 
 def _train(pipeline: Pipeline, train: Train, beside: Path, home: Home) -> Node:

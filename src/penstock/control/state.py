@@ -30,6 +30,11 @@ class StepState:
     error: dict[str, Any] | None = None
     message: str | None = None
 
+    def as_json(self) -> dict[str, Any]:
+        """What differs from a step that has not begun: the row is written at every pass, so it is kept short."""
+        values = ((name, getattr(self, name)) for name in StepState.__slots__)
+        return {"phase": self.phase} | {name: value for name, value in values if value not in (None, 0, {})}
+
 
 @dataclass(slots=True)
 class RunState:
@@ -49,7 +54,7 @@ class RunState:
     def as_json(self) -> dict[str, Any]:
         # asdict would copy every level; the row's codec reads them once and keeps nothing.
         flat = {name: getattr(self, name) for name in RunState.__slots__}
-        flat["steps"] = {name: {field: getattr(step, field) for field in StepState.__slots__} for name, step in self.steps.items()}
+        flat["steps"] = {name: step.as_json() for name, step in self.steps.items()}
         return flat
 
     @classmethod

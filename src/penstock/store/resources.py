@@ -61,7 +61,7 @@ class Resources:
             "updated_at": bindparam("b_now"),
         }
         due = _due(bindparam("b_due", type_=table.c.due_at.type))
-        self._save = update(table).where(self._mine).values({**written, "due_at": due}).returning(*_COLUMNS)
+        self._save = update(table).where(self._mine).values({**written, "due_at": due})
         self._create = database.insert(table).on_conflict_do_nothing(index_elements=["kind", "id"]).returning(table.c.id)
         self._lease, self._dead = _leasing(database.dialect)
 
@@ -153,15 +153,14 @@ class Resources:
         with self._database.begin() as connection:
             return bool(connection.execute(self._renew, {**self._bound(owner, lease_s), "b_kind": kind, "b_id": id}).rowcount)
 
-    def save(self, kind: str, id: str, owner: str, *, status: Mapping[str, Any], phase: str, due_at: float | None) -> Resource:
+    def save(self, kind: str, id: str, owner: str, *, status: Mapping[str, Any], phase: str, due_at: float | None) -> None:
         """Raises Conflict when `owner` no longer holds the lease. A change of spec since the lease keeps the row due."""
         now = self._clock.now()
         bound = {"b_kind": kind, "b_id": id, "b_owner": owner, "b_status": dict(status), "b_phase": phase, "b_now": now, "b_due": due_at}
         with self._database.begin() as connection:
-            row = connection.execute(self._save, bound).one_or_none()
-        if row is None:
+            written = connection.execute(self._save, bound).rowcount
+        if not written:
             raise Conflict(f"{kind} {id!r} is no longer held by {owner}")
-        return _resource(row)
 
     def release(self, kind: str, id: str, owner: str, due_at: Any = _KEEP) -> None:
         """Lets go; nothing happens when somebody else holds it by now."""

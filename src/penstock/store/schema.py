@@ -6,6 +6,7 @@ Times are seconds since the epoch. A lease ends by the database's clock on Postg
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -37,6 +38,20 @@ class Json(TypeDecorator[Any]):
         return None if value is None else _decoded(value)
 
 
+@functools.lru_cache(maxsize=64)
+def _decoded_once(value: str) -> Any:
+    return _decoded(value)
+
+
+class SpecJson(Json):
+    """JSON that is read far more often than written: equal text gives the same object again. Readers must not change it in place."""
+
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:  # noqa: ARG002  the base class names it
+        return None if value is None else _decoded_once(value)
+
+
 metadata = MetaData()
 _Serial = BigInteger().with_variant(Integer(), "sqlite")
 
@@ -53,7 +68,7 @@ resources = Table(
     Column("kind", Text, primary_key=True),
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False),
-    Column("spec", Json, nullable=False),
+    Column("spec", SpecJson, nullable=False),
     Column("status", Json, nullable=False),
     Column("phase", Text, nullable=False),
     Column("generation", Integer, nullable=False),
