@@ -200,13 +200,16 @@ class TestModels:
 
     @pytest.mark.usefixtures("versions")
     def test_promote_moves_the_alias_and_is_audited(self, call, store: Store) -> None:
-        told = call("models", "promote", "intents", "2")
-        assert told.code == 0
-        assert "refused by its gates" in told.err
+        told = call("models", "promote", "intents", "2", "--json")
+        assert (told.code, told.error["code"]) == (3, "gate-refused")
+        assert "accuracy >= 0.9 (measured)" in told.error["message"]
+        assert store.registry.aliases("intents") == {"champion": 1}
+        assert store.audit.list() == []
+        assert call("models", "promote", "intents", "2", "--force").code == 0
         assert store.registry.aliases("intents") == {"champion": 2}
         entry = store.audit.list()[0]
         assert (entry.action, entry.subject) == ("model.promote", "intents:2")
-        assert entry.detail == {"alias": "champion", "before": 1, "gates_state": "refused"}
+        assert entry.detail == {"alias": "champion", "before": 1, "state": "refused", "forced": True}
         data = call("models", "promote", "intents", "1", "--alias", "challenger", "--json").json
         assert data == {"model": "intents", "version": 1, "alias": "challenger", "before": None, "digest": digest_json(1)}
 

@@ -11,6 +11,7 @@ from penstock.cli import compare as comparing
 from penstock.cli.completion import complete_model
 from penstock.cli.dates import when
 from penstock.cli.output import here, table
+from penstock.core.errors import GateRefused
 
 if TYPE_CHECKING:
     from penstock.store.registry import ModelVersion
@@ -63,19 +64,19 @@ def promote(
     model: Model,
     version: Annotated[str, typer.Argument(help="Number, alias or latest.")],
     alias: Annotated[str, typer.Option(help="The alias to move.")] = "champion",
+    force: Annotated[bool, typer.Option("--force", help="Promote a version that its gates refused. Audited.")] = False,
 ) -> None:
     """Move an alias to a version, and write it to the audit log."""
     from penstock.cli.state import opened, principal
 
     with opened() as store, store.database.begin():
         chosen = store.registry.get(model, version)
+        if chosen.state == "refused" and not force:
+            raise _refusal(chosen)
         before = store.registry.aliases(model).get(alias)
         store.registry.set_alias(model, alias, chosen.version, principal())
-        store.audit.append(
-            principal(), "model.promote", f"{model}:{chosen.version}", {"alias": alias, "before": before, "gates_state": chosen.state}
-        )
-    if chosen.state == "refused":
-        here().note(f"warning: version {chosen.version} was refused by its gates; it was promoted by hand.")
+        detail = {"alias": alias, "before": before, "state": chosen.state, "forced": force}
+        store.audit.append(principal(), "model.promote", f"{model}:{chosen.version}", detail)
     data = {"model": model, "version": chosen.version, "alias": alias, "before": before, "digest": chosen.bundle}
     here().show(data, lambda: [f"{model} {alias}: version {chosen.version}" + (f" (was {before})" if before else "")])
 
@@ -92,6 +93,14 @@ def compare(
     rows = comparing.metrics(one.metrics, two.metrics)
     data = {"model": model, "first": one.version, "second": two.version, "same_bundle": one.bundle == two.bundle, "metrics": rows}
     here().show(data, lambda: comparing.lines((f"v{one.version}", f"v{two.version}"), rows))
+
+
+def _refusal(version: ModelVersion) -> GateRefused:
+    reasons = [f"{gate['gate']} ({gate['reason']})" for gate in version.gates if not gate["passed"]]
+    name = f"{version.model}:{version.version}"
+    return GateRefused(
+        f"{name} was refused by its gates: {'; '.join(reasons)}", remedy="Promote another version, or add --force; it is audited."
+    )
 
 
 def _as_json(version: ModelVersion, store: Store) -> dict[str, Any]:
