@@ -80,7 +80,8 @@ encoded = tokenizer(texts, truncation=True, max_length=128)
 items = [{"input_ids": i, "attention_mask": m, "label": y} for i, m, y in zip(encoded["input_ids"], encoded["attention_mask"], labels)]
 arguments = TrainingArguments(
     str(work), num_train_epochs=asked["epochs"], per_device_train_batch_size=asked["batch"], learning_rate=asked["rate"],
-    warmup_steps=asked["warmup"], weight_decay=0.01, bf16=asked["bf16"], use_cpu=True, save_strategy="no", report_to=[], logging_steps=50, seed=7, disable_tqdm=True,
+    warmup_steps=asked["warmup"], weight_decay=0.01, bf16=asked["bf16"], use_cpu=True,
+    save_strategy="no", report_to=[], logging_steps=50, seed=7, disable_tqdm=True,
 )
 trainer = Trainer(model, arguments, train_dataset=items, data_collator=DataCollatorWithPadding(tokenizer))
 start, cpu = time.perf_counter(), cpu_s()
@@ -106,9 +107,22 @@ def measured(code: str, asked: dict[str, object]) -> dict[str, float]:
     return found
 
 
+def thinned(dataset: Path, rows: int, folder: Path) -> Path:
+    """A copy of the dataset with about `rows` rows in train and in test, evenly drawn."""
+    import pyarrow.parquet as pq
+
+    for split in ("train", "validation", "test"):
+        table = pq.read_table(dataset / f"{split}.parquet")
+        kept = table if split == "validation" else table.take(list(range(0, len(table), max(1, len(table) // rows))))
+        pq.write_table(kept, folder / f"{split}.parquet")
+    (folder / "labels.json").write_bytes((dataset / "labels.json").read_bytes())
+    return folder
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dataset", type=Path, help="folder of a dataset artifact (train.parquet, test.parquet, labels.json …)")
+    parser.add_argument("--rows", type=int, help="train and test on about this many rows (default: all)")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=4e-4)
@@ -118,7 +132,12 @@ def main() -> None:
     from penstock.stages.train.bases import locate_base
 
     base = locate_base("minilm", Path.cwd(), Path(tempfile.gettempdir()))[0]
-    asked = {**vars(given), "dataset": str(given.dataset), "base": str(base), "warmup": 18 * given.epochs}
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = thinned(given.dataset, given.rows, Path(folder)) if given.rows else given.dataset
+        compare(given, {**vars(given), "dataset": str(dataset), "base": str(base), "warmup": 18 * given.epochs})
+
+
+def compare(given: argparse.Namespace, asked: dict[str, object]) -> None:
     peak = measured(PEAK, asked)["flop_per_s"]
     print(f"bf16 matmul on {given.threads} threads: {peak / 1e9:.0f} GFLOP/s")
     results = {"Penstock": measured(OURS, asked)}

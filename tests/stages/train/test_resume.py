@@ -19,6 +19,17 @@ from penstock.testing.stages import FolderInputs, FolderOutputs, RecordingContex
 
 pytestmark = [pytest.mark.models, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 KILLS = 4
+PRELOADED = [
+    "penstock.testing.stages",
+    "penstock.stages.train.encoder",
+    "penstock.stages.train.decoder",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.bert.modeling_bert",
+    "transformers.models.llama.modeling_llama",
+    "sklearn.metrics",
+    "pyarrow.parquet",
+    "peft",
+]
 SMALL = {"layers": 2, "hidden": 32, "heads": 2, "context": 16, "vocabulary": 300}
 
 
@@ -26,7 +37,7 @@ SMALL = {"layers": 2, "hidden": 32, "heads": 2, "context": 16, "vocabulary": 300
 def processes():
     """Children of a process that has imported torch but never used it: each starts in a moment and may be killed."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["penstock.testing.stages", "penstock.stages.train.encoder", "penstock.stages.train.decoder"])
+    context.set_forkserver_preload(PRELOADED)
     return context
 
 

@@ -125,7 +125,7 @@ class Decoder:
         """Writes the model and its tokenizer, and the adapter apart when there is one."""
         if self.work.settings.method.lora:
             self.model = lora.merge(self.model, folder / "adapter")
-        write_model(self.model, self.tokenizer, folder)
+        write_model(self.model, self.tokenizer, self.max_length, folder)
 
 
 def build(base: Path | None, dataset: Path, train: Train, compute: Compute) -> Decoder:

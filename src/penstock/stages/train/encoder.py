@@ -106,7 +106,7 @@ class Encoder:
             self.embedding.undo()
         else:
             self.model = lora.merge(self.model, folder / "adapter")
-        write_model(self.model, self.tokenizer, folder)
+        write_model(self.model, self.tokenizer, self.max_length, folder)
         (folder / "labels.json").write_text(json.dumps(self.labels, ensure_ascii=False))
 
 

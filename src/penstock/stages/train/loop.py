@@ -121,9 +121,9 @@ class Loop:
         loss.backward()
         norm = self.weights.step(rate)
         value = float(loss.detach())
-        if not (math.isfinite(value) and math.isfinite(float(norm))):
+        if not (math.isfinite(value) and math.isfinite(norm)):
             raise StepFailed(
-                f"the loss became {value} (gradient norm {float(norm)}) at step {now.step} of {self.plan.steps}, learning rate {rate:.3g}",
+                f"the loss became {value} (gradient norm {norm}) at step {now.step} of {self.plan.steps}, learning rate {rate:.3g}",
                 remedy="Lower `learning_rate`, raise `warmup`, or set `precision: fp32`; then run again.",
             )
         now.step, now.units = now.step + 1, now.units + units

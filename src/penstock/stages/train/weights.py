@@ -70,16 +70,13 @@ class Weights:
         if self.compute is not self.master:
             self.compute.copy_(self.master)
 
-    def step(self, learning_rate: float) -> torch.Tensor:
-        """One AdamW step with clipping; returns the gradient norm (scalar tensor). Gradients are taken and cleared."""
-        for view, p in zip(self.grad_views, self.params, strict=True):
-            if p.grad is None:
-                view.zero_()
-        have = [(v, p.grad) for v, p in zip(self.grad_views, self.params, strict=True) if p.grad is not None]
-        torch._foreach_copy_([v for v, _ in have], [g for _, g in have])
-        norm = torch.linalg.vector_norm(self.grad)
-        if self.recipe.clip:
-            self.grad.mul_((self.recipe.clip / (norm + 1e-6)).clamp(max=1.0))
+    def step(self, learning_rate: float) -> float:
+        """One AdamW step with clipping; returns the gradient norm before clipping. Gradients are taken and cleared."""
+        found = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.params]
+        torch._foreach_copy_(self.grad_views, found)
+        norm = float(torch.linalg.vector_norm(self.grad))
+        if norm > self.recipe.clip > 0:
+            self.grad.mul_(self.recipe.clip / norm)
         for group in self.adam.param_groups:
             group["lr"] = learning_rate * group["scale"]
         self.adam.step()

@@ -15,11 +15,12 @@ def attention_for(device: torch.device) -> Literal["eager", "sdpa"]:
     return "eager" if device.type == "cpu" else "sdpa"
 
 
-def write_model(model: Any, tokenizer: Any, folder: Path) -> None:
+def write_model(model: Any, tokenizer: Any, max_length: int, folder: Path) -> None:
     """Weights (float32 safetensors, one file), configuration, tokenizer. The same model gives the same bytes."""
     model.config.architectures = [type(model).__name__]
     model.config.dtype = "float32"
     model.save_pretrained(folder, max_shard_size="1000GB")
+    tokenizer.model_max_length = max_length
     tokenizer.save_pretrained(folder)
 
 
