@@ -27,7 +27,7 @@ from penstock.stages.train.trainee import Choices
 from penstock.stages.train.written import attention_for, write_model
 
 PRETRAIN = Choices(
-    epochs=6,
+    epochs=5,
     batch_size=8,
     learning_rate=3e-3,
     dropout=0.0,
