@@ -9,6 +9,9 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 
+_OWN = frozenset(sys.modules)  # loaded before any job ran: no user's code is among them
+
+
 @contextlib.contextmanager
 def importable(folders: Sequence[str]) -> Iterator[None]:
     """Puts `folders` first on `sys.path`, works in the first of them, and forgets every module loaded from them, before and after.
@@ -21,7 +24,7 @@ def importable(folders: Sequence[str]) -> Iterator[None]:
         return
     roots = [os.path.join(os.path.abspath(folder), "") for folder in folders]
     path, wrote, place = list(sys.path), sys.dont_write_bytecode, os.getcwd()
-    _forget(tuple(roots), list(sys.modules))
+    _forget(tuple(roots), sys.modules.keys() - _OWN)
     importlib.invalidate_caches()
     before = set(sys.modules)
     sys.path[:0] = [root.rstrip(os.sep) or os.sep for root in roots]
