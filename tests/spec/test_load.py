@@ -234,6 +234,7 @@ class TestSteps:
             ("mine.work:load", "mine.work:laod", "steps.0.uses", "has no 'laod'", "load"),
             ("mine.work:load", "mine.works:load", "steps.0.uses", "no module 'mine.works'", None),
             ("mine.work:load", "mine.broken:f", "steps.0.uses", "cannot be read as Python (SyntaxError, line 1)", None),
+            ("mine.work:load", "mine.work:later", "steps.0.uses", "is an async function", None),
             ("mine.work:load", "nothing here", "steps.0.uses", "write package.module:function", None),
             (", inputs: {rows: one}", ", after: [tow]", "steps.1.after.0", "no step is called 'tow'", "two"),
         ],

@@ -46,6 +46,8 @@ def signature(uses: str, folder: Path) -> Signature | None:
     found = names.get(name)
     if name not in names and not {"*", "__getattr__"} & set(names):
         raise Unfound(f"the module '{module}' has no '{name}'", nearest(name, names))
+    if isinstance(found, ast.AsyncFunctionDef):
+        raise Unfound(f"{uses} is an async function; write a plain one that calls asyncio.run")
     return _signature(found) if isinstance(found, ast.FunctionDef) and not found.decorator_list else None
 
 

@@ -47,7 +47,7 @@ def json_schema() -> Schema:
     }
     made["$defs"] = {**{name: _open_to_references(record) for name, record in records.items()}, "Reference": REFERENCE}
     made = _open_to_references(made, inside=("properties",))
-    return {"$schema": DIALECT, "$id": "https://penstock.dev/schema/pipeline.json", **made, "title": "Penstock pipeline"}
+    return {"$schema": DIALECT, "$id": "urn:penstock:schema:pipeline", **made, "title": "Penstock pipeline"}
 
 
 def _one_of(records: dict[str, Schema], name: str) -> None:
