@@ -38,6 +38,7 @@ from penstock.serving.protocol import TEXT, Exchange, HttpServer
 from penstock.serving.snapshot import Limits
 
 log = logging.getLogger("penstock.replica")
+CLOSE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,10 @@ async def serve(spec: ReplicaSpec) -> int:
     log.info("replica %s serves %s version %s on %s:%d", spec.id, spec.model, spec.version, spec.host, port)
     await stop.wait()
     clean = await server.drain(spec.drain_s)
-    await engine.close()
+    try:
+        await asyncio.wait_for(engine.close(), CLOSE_S)
+    except TimeoutError:
+        log.warning("the engine did not close within %g s", CLOSE_S)
     log.info("replica %s %s", spec.id, "drained" if clean else f"cut what still ran after {spec.drain_s:g} s")
     return 0
 
