@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-
 _OWN = frozenset(sys.modules)  # loaded before any job ran: no user's code is among them
 
 
