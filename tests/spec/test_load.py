@@ -209,7 +209,8 @@ steps:
 def package(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "__init__.py").write_text("raise RuntimeError('never import me')\n")
-    code = "def load(path: str): ...\n\nif True:\n    def count(rows: 'Folder', limit: int = 3): ...\nasync def later(): ...\nraise RuntimeError('never import me')\n"
+    functions = "def load(path: str): ...\nif True:\n    def count(rows: 'Folder', limit: int = 3): ...\nasync def later(): ...\n"
+    code = f"{functions}raise RuntimeError('never import me')\n"
     (tmp_path / "mine" / "work.py").write_text(code)
     (tmp_path / "mine" / "broken.py").write_text("def f(:\n")
 
