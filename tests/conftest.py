@@ -1,10 +1,13 @@
-"""What every test shares: Hypothesis without deadlines (the machine is shared), the mirror of real data sets."""
+"""What every test shares: Hypothesis without deadlines (the machine is shared), the mirror of real data sets, a PostgreSQL."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from penstock.testing.postgres import PostgresServer, binaries, running
 
 settings.register_profile("penstock", deadline=None, max_examples=50)
 settings.load_profile("penstock")
@@ -19,3 +22,17 @@ def mirror() -> Path:
     if not folder.is_dir():
         pytest.skip("no mirror of real data sets: set PENSTOCK_MIRROR")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    if binaries() is None:
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    with postgres_server.fresh_database() as url:
+        yield url
