@@ -171,6 +171,16 @@ def test_what_a_job_started_ends_with_it(bench: Bench) -> None:
     until(lambda: birth(child) is None, 5)
 
 
+def test_closed_pool_stops_what_runs_and_takes_nothing(bench: Bench) -> None:
+    handle = bench.jobs.submit(bench.job("sleep"))
+    pid = pid_said(bench, handle)
+    bench.jobs.close()
+    bench.jobs.close()
+    assert birth(pid) is None
+    for known in (handle, bench.jobs.submit(bench.job("look"))):
+        assert bench.jobs.observe(known).error["type"] == "WorkerLost"
+
+
 def test_more_than_the_machine_has_is_refused(bench: Bench) -> None:
     for more in ({"cpus": 4096}, {"gpus": 64}, {"memory_bytes": 1 << 60}):
         with pytest.raises(PlatformLacks, match="this machine has"):

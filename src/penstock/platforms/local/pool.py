@@ -46,7 +46,10 @@ class Pool:
     def add(self, task: Task) -> None:
         """Starts the task on an idle worker at once, else as soon as there is one."""
         with self.lock:
-            if task.ended or self._closing:
+            if task.ended:
+                return
+            if self._closing:
+                self._finish(task, JobState("failed", error=endings.lost(task.job.step)), by_worker=False)
                 return
             self._queue.append(task)
             self._assign()
@@ -78,6 +81,8 @@ class Pool:
     def close(self) -> None:
         """Idle workers leave; running ones are asked to stop, then killed; their jobs can be submitted again."""
         with self.lock:
+            if self._closing:
+                return
             self._closing = True
             self._queue.clear()
             for task in list(self._tasks.values()):
