@@ -23,11 +23,7 @@ def _hammer(url: str, folder: Path, workers: int = 3) -> list[dict]:
         for n in range(workers)
     ]
     try:
-        deadline = time.monotonic() + 60
-        while not all((folder / f"ready-w{n}").exists() for n in range(workers)):
-            assert time.monotonic() < deadline
-            assert all(p.poll() is None for p in started)
-            time.sleep(0.01)
+        assert _within(120.0, lambda: all((folder / f"ready-w{n}").exists() for n in range(workers)) or _any_ended(started))
         store = Store.open(Home(folder, url, (folder / "artifacts").as_uri()))
         for number in range(12):
             store.resources.create("job", f"n{number}", {})
@@ -36,11 +32,15 @@ def _hammer(url: str, folder: Path, workers: int = 3) -> list[dict]:
     finally:
         for process in started:
             process.kill()
-            process.wait()
+            process.communicate()
     assert all(p.returncode == 0 for p in started)
     _check(store, reports)
     store.close()
     return reports
+
+
+def _any_ended(processes: list[subprocess.Popen[str]]) -> bool:
+    return any(process.poll() is not None for process in processes)
 
 
 def _check(store: Store, reports: list[dict]) -> None:
