@@ -1,7 +1,8 @@
 """Classification over HTTP beside LitServe: the same MiniLM weights, the same sentences, `wrk` at concurrency 1, 8 and 32.
 
 Ours: gateway with keys and records, one replica. Theirs: one LitServe worker, raw torch, batching as its documentation does.
-Prints requests/s, p50, p99 and ratios. The head is random: speed does not depend on what it says.
+Prints requests/s, p50, p99 and ratios. `bf16` is the f32 bundle with the engine's `inference_precision` so set. The head is random:
+speed does not depend on what it says.
 """
 
 from __future__ import annotations
@@ -107,9 +108,10 @@ def make_bundle(model: Path, folder: Path, precision: str) -> Path:
     return bundled.root / "bundle"
 
 
-def ours(bundle: Path, root: Path, seconds: float) -> dict[int, Measured]:
+def ours(bundle: Path, precision: str, root: Path, seconds: float) -> dict[int, Measured]:
+    settings = {"inference_precision": "bf16"} if precision == "bf16" else {}
     with Stage(root) as stage:
-        replica = stage.replica("r1", "intents", bundle=str(bundle), engine_class=None)
+        replica = stage.replica("r1", "intents", bundle=str(bundle), engine_class=None, settings=settings)
         gateway = stage.gateway(snapshot_of(1, ("1", 1.0, [replica]), model="intents"))
         headers = {"authorization": f"Bearer {SECRET}", "content-type": "application/json"}
         bodies = [json.dumps({"model": "intents", "input": text, "top_k": 1}) for text in SENTENCES]
@@ -153,7 +155,7 @@ def show(name: str, found: dict[int, Measured], beside: dict[int, Measured] | No
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=8.0, help="of load, at each concurrency")
-    parser.add_argument("--precision", nargs="+", default=["f32", "int8"], choices=["f32", "int8"])
+    parser.add_argument("--precision", nargs="+", default=["f32", "bf16", "int8"], choices=["f32", "bf16", "int8"])
     parser.add_argument("--without-peer", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as made:
@@ -165,7 +167,7 @@ def main() -> int:
             peer = theirs(root / "model", root, given.seconds)
             show(f"LitServe {LITSERVE}", peer)
         for precision, bundle in bundles.items():
-            show(f"Penstock {precision}", ours(bundle, root / f"serve-{precision}", given.seconds), peer)
+            show(f"Penstock {precision}", ours(bundle, precision, root / f"serve-{precision}", given.seconds), peer)
         print("budget: 3x at c1, 5x at c8 and c32, lower p99")
     return 0
 
