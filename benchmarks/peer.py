@@ -24,7 +24,7 @@ _UNIT_S = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run of wrk. `failed`: answers that were not 2xx, and socket errors. `cpu_s`: of the server, a request."""
+    """One run of wrk. `failed`: answers that were not 2xx, and socket errors. `cpu_s`: of the server, a request; nan if unknown."""
 
     per_second: float
     p50_s: float
@@ -73,7 +73,7 @@ def wrk(url: str, concurrency: int, seconds: float, script: Path, pids: Sequence
         _percentile(text, "50"),
         _percentile(text, "99"),
         failed,
-        used / max(int(count[1]) if count else 1, 1),
+        used / int(count[1]) if count and used > 0 else float("nan"),
     )
 
 
