@@ -84,6 +84,18 @@ def _only_one(home: Home) -> int:
     return lock
 
 
+def _held(home: Home) -> bool:
+    """Whether some process has the lock: then one that started at the same time came first, and is on its way up."""
+    lock = os.open(home.folder / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
 def _loop(world: World, address: Address) -> None:
     asked = {"stop": False}
     signal.signal(signal.SIGTERM, lambda *_: asked.update(stop=True))
@@ -130,7 +142,7 @@ def _start(home: Home, address: Address) -> None:
     while time.monotonic() < deadline:
         if control_state(home) is not None and gateway_state(home.gateway) is not None:
             return
-        if not lives(pid):
+        if not lives(pid) and not _held(home):
             said = log_file.read_bytes()[before:].decode(errors="replace").strip()
             raise PenstockError(f"the background process stopped at once: {said or 'it said nothing'}", remedy=f"Its log is {log_file}.")
         time.sleep(0.02)

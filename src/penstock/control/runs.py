@@ -39,6 +39,7 @@ class RunReconciler:
 
     def __init__(self) -> None:
         self._graphs: dict[str, Graph] = {}
+        self._warmed: set[str] = set()
 
     def reconcile(self, resource: Resource, world: World) -> Outcome:
         """One pass. The caller holds the lease; raises Conflict when it was lost."""
@@ -77,6 +78,10 @@ class RunReconciler:
         for node in graph:
             if state.steps[node.name].phase not in FINISHED:
                 self._move(node, state, acting, shift.inherited)
+        if run.id not in self._warmed:
+            # Known only now: what is not cached. A worker imports their libraries while the first of them runs.
+            self._warmed.add(run.id)
+            jobs.warm(sorted({n.stage for n in graph if state.phase_of(n.name) == "waiting" and n.stage != "user"}))
         if all(step.phase in DONE for step in state.steps.values()):
             try:
                 return promote(run, graph, state, world)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from penstock.control.state import RunState, StepState
@@ -32,7 +33,7 @@ def _step(name: str, step: StepState, now: float) -> StepView:
     progress = step.progress or {}
     done, total = float(progress.get("done", 0.0)), progress.get("total")
     seconds = step.seconds if step.seconds is not None else (now - step.started_at if step.started_at else 0.0)
-    rate = done / seconds if seconds > 0 and done else None
+    rate = _rate(progress, done)
     eta = (total - done) / rate if step.phase == "running" and rate and total else None
     return StepView(
         name=name,
@@ -62,3 +63,10 @@ def deployment_row(resource: Resource) -> dict[str, Any]:
         "url": resource.status.get("url"),
         "error": resource.status.get("error"),
     }
+
+
+def _rate(progress: Mapping[str, Any], done: float) -> float | None:
+    """Units per second since the first progress of this attempt: neither what it found done nor its imports count."""
+    at, from_at = progress.get("at"), progress.get("from_at")
+    fresh = done - float(progress.get("from", 0.0))
+    return fresh / (at - from_at) if at and from_at and at > from_at and fresh > 0 else None

@@ -89,7 +89,7 @@ def start(node: Node, step: StepState, acting: Acting) -> None:
         attempt=step.attempt,
     )
     step.handle = asdict(acting.jobs.submit(job))
-    step.phase, step.cursor, step.error, step.retry_at, step.message = "running", 0, None, None, None
+    step.phase, step.cursor, step.error, step.retry_at, step.message, step.progress = "running", 0, None, None, None, None
     step.started_at = world.clock.now()
     acting.event(node.name, "step.started", f"attempt {step.attempt}", key=key)
 
@@ -161,6 +161,7 @@ def _fail(node: Node, step: StepState, acting: Acting, state: JobState, *, inher
         acting.event(node.name, "step.retried", step.message, error=error)
         return
     step.phase, step.message = "failed", str(error.get("message"))
+    step.seconds = acting.world.clock.now() - (step.started_at or acting.world.clock.now())
     acting.event(node.name, "step.failed", step.message, error=error)
 
 
@@ -195,7 +196,8 @@ def _follow(node: Node, step: StepState, acting: Acting, handle: JobHandle) -> N
         except ValueError:
             continue
         if "progress" in value:
-            step.progress = value["progress"]
+            seen = value["progress"]
+            step.progress = {"from": seen.get("done", 0.0), "from_at": seen.get("at"), **(step.progress or {}), **seen}
         elif "point" in value:
             acting.outbox.points.append(_point(value["point"], node.name, acting))
 

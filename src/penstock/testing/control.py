@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ class InlineJobs:
         self.cancelled.append(handle.reference)
 
     def wait(self, timeout_s: float) -> None: ...
+
+    def warm(self, stages: Iterable[str] = ()) -> None: ...
 
     def close(self) -> None: ...
 

@@ -123,3 +123,20 @@ def test_module_that_is_not_there(tmp_path: Path) -> None:
 def test_error_inside_the_module_passes_through(step: Step) -> None:
     with pytest.raises(ModuleNotFoundError, match="not_installed_anywhere"):
         step("import not_installed_anywhere\ndef step() -> None: ...")
+
+
+def test_a_secret_reaches_the_function_and_no_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from penstock.spec.steps import UserConfig
+    from penstock.stages.user.call import Signature, bind
+    from penstock.testing.stages import FolderInputs, FolderOutputs, RecordingContext
+
+    monkeypatch.setenv("PENSTOCK_SECRET_TOKEN", "planted-value")
+    given = {"token": "${secret:TOKEN}", "many": ["x", "Bearer ${secret:TOKEN}"]}
+    config = UserConfig(uses="m:f", values=given, inputs={}, code={})
+    around = (FolderInputs(), FolderOutputs(tmp_path / "out"), RecordingContext(tmp_path / "context"))
+    fits = Signature({"token": str, "many": list[str]}, frozenset(), None)
+    assert bind(fits, config, *around) == {"token": "planted-value", "many": ["x", "Bearer planted-value"]}
+    with pytest.raises(BadInput) as refused:
+        bind(Signature({"token": int, "many": list[int]}, frozenset(), None), config, *around)
+    assert "TOKEN" in str(refused.value)
+    assert "planted-value" not in str(refused.value)

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.core.digests import digest_file
 from penstock.core.errors import BadInput
+from penstock.spec.references import resolve_secret, secrets_in
 from penstock.stages.contract import Context, Inputs, Outputs
 from penstock.stages.user.types import Folder, Output
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-    from penstock.spec.steps import UserConfig
+from penstock.spec.steps import UserConfig
 
 Function = Callable[..., Any]
 
@@ -97,7 +98,7 @@ def bind(signature: Signature, config: UserConfig, inputs: Inputs, outputs: Outp
             elif name in config.values:
                 if annotation is Folder:
                     raise ValueError("is a Folder and so must come from `inputs:`, not from `with:`")
-                arguments[name] = _typed(config.values[name], annotation)
+                arguments[name] = _given(config.values[name], annotation)
             elif name not in signature.optional:
                 raise ValueError("is missing: give it under `with:` or `inputs:`, or a default")
         except ValueError as error:
@@ -105,6 +106,25 @@ def bind(signature: Signature, config: UserConfig, inputs: Inputs, outputs: Outp
     if problems:
         raise BadInput(f"{config.uses}: " + "; ".join(problems))
     return arguments
+
+
+def _given(value: Any, annotation: Any) -> Any:
+    """A value of `with:`, its secrets put in only here, in the process that runs the step. A refusal never shows a secret."""
+    names = list(secrets_in(value))
+    if not names:
+        return _typed(value, annotation)
+    try:
+        return _typed(_resolved(value), annotation)
+    except ValueError:
+        raise ValueError(f"does not fit {_shown(annotation)} (its value, from secret {', '.join(names)}, is not shown)") from None
+
+
+def _resolved(value: Any) -> Any:
+    if isinstance(value, str):
+        return resolve_secret(value)
+    if isinstance(value, dict):
+        return {name: _resolved(inner) for name, inner in value.items()}
+    return [_resolved(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _unknown(signature: Signature, config: UserConfig) -> list[str]:
