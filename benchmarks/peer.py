@@ -106,10 +106,13 @@ def server(command: Sequence[str], url: str, log: Path, within_s: float = 180.0,
             _await(url, process, log, within_s)
             yield process.pid
         finally:
+            # A peer's own children often outlive it and would blur every measurement that follows.
+            tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
             process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            process.kill()
+            _, left = psutil.wait_procs(tree, timeout=20)
+            for one in left:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
 
 
 def _await(url: str, process: subprocess.Popen[bytes], log: Path, within_s: float) -> None:
