@@ -77,6 +77,7 @@ def test_a_full_disk_is_counted_and_writing_resumes(tmp_path: Path, monkeypatch:
     writer.write([record(4)])
     assert (writer.written, writer.dropped) == (2, 2)
     assert [r["id"] for r in read_records(tmp_path)] == ["req-1", "req-4"]
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_buffer_that_nobody_empties_drops_and_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

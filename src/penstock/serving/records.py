@@ -7,6 +7,7 @@ never waits for it. A line that a crash cut short is skipped by the reader.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import time
@@ -20,7 +21,7 @@ import orjson
 from penstock.core.files import told_plainly
 
 log = logging.getLogger("penstock.records")
-FLUSH_S, SEGMENT_BYTES, MAX_BUFFERED = 0.2, 64 << 20, 200_000
+FLUSH_S, SLICE, SEGMENT_BYTES, MAX_BUFFERED = 0.1, 64, 64 << 20, 200_000
 _GRACE_S = 60.0
 
 
@@ -75,23 +76,32 @@ class RecordWriter:
 
     def write(self, batch: list[Record]) -> None:
         """Appends whole lines; never raises on what the file system refuses."""
-        if not batch:
-            return
+        for start in range(0, len(batch), SLICE):  # the system call between two slices lets the event loop have the interpreter
+            self._append(batch[start : start + SLICE])
+
+    def _append(self, batch: list[Record]) -> None:
         data = b"".join([orjson.dumps(r, option=orjson.OPT_APPEND_NEWLINE) for r in batch])
         try:
-            file = self._segment(len(data))
-            done = os.write(file, data)
+            done = os.write(self._segment(len(data)), data)
             if done != len(data):
-                raise OSError(28, "short write")
+                raise OSError(errno.ENOSPC, "short write")
             self._size += done
             self.written += len(batch)
             self._complained = False
         except OSError as error:
             self.dropped += len(batch)
-            self._shut()
+            self._mend()
             if not self._complained:
                 log.error("request records cannot be written to %s (%s); serving goes on without them", self.folder, error.strerror)
                 self._complained = True
+
+    def _mend(self) -> None:
+        """Takes back half a line, so that the same segment can go on when there is room again."""
+        if self._file is not None:
+            try:
+                os.ftruncate(self._file, self._size)
+            except OSError:
+                self._shut()
 
     async def _soon(self) -> None:
         await asyncio.sleep(FLUSH_S)
