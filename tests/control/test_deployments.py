@@ -70,7 +70,7 @@ def settle(world: World, bench: Bench, until: Callable[[Resource], bool], passes
 
 
 def live(version: int) -> Callable[[Resource], bool]:
-    return lambda row: phase_of(row) == "live" and row.status.get("version") == version
+    return lambda row: phase_of(row) in ("live", "degraded") and row.status.get("version") == version
 
 
 def routed(bench: Bench) -> list[tuple[str, int]]:

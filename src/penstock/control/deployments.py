@@ -60,7 +60,9 @@ class DeploymentReconciler:
     kind = "deployment"
 
     def reconcile(self, resource: Resource, world: World) -> Outcome:
-        """One pass. Phases: pending → starting → switching → live; failed keeps the old version serving and tries on."""
+        """One pass. Phases: pending → starting → switching → live; degraded serves with fewer replicas than wanted;
+        failed keeps the old version serving and tries on.
+        """
         platform = resource.spec["platform"]
         endpoints = world.endpoints(platform["name"], platform["config"])
         if resource.spec.get("delete"):
@@ -97,7 +99,8 @@ class DeploymentReconciler:
             world.store.registry.record_live(resource.name, live)
             message = f"{resource.spec['model']}:{wanted['version']} serves all requests"
             world.store.events.add("deployment", resource.id, "deployment.live", message, wanted)
-        return self._save(resource, status, "live", SOON_S if new else WATCH_S, world)
+        enough = len(_ready(seen, str(wanted["version"]))) >= wanted["replicas"]
+        return self._save(resource, status, "live" if enough else "degraded", WATCH_S if enough and not new else SOON_S, world)
 
     def _route(self, resource: Resource, status: dict[str, Any], version: Mapping[str, Any], seen: EndpointState, world: World) -> int:
         """Publishes the ready replicas of `version`; returns the number of the snapshot that holds them."""

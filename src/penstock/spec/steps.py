@@ -31,7 +31,7 @@ class TrainConfig(Record):
     """`base_digest` names the folder of the base model (None for pre-training)."""
 
     task: Task
-    base_digest: str | None
+    base_digest: str | None = None
     train: Train
 
 
