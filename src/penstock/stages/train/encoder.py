@@ -37,7 +37,7 @@ def faster_head(scale: float) -> Callable[[str], float]:
     return lambda name: scale if HEAD & set(name.split(".")) else 1.0
 
 
-CHOICES = Choices(epochs=6, batch_size=32, learning_rate=4e-4, dropout=0.1, max_length=128, metric="accuracy", lr_scale=faster_head(10.0))
+CHOICES = Choices(epochs=5, batch_size=32, learning_rate=4e-4, dropout=0.1, max_length=128, metric="accuracy", lr_scale=faster_head(10.0))
 LORA_CHOICES = replace(CHOICES, learning_rate=2e-3, lr_scale=faster_head(2.0))  # adapters start from zero and bear it
 
 
