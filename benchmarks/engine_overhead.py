@@ -118,16 +118,29 @@ def script(text: str) -> Callable[[Path, int], None]:
     return lambda folder, _: (folder / "chain.py").write_text(text) and None
 
 
+METAFLOW = {"METAFLOW_USER": "bench", "USERNAME": "bench", "METAFLOW_DATASTORE_SYSROOT_LOCAL": "."}
+PREFECT_SET = {"PREFECT_HOME": "prefect", "PREFECT_LOGGING_LEVEL": "ERROR", "DO_NOT_TRACK": "1"}
+ZENML_SET = {
+    "ZENML_CONFIG_PATH": "zenml",
+    "ZENML_ANALYTICS_OPT_IN": "false",
+    "ZENML_LOGGING_VERBOSITY": "ERROR",
+    "AUTO_OPEN_DASHBOARD": "false",
+}
+
+
+def counted(python: str, count: int) -> list[str]:
+    return [python, "chain.py", str(count)]
+
+
 CONTENDERS = (
     Contender("penstock", (), write_penstock, lambda python, _: [python, "-m", "penstock", "run", "penstock.yaml"], True),
-    Contender("metaflow", ("metaflow==2.19.39",), write_metaflow, lambda python, _: [python, "chain.py", "--quiet", "run"], False,
-              {"METAFLOW_USER": "bench", "USERNAME": "bench", "METAFLOW_DATASTORE_SYSROOT_LOCAL": "."}),
-    Contender("prefect", ("prefect==3.8.8",), script(PREFECT), lambda python, n: [python, "chain.py", str(n)], False,
-              {"PREFECT_HOME": "prefect", "PREFECT_LOGGING_LEVEL": "ERROR", "DO_NOT_TRACK": "1"}),
-    Contender("dagster", ("dagster==1.13.28",), script(DAGSTER), lambda python, n: [python, "chain.py", str(n)], False),
-    Contender("zenml", ("zenml[local]==0.98.0",), script(ZENML), lambda python, n: [python, "chain.py", str(n)], True,
-              {"ZENML_CONFIG_PATH": "zenml", "ZENML_ANALYTICS_OPT_IN": "false", "ZENML_LOGGING_VERBOSITY": "ERROR", "AUTO_OPEN_DASHBOARD": "false"}),
-)  # fmt: skip
+    Contender(
+        "metaflow", ("metaflow==2.19.39",), write_metaflow, lambda python, _: [python, "chain.py", "--quiet", "run"], False, METAFLOW
+    ),
+    Contender("prefect", ("prefect==3.8.8", "fastapi==0.145.0"), script(PREFECT), counted, False, PREFECT_SET),
+    Contender("dagster", ("dagster==1.13.28",), script(DAGSTER), counted, False),
+    Contender("zenml", ("zenml[local]==0.98.0",), script(ZENML), counted, True, ZENML_SET),
+)
 
 
 @dataclass(frozen=True, slots=True)

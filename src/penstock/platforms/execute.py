@@ -68,6 +68,8 @@ def _run(job: JobSpec, artifacts: Artifacts, home: Home, *, emit: Emit, stopping
     result = JobResult(job.key, committed, {name: float(value) for name, value in metrics.items()}, time.monotonic() - started)
     artifacts.put_note(marker_of(job.key), json.dumps(result_to_json(result)).encode())
     _remove(scratch)
+    if any(files for _, _, files in os.walk(staging)):
+        _remove(staging)  # what the store had already was not moved
     return result
 
 
