@@ -111,7 +111,7 @@ def tell(name: str, result: dict[str, Any], key: str, seconds: float) -> None:
     print(f"  curl -s {url}{path} -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\")
     print(f"    -d '{json.dumps(body(deployment['name'], classify))}'")
     print(f"stop it:  cd examples/{name} && penstock down      (or: make stop)")
-    print(f"report:   penstock runs show {result['run']}\ndone in {seconds:.0f} s")
+    print(f"report:   {output('runs', 'report').strip()}\ndone in {seconds:.0f} s")
 
 
 def body(model: str, classify: bool) -> dict[str, Any]:

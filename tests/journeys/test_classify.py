@@ -75,6 +75,15 @@ def ask(result: dict[str, Any], key: str, text: str) -> dict[str, Any]:
             time.sleep(0.05)
 
 
+def test_the_report_is_one_page_that_needs_nothing_else(project: Project, first: dict[str, Any], tmp_path: Path) -> None:
+    found = project.json("runs", "report", first["run"], "--out", str(tmp_path))
+    page = Path(found["report"]).read_text()
+    assert page.lower().startswith("<!doctype html>")
+    assert "<svg" in page
+    assert "http://" not in page.replace("http://www.w3.org/", "")
+    assert digests(first, "bundle")["bundle"][7:19] in page
+
+
 def test_a_second_run_finds_everything(project: Project, first: dict[str, Any]) -> None:
     again = project.json("run")
     assert {step["phase"] for step in again["steps"]} == {"cached"}
@@ -115,6 +124,8 @@ def test_bad_input_is_exit_code_2_with_its_line(project: Project) -> None:
 def test_a_version_is_swapped_under_load_and_rolled_back_with_no_failed_request(
     project: Project, first: dict[str, Any], key: str, tmp_path: Path
 ) -> None:
+    # Built before the load begins: what is under test is the switch, not training on a busy machine.
+    project.json("run", "--set", "train.seed=8", "--no-deploy")
     with load_on(first, key, tmp_path) as seen:
         second = project.json("run", "--set", "train.seed=8")
         assert second["model"]["version"] == 2

@@ -6,7 +6,7 @@ The graph is kept in the run's spec, so a run can be repeated from its record al
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,10 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One step. `config` is the JSON of the stage's config and enters the key; `external` (digest → place) does not."""
+    """One step. `config` is the JSON of the stage's config and enters the key; `external` (digest → place) does not.
+
+    `aside` holds values of the config that change no byte of an output, by section: the stage is given them, the key is not.
+    """
 
     name: str
     stage: str
@@ -49,6 +52,12 @@ class Node:
     attempts: int = 3
     backoff_s: float = 1.0
     retry_on: Sequence[str] = ()
+    aside: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def whole_config(self) -> dict[str, Any]:
+        """What the stage is given."""
+        return {**self.config, **{section: {**self.config.get(section, {}), **values} for section, values in self.aside.items()}}
 
     @property
     def needs(self) -> set[str]:
@@ -138,7 +147,8 @@ def _train(pipeline: Pipeline, train: Train, beside: Path, home: Home) -> Node:
     # The base is named by digest alone, and when checkpoints are taken changes no byte of the model.
     section = train.model_copy(update={"base": None, "checkpoint_every": Train.model_fields["checkpoint_every"].default})
     config = TrainConfig(task=pipeline.task, base_digest=digest, train=section)
-    return _node(pipeline, "train", config, {"dataset": Binding("data", "dataset")}, external=external)
+    node = _node(pipeline, "train", config, {"dataset": Binding("data", "dataset")}, external=external)
+    return replace(node, aside={"train": {"checkpoint_every": train.checkpoint_every}})
 
 
 def _node(

@@ -29,11 +29,24 @@ class StepState:
     progress: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     message: str | None = None
+    _read: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> Mapping[str, Any]:
         """What differs from a step that has not begun: the row is written at every pass, so it is kept short."""
-        values = ((name, getattr(self, name)) for name in StepState.__slots__)
+        if self.phase == "waiting" and not self.attempt and self.message is None:
+            return _UNTOUCHED
+        if self._read is not None and self.phase in FINISHED and self._read["phase"] == self.phase:
+            return self._read  # finished when it was read: nothing can have changed since
+        values = ((name, getattr(self, name)) for name in _KEPT)
         return {"phase": self.phase} | {name: value for name, value in values if value not in (None, 0, {})}
+
+    @classmethod
+    def parse(cls, value: Mapping[str, Any]) -> StepState:
+        return cls(**value, _read=value)
+
+
+_KEPT = tuple(name for name in StepState.__slots__ if name not in ("phase", "_read"))
+_UNTOUCHED: Mapping[str, Any] = {"phase": "waiting"}
 
 
 @dataclass(slots=True)
@@ -59,7 +72,7 @@ class RunState:
 
     @classmethod
     def parse(cls, value: Mapping[str, Any]) -> RunState:
-        steps = {name: StepState(**step) for name, step in value.get("steps", {}).items()}
+        steps = {name: StepState.parse(step) for name, step in value.get("steps", {}).items()}
         return cls(**{**value, "steps": steps})
 
     def phase_of(self, step: str) -> StepPhase:

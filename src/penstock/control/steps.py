@@ -77,7 +77,7 @@ def start(node: Node, step: StepState, acting: Acting) -> None:
         run=acting.run,
         step=node.name,
         stage=node.stage,
-        config=node.config,
+        config=node.whole_config,
         inputs=inputs,
         external=node.external,
         code_path=node.code_path,

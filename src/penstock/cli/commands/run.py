@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,9 +14,11 @@ from penstock.cli.output import here
 
 if TYPE_CHECKING:
     from penstock.control.api import RunResult
+    from penstock.store.resources import Resource
 
 app = typer.Typer(rich_markup_mode=None)
 
+SHOW_EVERY_S = 0.1
 EXIT_CODES = {"succeeded": 0, "failed": 1, "refused": 3, "cancelled": 130, "interrupted": 130}
 
 
@@ -38,9 +42,23 @@ def run(
         result = drive(file, overrides=sets or (), deploy=not no_deploy)
     else:
         with LiveTree(output.console()) as tree:
-            result = drive(file, overrides=sets or (), deploy=not no_deploy, seen=lambda resource: tree.update(view_of(resource)))
+            shown = _seldom(lambda resource: tree.update(view_of(resource)))
+            result = drive(file, overrides=sets or (), deploy=not no_deploy, seen=shown)
     output.show(asdict(result), lambda: _lines(result))
     return exit_code(result)
+
+
+def _seldom(show: Callable[[Resource], None]) -> Callable[[Resource], None]:
+    """Ten times a second is enough for an eye, and the last state is always shown: short steps must not wait for their drawing."""
+    shown = {"at": 0.0}
+
+    def maybe(resource: Resource) -> None:
+        now = time.monotonic()
+        if now - shown["at"] >= SHOW_EVERY_S or resource.phase in EXIT_CODES:
+            shown["at"] = now
+            show(resource)
+
+    return maybe
 
 
 def exit_code(result: RunResult) -> int:

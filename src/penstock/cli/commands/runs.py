@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -53,6 +54,32 @@ def show(run: Run = "latest") -> None:
         events: list[dict[str, Any]] = [{"at": e.at, "type": e.type, "message": e.message} for e in store.events.list("run", found.id)]
         now = store.clock.now()
     here().show({**_whole(found), "events": events}, lambda: [*_lines(found, now), *(f"{when(e['at'])}  {e['message']}" for e in events)])
+
+
+@app.command()
+def report(
+    run: Run = "latest",
+    out: Annotated[Path | None, typer.Option(help="Copy the page here.")] = None,
+) -> None:
+    """Say where the HTML report of a run is: one self-contained page, to open in any browser."""
+    import shutil
+
+    from penstock.cli.state import find_run, opened
+    from penstock.core.errors import NotFound
+    from penstock.core.files import told_plainly
+
+    with opened() as store:
+        found = find_run(store, run)
+        digest = found.status.get("steps", {}).get("evaluate", {}).get("outputs", {}).get("report")
+        if digest is None:
+            raise NotFound(f"run {found.id} has no report", remedy="Only a run whose evaluate step is done has one.")
+        page = store.artifacts.materialize(digest) / "report.html"
+    if out is not None:
+        target = out / page.name if out.is_dir() else out
+        with told_plainly(target):
+            shutil.copyfile(page, target)
+        page = target
+    here().show({"run": found.id, "report": str(page), "digest": digest}, lambda: [str(page)])
 
 
 @app.command()
