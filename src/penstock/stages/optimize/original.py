@@ -10,7 +10,7 @@ from typing import Any
 
 from penstock.core.errors import ArtifactCorrupt, ArtifactMissing, BadInput
 
-# Families whose exports are compared with the original in the tests.
+# Every export is compared with its original as it is made; tests/stages/optimize/test_families.py makes a small one of each.
 ENCODERS = ("albert", "bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")
 DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
 NEEDED = ("config.json", "model.safetensors", "tokenizer.json")
