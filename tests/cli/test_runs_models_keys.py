@@ -55,11 +55,16 @@ def write_log(folder: Path, text: str, attempt: int = 1) -> Path:
 
 class TestNothingYet:
     @pytest.mark.parametrize(
-        ("command", "key"), [(["runs"], "runs"), (["runs", "list"], "runs"), (["models"], "models"), (["keys"], "keys")]
+        ("command", "key"),
+        [(["runs"], "runs"), (["runs", "list"], "runs"), (["models"], "models"), (["keys"], "keys"), (["deployments"], "deployments")],
     )
     def test_lists_are_empty_and_make_no_folder(self, call, folder: Path, command: list[str], key: str) -> None:
         assert call(*command).code == 0
         assert call(*command, "--json").json == {key: []}
+        assert list(folder.iterdir()) == []
+
+    def test_status_makes_no_folder(self, call, folder: Path) -> None:
+        assert call("status", "--json").json["deployments"] == []
         assert list(folder.iterdir()) == []
 
     @pytest.mark.parametrize(

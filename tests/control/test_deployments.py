@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock.control.contract import Again
-from penstock.control.deployments import DeploymentReconciler, desired_deployment, phase_of
+from penstock.control.deployments import DeploymentReconciler, desired_deployment, get_deployment, phase_of
 from penstock.control.gateway import acknowledged, ensure_gateway, publish, stop_gateway
 from penstock.control.world import LEASE_S, World
 from penstock.core.errors import NotFound
@@ -152,6 +152,21 @@ def test_deleting_takes_the_route_first(served: Any) -> None:
     assert routed(bench) == []
     assert endpoints.observe("m").replicas == ()
     assert bench.store.registry.live_at("m", bench.clock.now() + 1) == []
+
+
+def test_a_deleted_name_can_be_used_again(served: Any) -> None:
+    bench, endpoints = served()
+    world = process(bench, endpoints)
+    row = want(world, 1)
+    settle(world, bench, live(1))
+    world.store.resources.set_spec("deployment", row.id, {**row.spec, "delete": True})
+    settle(world, bench, lambda r: r.phase == "deleted")
+    with pytest.raises(NotFound):
+        get_deployment(world, "m")
+    want(world, 2)
+    assert phase_of(get_deployment(world, "m")) == "pending"
+    settle(world, bench, live(2))
+    assert routed(bench) == [("2", 1)]
 
 
 def test_an_unknown_version_is_refused(served: Any) -> None:

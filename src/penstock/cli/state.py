@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from penstock.control.world import principal as principal
 from penstock.core.errors import NotFound
 from penstock.core.home import Home
 
@@ -62,11 +62,3 @@ def steps_of(run: Resource) -> dict[str, Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = run.status.get("steps", {})
     order = [node["name"] for node in run.spec.get("graph", ())]
     return {name: found[name] for name in (*order, *found) if name in found}
-
-
-def principal() -> str:
-    """Who acts, for the audit log: the user of the operating system."""
-    try:
-        return f"user {getpass.getuser()}"
-    except (OSError, KeyError):
-        return "user unknown"

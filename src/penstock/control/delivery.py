@@ -9,17 +9,19 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from penstock.control.daemon import ensure_up
+from penstock.control.daemon import control_state, ensure_up
 from penstock.control.deployments import GIVE_UP_S, desired_deployment, get_deployment, phase_of
-from penstock.control.gateway import acknowledged, gateway_url, publish
+from penstock.control.gateway import acknowledged, gateway_state, gateway_url, publish
 from penstock.control.show import deployment_row
-from penstock.control.world import World, open_world
+from penstock.control.world import World, open_world, principal
 from penstock.core.errors import BadInput, GateRefused, NotFound, PenstockError, ReplicaFailed
 from penstock.core.home import Home
 
-PRINCIPAL = "cli"
+if TYPE_CHECKING:
+    from penstock.store.registry import ModelVersion
+    from penstock.store.store import Store
 
 
 @contextlib.contextmanager
@@ -40,10 +42,25 @@ def deploy_version(name: str, model: str, version: str, *, replicas: int, platfo
             raise GateRefused(
                 f"{model}:{found.version} was refused by its gates", remedy="Use --force to serve it all the same; that is audited."
             )
+        platforms = _platforms(world, found, platform)
         ensure_up(world.home)
         deploy = {"to": platform, "scale": {"min": replicas}}
-        desired_deployment(world, name, model, found.version, deploy, {}, principal=f"{PRINCIPAL}{' --force' if force else ''}")
+        desired_deployment(world, name, model, found.version, deploy, platforms, principal=f"{principal()}{' --force' if force else ''}")
         return wait_live(world, name, found.version)
+
+
+def _platforms(world: World, version: ModelVersion, wanted: str) -> dict[str, Any]:
+    """The platforms of the pipeline file that made the version. Raises BadInput when `wanted` is none of them, nor `laptop`."""
+    try:
+        known: dict[str, Any] = dict(world.store.resources.get("run", version.run).spec.get("platforms", {}))
+    except NotFound:
+        known = {}
+    if wanted not in known and wanted != "laptop":
+        raise BadInput(
+            f"no platform is called {wanted!r} (there are: {', '.join(sorted({*known, 'laptop'}))})",
+            remedy="Describe it under `platforms:` in the pipeline file that makes the model.",
+        )
+    return known
 
 
 def roll_back(name: str, to: int | None) -> dict[str, Any]:
@@ -55,7 +72,7 @@ def roll_back(name: str, to: int | None) -> dict[str, Any]:
         ensure_up(world.home)
         deploy = {"to": resource.spec["platform"]["name"], "scale": {"min": resource.spec["replicas"]}}
         platforms = {resource.spec["platform"]["name"]: resource.spec["platform"]["config"]}
-        desired_deployment(world, name, resource.spec["model"], found.version, deploy, platforms, principal=f"{PRINCIPAL} rollback")
+        desired_deployment(world, name, resource.spec["model"], found.version, deploy, platforms, principal=f"{principal()} rollback")
         return wait_live(world, name, found.version)
 
 
@@ -80,17 +97,24 @@ def wait_live(world: World, name: str, version: int) -> dict[str, Any]:
     raise ReplicaFailed(f"{name!r} version {version} is not live after {GIVE_UP_S:.0f} s; look at `penstock deployments show {name}`")
 
 
-def deployment_rows() -> list[dict[str, Any]]:
-    with _world() as world:
-        return [deployment_row(r) for r in world.store.resources.list("deployment") if r.phase != "deleted"]
+def deployment_rows(store: Store, home: Home) -> list[dict[str, Any]]:
+    """What is deployed and how it stands, newest first."""
+    return [seen_from(home, deployment_row(r)) for r in store.resources.list("deployment") if r.phase != "deleted"]
+
+
+def seen_from(home: Home, row: dict[str, Any]) -> dict[str, Any]:
+    """The row as it is now: nobody keeps rows up to date after `penstock down`, and nothing serves then."""
+    if gateway_state(home.gateway) is None and control_state(home) is None:
+        return {**row, "phase": "stopped", "replicas": [], "url": None}
+    return row
 
 
 def deployment_story(name: str) -> dict[str, Any]:
     with _world() as world:
         resource = get_deployment(world, name)
-        history = [{"at": _iso(at), "live": [_live(row) for row in live]} for at, live in world.store.registry.live_history(name)]
-        events = [{"at": _iso(e.at), "type": e.type, "message": e.message} for e in world.store.events.list("deployment", resource.id)]
-        return {"deployment": deployment_row(resource), "history": history, "events": events}
+        history = [{"at": at, "live": [_live(row) for row in live]} for at, live in world.store.registry.live_history(name)]
+        events = [{"at": e.at, "type": e.type, "message": e.message} for e in world.store.events.list("deployment", resource.id)]
+        return {"deployment": seen_from(world.home, deployment_row(resource)), "history": history, "events": events}
 
 
 def live_versions(name: str, at: str) -> dict[str, Any]:
@@ -100,8 +124,10 @@ def live_versions(name: str, at: str) -> dict[str, Any]:
     except ValueError as error:
         raise BadInput(f"{at!r} is not a time; write it like 2026-11-21T03:12:00") from error
     with _world() as world:
+        if not world.store.registry.live_history(name):
+            get_deployment(world, name)  # one that never served is told from one that does not exist
         live = world.store.registry.live_at(name, instant.timestamp())
-        return {"deployment": name, "at": instant.isoformat(), "live": [_live(row) for row in live]}
+        return {"deployment": name, "at": instant.timestamp(), "live": [_live(row) for row in live]}
 
 
 def delete_deployment(name: str) -> None:
@@ -109,7 +135,7 @@ def delete_deployment(name: str) -> None:
         resource = get_deployment(world, name)
         ensure_up(world.home)
         world.store.resources.set_spec("deployment", resource.id, {**resource.spec, "delete": True})
-        world.store.audit.append(PRINCIPAL, "deployment.delete", name, {})
+        world.store.audit.append(principal(), "deployment.delete", name, {})
 
 
 def ask(name: str, inputs: Sequence[str], *, key: str | None, top_k: int, max_tokens: int) -> list[dict[str, Any]]:
@@ -154,8 +180,27 @@ def _post(url: str, key: str, body: dict[str, Any]) -> dict[str, Any]:
             answer: dict[str, Any] = json.load(response)
             return answer
     except urllib.error.HTTPError as error:
-        told = json.loads(error.read() or b"{}").get("error", {}).get("message", error.reason)
-        raise (NotFound if error.code == 404 else PenstockError)(f"the gateway answered {error.code}: {told}") from error
+        raise _refused(error) from error
+    except OSError as error:
+        raise PenstockError(
+            f"the gateway at {url} does not answer: {getattr(error, 'reason', error)}",
+            remedy="Look at `penstock status`; `penstock up` starts what is missing.",
+        ) from error
+
+
+def _refused(error: urllib.error.HTTPError) -> PenstockError:
+    try:
+        told = json.loads(error.read())["error"]["message"]
+    except (ValueError, KeyError, TypeError):  # not from the gateway itself
+        told = error.reason
+    said = f"the gateway answered {error.code}: {told}"
+    if error.code in (401, 403):
+        return BadInput(said, remedy="Leave out --key and PENSTOCK_KEY for a key of its own, or make one with `penstock keys create`.")
+    if error.code == 404:
+        return NotFound(said)
+    if error.code < 500:
+        return BadInput(said)
+    return PenstockError(said, remedy="Look at `penstock status` and at gateway/log in the home; ask again in a moment.")
 
 
 def _version(text: str) -> int | str:
@@ -165,7 +210,3 @@ def _version(text: str) -> int | str:
 def _live(row: Any) -> dict[str, Any]:
     version, bundle, weight = row
     return {"version": version, "bundle": bundle, "weight": weight}
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds")

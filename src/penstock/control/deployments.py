@@ -38,7 +38,7 @@ def desired_deployment(
     }
     existing = world.store.resources.find("deployment", name)
     world.store.audit.append(principal, "deployment.apply", name, {"model": model, "version": found.version, "bundle": found.bundle})
-    if existing is None:
+    if existing is None or existing.phase == "deleted":  # a deleted one stays as history; its name is free again
         return world.store.resources.create("deployment", name, spec)
     return world.store.resources.set_spec("deployment", existing.id, spec)
 

@@ -93,7 +93,7 @@ def _deploy(run: Resource, deploy: Mapping[str, Any], state: RunState, world: Wo
         state.deployment = {"name": name, "url": None}
         return "deploying"
     resource = world.store.resources.find("deployment", name)
-    if resource is None:
+    if resource is None or resource.phase == "deleted" or resource.spec.get("delete"):
         raise ReplicaFailed(f"deployment {name!r} was deleted while the run waited for it")
     if resource.spec["version"] != state.model["version"]:
         state.deployment = {"name": name, "url": resource.status.get("url"), "superseded_by": resource.spec["version"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,14 @@ class World:
         from penstock.platforms.table import PLATFORMS
 
         return PLATFORMS.load(config.get("kind", "local"))
+
+
+def principal() -> str:
+    """Who asks, for the audit log: the user of the operating system."""
+    try:
+        return f"user {getpass.getuser()}"
+    except (OSError, KeyError):
+        return "user unknown"
 
 
 def open_world(home: Home) -> World:

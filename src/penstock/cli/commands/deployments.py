@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from penstock.cli.dates import when
 from penstock.cli.output import here, table
 
 app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
@@ -26,9 +27,14 @@ def list_() -> None:
 
 
 def _list() -> None:
+    from penstock.cli.state import has_state, opened
     from penstock.control.delivery import deployment_rows
+    from penstock.core.home import Home
 
-    rows = deployment_rows()
+    home, rows = Home.find(), []
+    if has_state(home):
+        with opened() as store:
+            rows = deployment_rows(store, home)
     heads = ("name", "serves", "phase", "replicas", "url")
     cells = [(r["name"], f"{r['model']}:{r['version']}", r["phase"], len(r["replicas"]), r["url"] or "-") for r in rows]
     here().show({"deployments": rows}, lambda: table(heads, cells) if rows else ["no deployments"])
@@ -72,6 +78,6 @@ def _story(found: dict[str, Any]) -> Iterator[str]:
         yield f"  replica {replica['id']} {replica['phase']} {replica['address'] or ''} {replica['error'] or ''}".rstrip()
     for entry in found["history"]:
         versions = ", ".join(f"version {v['version']} {v['weight']:.0%}" for v in entry["live"]) or "nothing"
-        yield f"  live from {entry['at']}: {versions}"
+        yield f"  live from {when(entry['at'])}: {versions}"
     for event in found["events"]:
-        yield f"  {event['at']} {event['type']}: {event['message']}"
+        yield f"  {when(event['at'])}  {event['type']}: {event['message']}"

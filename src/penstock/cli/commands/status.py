@@ -15,21 +15,19 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command()
 def status() -> None:
     """Show what runs in the background and what it serves."""
+    from penstock.cli.state import has_state, opened
     from penstock.control.daemon import control_state
+    from penstock.control.delivery import deployment_rows
     from penstock.control.gateway import gateway_state
-    from penstock.control.show import deployment_row
     from penstock.core.home import Home
-    from penstock.store.store import Store
 
     home = Home.find()
-    store = Store.open(home)
-    try:
-        deployments = [deployment_row(r) for r in store.resources.list("deployment") if r.phase != "deleted"]
-        running = [{"run": r.id, "pipeline": r.name} for r in store.resources.list("run", phase="running")]
-    finally:
-        store.close()
-    if gateway_state(home.gateway) is None and control_state(home) is None:
-        deployments = [{**row, "phase": "stopped", "replicas": [], "url": None} for row in deployments]
+    deployments: list[dict[str, Any]] = []
+    running: list[dict[str, Any]] = []
+    if has_state(home):
+        with opened() as store:
+            deployments = deployment_rows(store, home)
+            running = [{"run": r.id, "pipeline": r.name} for r in store.resources.list("run", phase="running")]
     found = {
         "home": str(home.folder),
         "control": control_state(home),

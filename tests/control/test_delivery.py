@@ -1,0 +1,78 @@
+"""What people do with deployments, as far as it needs no replica: refusals in plain words, and rows that say what is so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.control.delivery import _post, delete_deployment, deploy_version, deployment_rows, deployment_story, live_versions
+from penstock.control.deployments import desired_deployment
+from penstock.control.gateway import ensure_gateway, stop_gateway
+from penstock.control.keys import differences
+from penstock.control.world import World, open_world, principal
+from penstock.core.errors import BadInput, NotFound, PenstockError
+from penstock.core.home import Home
+
+DIGEST = "sha256:" + "1" * 64
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Version 1 of model `m`, made by a run whose file describes the platform `lab`."""
+    for name in ("PENSTOCK_DATABASE", "PENSTOCK_ARTIFACTS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PENSTOCK_HOME", str(tmp_path))
+    made = open_world(Home.find())
+    run = made.store.resources.create("run", "m", {"platforms": {"lab": {"kind": "local"}}}, phase="succeeded")
+    made.store.registry.register("m", DIGEST, run=run.id, task="text-classification", metrics={}, gates=[], facts={})
+    yield made
+    made.close()
+    made.store.close()
+
+
+def test_a_platform_that_nobody_described_is_refused(world: World) -> None:
+    with pytest.raises(BadInput, match="no platform is called 'mars'"):
+        deploy_version("m", "m", "1", replicas=1, platform="mars", force=False)
+    assert world.store.resources.list("deployment") == []
+
+
+def test_what_was_never_deployed_was_never_live(world: World) -> None:
+    with pytest.raises(NotFound):
+        live_versions("m", "now")
+    desired_deployment(world, "m", "m", 1, {}, {}, principal="test")
+    assert live_versions("m", "now")["live"] == []
+
+
+def test_without_gateway_and_control_process_nothing_is_live(world: World) -> None:
+    row = desired_deployment(world, "m", "m", 1, {}, {}, principal="test")
+    world.store.resources.take("deployment", row.id, "test", 10)
+    status = {"generation": row.generation, "url": "http://127.0.0.1:1", "replicas": [{"id": "r", "phase": "ready"}]}
+    world.store.resources.save("deployment", row.id, "test", status=status, phase="live", due_at=None)
+    for seen in (deployment_rows(world.store, world.home)[0], deployment_story("m")["deployment"]):
+        assert (seen["phase"], seen["replicas"], seen["url"]) == ("stopped", [], None)
+
+
+def test_who_deletes_stands_in_the_audit_log(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    desired_deployment(world, "m", "m", 1, {}, {}, principal="test")
+    monkeypatch.setattr("penstock.control.delivery.ensure_up", lambda _: {})
+    delete_deployment("m")
+    assert [e.principal for e in world.store.audit.list()][-1] == principal()
+
+
+def test_what_the_gateway_refuses_is_bad_input_and_silence_is_said(world: World) -> None:
+    gateway = ensure_gateway(world.home, "127.0.0.1", 0)
+    url = f"http://{gateway['host']}:{gateway['port']}/v1/classify"
+    with pytest.raises(BadInput, match="401") as refused:
+        _post(url, "psk-unknown", {"model": "m", "input": ["x"]})
+    assert "penstock keys create" in refused.value.way_out
+    stop_gateway(world.home)
+    with pytest.raises(PenstockError, match="does not answer") as silent:
+        _post(url, "psk-unknown", {"model": "m", "input": ["x"]})
+    assert "penstock status" in silent.value.way_out
+
+
+def test_a_changed_argument_of_a_step_is_named_as_in_the_file() -> None:
+    old, new = ({"config": {"values": {"count": n}}} for n in (10, 12))
+    assert differences(old, new) == ["with.count changed: 10 → 12"]
