@@ -95,6 +95,16 @@ def test_an_exit_code_returned_by_a_command(call, monkeypatch: pytest.MonkeyPatc
     assert call("doctor").code == 1
 
 
+def test_a_slip_is_answered_with_one_suggestion(call) -> None:
+    assert call("runs", "shwo").err.count("'show'") == 1
+
+
+@pytest.mark.parametrize("command", [[], ["runs"], ["runs", "show"], ["plan"]])
+def test_short_help(call, command: list[str]) -> None:
+    told = call(*command, "-h")
+    assert (told.code, told.out) == (0, call(*command, "--help").out)
+
+
 def test_version(call) -> None:
     from penstock import __version__
 

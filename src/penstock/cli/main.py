@@ -66,6 +66,8 @@ class LazyGroup(TyperGroup):
         from typer.main import get_command
 
         command = get_command(importlib.import_module(f"penstock.cli.commands.{row.module}").app)
+        if isinstance(command, TyperGroup):
+            command.suggest_commands = False  # click makes the same suggestion
         command.name, command.help, command.short_help = cmd_name, command.help or row.help, row.help
         command.params = [p for p in command.params if p.name not in ("install_completion", "show_completion")]  # only the root has them
         return output.with_options(command)
@@ -100,9 +102,11 @@ def group() -> LazyGroup:
         click.Option(["--version"], is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print the version."),
         *completion.options(),
     ]
-    root = LazyGroup(name="penstock", help=_HELP, params=params, rich_markup_mode=None)
+    root = LazyGroup(name="penstock", help=_HELP, params=params, rich_markup_mode=None, context_settings=_SETTINGS)
     return output.with_options(root)
 
+
+_SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 _HELP = """A large language model's whole life from one file.
 

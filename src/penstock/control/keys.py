@@ -60,7 +60,13 @@ def _say(path: str, verb: str, old: Any, new: Any) -> str:
         return f"{path.removeprefix('config.').removesuffix('.digest')}: content {verb}"
     if path.startswith("environment"):
         return f"environment {verb}: {_short(old)} → {_short(new)}"
-    return f"{path.removeprefix('config.')} {verb}: {_short(old)} → {_short(new)}"
+    return f"{_in_the_file(path)} {verb}: {_short(old)} → {_short(new)}"
+
+
+def _in_the_file(path: str) -> str:
+    """The key as people write it: what the record of a user step calls `values` stands under `with:`."""
+    name = path.removeprefix("config.")
+    return f"with{name.removeprefix('values')}" if name.split(".")[0] == "values" else name
 
 
 def _short(value: Any) -> str:
