@@ -20,9 +20,9 @@ import psutil
 
 from penstock.control.detached import end_process, lives, start_detached
 from penstock.control.gateway import ensure_gateway, gateway_state, publish, stop_gateway
-from penstock.control.loop import idle, reconcilers, tick
+from penstock.control.loop import RETRY_S, idle, reconcilers, tick
 from penstock.control.world import World, open_world
-from penstock.core.errors import Conflict, PenstockError
+from penstock.core.errors import Conflict, DatabaseUnavailable, PenstockError
 from penstock.core.files import write_atomic
 from penstock.core.home import Home
 
@@ -106,7 +106,11 @@ def _loop(world: World, address: Address) -> None:
         if now - looked >= HOUSEKEEPING_S:
             looked = now
             _housekeeping(world, address)
-        pause = tick(world, table)
+        try:
+            pause = tick(world, table)
+        except DatabaseUnavailable as error:
+            print(f"database: {error}", file=sys.stderr, flush=True)
+            pause = RETRY_S
         if pause:
             idle(pause, world)
 

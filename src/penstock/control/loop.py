@@ -5,6 +5,7 @@ A row is acted on by whoever holds its lease; leases of dead processes are free 
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from penstock.control.deployments import DeploymentReconciler
 from penstock.control.runs import ENDED, RunReconciler
 from penstock.control.state import RunState
 from penstock.control.world import LEASE_S, World
-from penstock.core.errors import Conflict, Interrupted, PenstockError
+from penstock.core.errors import Conflict, DatabaseUnavailable, Interrupted, PenstockError
 from penstock.platforms.contract import JobHandle
 from penstock.store.resources import Resource
 
@@ -27,7 +28,10 @@ def reconcilers() -> dict[str, Reconciler[Resource, World]]:
 
 
 def tick(world: World, table: Mapping[str, Reconciler[Resource, World]]) -> float:
-    """Acts once on one due row, if any; returns seconds to wait before the next tick (0 when there may be more to do)."""
+    """Acts once on one due row, if any; returns seconds to wait before the next tick (0 when there may be more to do).
+
+    Raises DatabaseUnavailable; whatever else goes wrong with a row is told in its events.
+    """
     resource = world.store.resources.lease(list(table), world.owner, LEASE_S)
     if resource is None:
         return IDLE_S
@@ -37,9 +41,13 @@ def tick(world: World, table: Mapping[str, Reconciler[Resource, World]]) -> floa
         world.store.resources.release(resource.kind, resource.id, world.owner, due)
     except Conflict:
         return 0.0
-    except PenstockError as error:
-        # One broken row must not stop the others: it is told once a while and tried again later.
-        world.store.events.add(resource.kind, resource.id, "reconcile.failed", str(error), error.as_json())
+    except DatabaseUnavailable:
+        raise
+    except Exception as error:
+        # One broken row must not stop the others: it is told, with its trace in the log, and tried again later.
+        traceback.print_exc()
+        told = error.as_json() if isinstance(error, PenstockError) else {"type": type(error).__name__, "message": str(error)}
+        world.store.events.add(resource.kind, resource.id, "reconcile.failed", f"{type(error).__name__}: {error}", told)
         world.store.resources.release(resource.kind, resource.id, world.owner, world.clock.now() + RETRY_S)
     return 0.0
 
