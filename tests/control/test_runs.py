@@ -228,6 +228,31 @@ def test_from_a_crash_at_any_point_the_same_end(new_bench: Callable[[], Bench], 
     assert all(ran.count(step) <= 1 + len(crashes) for step in set(ran))
 
 
+def test_an_interruption_is_shown_before_it_is_raised(bench: Bench, tmp_path: Path) -> None:
+    world = bench.world()
+    run = begin(diamond(), bench, tmp_path, world)
+    phases: list[str] = []
+
+    def seen(row: Resource) -> None:
+        phases.append(row.phase)
+        if len(phases) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        watch_run(world, run.id, seen)
+    assert phases[-1] == "interrupted"
+
+
+def test_results_are_told_in_the_order_of_the_plan(bench: Bench, tmp_path: Path) -> None:
+    world = bench.world()
+    run = begin(diamond(), bench, tmp_path, world)
+    order = [node["name"] for node in run.spec["graph"]]
+    assert order != sorted(order)
+    told = result_of(watch_run(world, run.id, lambda _: None), world)
+    assert [step["name"] for step in told.steps] == order
+    assert [artifact["step"] for artifact in told.artifacts] == order
+
+
 def test_watch_run_drives_to_the_end_and_tells_each_pass(bench: Bench, tmp_path: Path) -> None:
     world = bench.world()
     run = begin(diamond(), bench, tmp_path, world)

@@ -12,12 +12,13 @@ from penstock.control.loop import watch_run
 from penstock.control.plan import Plan, make_plan
 from penstock.control.runs import ENDED
 from penstock.control.state import RunState
+from penstock.control.steps import job_of
 from penstock.control.world import LEASE_S, World, open_world
 from penstock.core.digests import digest_json
 from penstock.core.errors import NotFound
 from penstock.core.home import Home
 from penstock.spec.load import load
-from penstock.spec.pipeline import Pipeline
+from penstock.spec.pipeline import Pipeline, Platform
 from penstock.store.resources import Resource
 
 
@@ -55,7 +56,27 @@ def prepare(source: Pipeline | str | Path, world: World | None = None, *, overri
         pipeline, beside, file = loaded.pipeline, loaded.file.absolute().parent, str(loaded.file)
     home = world.home if world else Home.find(beside)
     champion = _champion(pipeline, world) if world else None
-    return Prepared(pipeline, build_graph(pipeline, beside, home, champion), file, home)
+    graph = build_graph(pipeline, beside, home, champion)
+    _refuse_impossible(pipeline, graph)
+    return Prepared(pipeline, graph, file, home)
+
+
+def _refuse_impossible(pipeline: Pipeline, graph: Graph) -> None:
+    """Raises PlatformLacks before anything runs. Steps that ask for nothing in particular run anywhere."""
+    asking = [node for node in graph if node.cpus or node.gpus or node.memory_bytes]
+    if not asking:
+        return
+    from penstock.platforms.table import PLATFORMS
+
+    platform = pipeline.platforms.get(platform_of(pipeline), Platform())
+    parts = PLATFORMS.load(platform.kind)
+    for node in asking:
+        parts.refuse(job_of(node, key="", run="", inputs={}, attempt=0))
+
+
+def platform_of(pipeline: Pipeline) -> str:
+    """Name of the platform where steps run: where the model is deployed, else the first one declared."""
+    return pipeline.deploy.to if pipeline.deploy else next(iter(pipeline.platforms), "laptop")
 
 
 def _champion(pipeline: Pipeline, world: World) -> str | None:
@@ -115,7 +136,7 @@ def run(
 def start_run(prepared: Prepared, world: World, *, overrides: Sequence[str] = (), deploy: bool = True) -> Resource:
     """Makes the run's row, or takes up an unfinished run of the very same graph whose process is gone."""
     pipeline, resources = prepared.pipeline, world.store.resources
-    platform = pipeline.deploy.to if pipeline.deploy else next(iter(pipeline.platforms), "laptop")
+    platform = platform_of(pipeline)
     platforms = {name: p.model_dump(mode="json", exclude_none=True) for name, p in pipeline.platforms.items()}
     spec: dict[str, Any] = {
         "pipeline": pipeline.model_dump(mode="json", by_alias=True, exclude_none=True),
@@ -148,13 +169,15 @@ def _comparable(spec: dict[str, Any]) -> dict[str, Any]:
 def result_of(resource: Resource, world: World) -> RunResult:
     state = RunState.parse(resource.status)
     artifacts = []
-    for step, found in state.outputs.items():
-        for name, digest in found.items():
+    # A database keeps no order of keys; steps are told in the order of the plan.
+    order = [node["name"] for node in resource.spec["graph"] if node["name"] in state.steps]
+    for step in order:
+        for name, digest in state.outputs.get(step, {}).items():
             kind = world.store.artifacts.manifest(digest).kind if world.store.artifacts.has(digest) else "missing"
             artifacts.append({"name": name, "step": step, "kind": kind, "digest": digest})
     steps = [
         {"name": name, "phase": s.phase, "key": s.key, "seconds": s.seconds, "attempts": s.attempt, "message": s.message}
-        for name, s in state.steps.items()
+        for name, s in ((name, state.steps[name]) for name in order)
     ]
     return RunResult(
         resource.id, resource.phase, state.metrics, artifacts, state.model, state.gates or [], state.deployment, state.error, steps

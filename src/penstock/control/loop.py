@@ -15,8 +15,11 @@ from penstock.control.runs import ENDED, RunReconciler
 from penstock.control.state import RunState
 from penstock.control.world import LEASE_S, World
 from penstock.core.errors import Conflict, DatabaseUnavailable, Interrupted, PenstockError
+from penstock.core.home import Home
 from penstock.platforms.contract import JobHandle
+from penstock.store.owners import this_owner
 from penstock.store.resources import Resource
+from penstock.store.store import Store
 
 RETRY_S = 5.0
 IDLE_S = 0.2
@@ -55,7 +58,7 @@ def tick(world: World, table: Mapping[str, Reconciler[Resource, World]]) -> floa
 def watch_run(world: World, run: str, seen: Callable[[Resource], None]) -> Resource:
     """Drives the run to its end from this process, or watches while another holds it. `seen` is told before each pass.
 
-    On KeyboardInterrupt the steps are asked to save and stop, the run is marked interrupted, and Interrupted is raised.
+    On KeyboardInterrupt the steps are asked to save and stop, the run is marked interrupted and shown once more, and Interrupted is raised.
     """
     reconciler = RunReconciler()
     resources = world.store.resources
@@ -77,10 +80,21 @@ def watch_run(world: World, run: str, seen: Callable[[Resource], None]) -> Resou
             mine = _pass(world, reconciler, resource)
     except KeyboardInterrupt:
         _interrupt(world, run)
+        seen(resources.get("run", run))
         raise Interrupted(f"run {run} was interrupted; what is finished is kept") from None
     finally:
         if mine:
             resources.release("run", run, world.owner)
+
+
+def end_if_orphaned(store: Store, home: Home, run: str) -> None:
+    """Carries a cancel out where nobody else would: when the process that drove the run is gone. Returns at once when one lives."""
+    world = World(store, home, this_owner(), store.clock)
+    try:
+        if store.resources.take("run", run, world.owner, LEASE_S):
+            watch_run(world, run, lambda _: None)
+    finally:
+        world.close()
 
 
 def _pass(world: World, reconciler: RunReconciler, resource: Resource) -> bool:

@@ -72,9 +72,23 @@ def start(node: Node, step: StepState, acting: Acting) -> None:
         step.message = f"being built by {store.builds.claimant(key)}"
         return
     step.attempt += 1
-    job = JobSpec(
+    try:
+        step.handle = asdict(acting.jobs.submit(job_of(node, key=key, run=acting.run, inputs=inputs, attempt=step.attempt)))
+    except PenstockError as error:
+        # Full disk, or more asked for than the platform has: the step says so, and the run ends like any other failed one.
+        store.builds.unclaim(key, world.owner)
+        step.phase, step.error, step.message = "failed", error.as_json(), str(error)
+        acting.event(node.name, "step.failed", step.message, error=step.error)
+        return
+    step.phase, step.cursor, step.error, step.retry_at, step.message, step.progress = "running", 0, None, None, None, None
+    step.started_at = world.clock.now()
+    acting.event(node.name, "step.started", f"attempt {step.attempt}", key=key)
+
+
+def job_of(node: Node, *, key: str, run: str, inputs: Mapping[str, str], attempt: int) -> JobSpec:
+    return JobSpec(
         key=key,
-        run=acting.run,
+        run=run,
         step=node.name,
         stage=node.stage,
         config=node.whole_config,
@@ -86,12 +100,8 @@ def start(node: Node, step: StepState, acting: Acting) -> None:
         memory_bytes=node.memory_bytes,
         cpus=node.cpus,
         gpus=node.gpus,
-        attempt=step.attempt,
+        attempt=attempt,
     )
-    step.handle = asdict(acting.jobs.submit(job))
-    step.phase, step.cursor, step.error, step.retry_at, step.message, step.progress = "running", 0, None, None, None, None
-    step.started_at = world.clock.now()
-    acting.event(node.name, "step.started", f"attempt {step.attempt}", key=key)
 
 
 def watch(node: Node, step: StepState, acting: Acting, *, inherited: bool) -> None:

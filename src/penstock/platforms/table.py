@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from penstock.core.plugins import Row, Table
-from penstock.platforms.contract import Endpoints, Jobs
+from penstock.platforms.contract import Endpoints, Jobs, JobSpec
 
 if TYPE_CHECKING:
     from penstock.core.home import Home
@@ -17,6 +17,10 @@ class PlatformParts(Protocol):
     """`settings` is the platform's section of the pipeline file, as JSON values."""
 
     def jobs(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Jobs: ...
+
+    def refuse(self, job: JobSpec) -> None:
+        """Raises PlatformLacks, with the reason, for a job that this platform can never run. Called while planning."""
+        ...
 
     def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Endpoints: ...
 
