@@ -110,12 +110,21 @@ class TestRuns:
 
     def test_cancel_sets_the_wish_and_is_audited(self, call, store: Store) -> None:
         run = made_run(store)
+        assert store.resources.take("run", run.id, "elsewhere:1:1", 60)  # a process that lives and will see the wish
         assert call("runs", "cancel", run.id, "--json").json == {"run": run.id, "status": "running", "cancel": True}
         again = store.resources.get("run", run.id)
         assert again.spec["cancel"] is True
         assert again.generation == run.generation + 1
         assert [e.action for e in store.audit.list()] == ["run.cancel"]
         assert store.audit.verify() == 1
+
+    def test_cancel_is_carried_out_where_the_process_is_gone(self, call, store: Store) -> None:
+        run = made_run(store)
+        platform = {"platform": {"name": "laptop", "config": {"kind": "local"}}}
+        graph = [{"name": name, "stage": "user", "config": {}, "inputs": {}} for name in ("train", "data")]
+        store.resources.set_spec("run", run.id, {**run.spec, **platform, "graph": graph})
+        assert call("runs", "cancel", run.id, "--json").json == {"run": run.id, "status": "cancelled", "cancel": True}
+        assert store.resources.get("run", run.id).status["steps"]["train"]["phase"] == "cancelled"
 
     def test_cancel_after_the_end_changes_nothing(self, call, store: Store) -> None:
         run = made_run(store, phase="succeeded")

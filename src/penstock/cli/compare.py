@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from penstock.cli.figures import is_end
 from penstock.cli.output import table
 
 
@@ -18,7 +19,13 @@ def metrics(first: Mapping[str, float], second: Mapping[str, float]) -> list[dic
 
 
 def lines(heads: tuple[str, str], rows: list[dict[str, Any]]) -> list[str]:
-    shown = [(r["metric"], _number(r["first"]), _number(r["second"]), _number(r["difference"], sign=True)) for r in rows]
+    """A table of the rows, without the ends of intervals."""
+    names = {r["metric"] for r in rows}
+    shown = [
+        (r["metric"], _number(r["first"]), _number(r["second"]), _number(r["difference"], sign=True))
+        for r in rows
+        if not is_end(r["metric"], names)
+    ]
     return table(("METRIC", *heads, "DIFFERENCE"), shown)
 
 

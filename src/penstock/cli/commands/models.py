@@ -10,6 +10,7 @@ import typer
 from penstock.cli import compare as comparing
 from penstock.cli.completion import complete_model
 from penstock.cli.dates import when
+from penstock.cli.figures import headline, listed
 from penstock.cli.output import here, table
 from penstock.core.errors import GateRefused
 
@@ -40,7 +41,7 @@ def list_models(model: Annotated[str | None, typer.Argument(help="Only this mode
             for name in [model] if model else store.registry.models():
                 found += [_as_json(v, store) for v in store.registry.versions(name)]
     rows = [
-        (v["model"], v["version"], ", ".join(v["aliases"]) or "-", v["state"], when(v["created_at"]), _headline(v["metrics"]))
+        (v["model"], v["version"], ", ".join(v["aliases"]) or "-", v["state"], when(v["created_at"]), headline(v["metrics"]) or "-")
         for v in found
     ]
     here().show(
@@ -109,16 +110,11 @@ def _as_json(version: ModelVersion, store: Store) -> dict[str, Any]:
     return {"model": found.pop("model"), "version": found.pop("version"), "digest": found.pop("bundle"), "aliases": aliases, **found}
 
 
-def _headline(metrics: dict[str, float]) -> str:
-    shown = [name for name in ("accuracy", "macro_f1", "bits_per_character", "perplexity", "latency.p95_ms") if name in metrics]
-    return "  ".join(f"{name} {metrics[name]:.4g}" for name in shown) or "-"
-
-
 def _lines(found: dict[str, Any]) -> list[str]:
     aliases = f" ({', '.join(found['aliases'])})" if found["aliases"] else ""
     lines = [f"{found['model']} version {found['version']}{aliases}: {found['state']}"]
     lines += [f"bundle   {found['digest']}", f"run      {found['run']}", f"created  {when(found['created_at'])}"]
     lines += [f"gate     {g['gate']}: {'passed' if g['passed'] else 'refused'} ({g['reason']})" for g in found["gates"]]
-    lines += [f"metric   {name} {value:.4g}" for name, value in sorted(found["metrics"].items())]
+    lines += [f"metric   {line}" for line in listed(found["metrics"])]
     lines += [f"made of  {name} {digest}" for name, digest in sorted(found["facts"].items())]
     return lines

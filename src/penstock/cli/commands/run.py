@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from penstock.cli.figures import headline
 from penstock.cli.output import here
 
 if TYPE_CHECKING:
+    from penstock.cli.live import LiveTree
     from penstock.control.api import RunResult
+    from penstock.control.views import RunView
     from penstock.store.resources import Resource
 
 app = typer.Typer(rich_markup_mode=None)
@@ -42,10 +45,16 @@ def run(
         result = drive(file, overrides=sets or (), deploy=not no_deploy)
     else:
         with LiveTree(output.console()) as tree:
-            shown = _seldom(lambda resource: tree.update(view_of(resource)))
+            shown = _seldom(lambda resource: _draw(tree, view_of(resource)))
             result = drive(file, overrides=sets or (), deploy=not no_deploy, seen=shown)
     output.show(asdict(result), lambda: _lines(result))
     return exit_code(result)
+
+
+def _draw(tree: LiveTree, view: RunView) -> None:
+    tree.update(view)
+    if view.phase == "interrupted":
+        here().note("stopping: running steps have 10 s to save; Ctrl-C again ends them at once")
 
 
 def _seldom(show: Callable[[Resource], None]) -> Callable[[Resource], None]:
@@ -74,12 +83,19 @@ def _code_of(error: dict[str, Any]) -> int:
     return next((kind.exit_code for kind in catalogue() if kind.code == error.get("code")), 1)
 
 
+def _place(result: RunResult) -> str:
+    """The step that failed, and where in the user's code."""
+    step = next((f"step {s['name']}: " for s in result.steps if s["phase"] == "failed"), "")
+    where = (result.error or {}).get("where")
+    return f"{step}{where}: " if where else step
+
+
 def _lines(result: RunResult) -> list[str]:
     lines = [f"run {result.run}: {result.status}"]
     if result.error:
-        lines += [f"error: {result.error.get('message')}", str(result.error.get("remedy", ""))]
-    for gate in result.gates:
-        lines.append(f"gate {'passed ' if gate['passed'] else 'REFUSED'} {gate['gate']}: {gate['reason']}")
+        lines += [f"error: {_place(result)}{result.error.get('message')}", str(result.error.get("remedy", ""))]
+    if result.metrics:
+        lines.append(headline(result.metrics))
     if result.model:
         lines.append(f"model {result.model['name']}:{result.model['version']} {result.model['digest']}")
     if result.deployment and result.deployment.get("url"):

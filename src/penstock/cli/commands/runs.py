@@ -10,6 +10,7 @@ import typer
 from penstock.cli import compare as comparing
 from penstock.cli.completion import complete_run
 from penstock.cli.dates import when
+from penstock.cli.figures import listed
 from penstock.cli.output import here, table
 from penstock.cli.state import steps_of
 
@@ -100,6 +101,8 @@ def logs(
 def cancel(run: Run) -> None:
     """Ask a run to stop; its running steps save and end, finished ones are kept."""
     from penstock.cli.state import find_run, opened, principal
+    from penstock.control.loop import end_if_orphaned
+    from penstock.core.home import Home
 
     with opened() as store:
         found = find_run(store, run)
@@ -110,7 +113,10 @@ def cancel(run: Run) -> None:
             store.resources.set_spec("run", found.id, {**found.spec, "cancel": True})
             store.events.add("run", found.id, "run.cancel", f"cancel asked for by {principal()}", None)
             store.audit.append(principal(), "run.cancel", found.id, {})
-    here().show({"run": found.id, "status": found.phase, "cancel": True}, lambda: [f"{found.id} is asked to stop"])
+        end_if_orphaned(store, Home.find(), found.id)
+        phase = store.resources.get("run", found.id).phase
+    told = f"{found.id} is cancelled" if phase == "cancelled" else f"{found.id} is asked to stop"
+    here().show({"run": found.id, "status": phase, "cancel": True}, lambda: [told])
 
 
 @app.command()
@@ -129,6 +135,7 @@ def compare(first: Run, second: Run) -> None:
 
 ENDED = frozenset({"succeeded", "failed", "refused", "cancelled", "interrupted"})
 _DONE = ("succeeded", "cached")
+_ABSENT: dict[str, Any] = {"attempt": 0, "outputs": {}, "metrics": {}}  # a step's row is kept short: what is not there is this
 
 
 def _short(run: Resource) -> str:
@@ -145,7 +152,7 @@ def _brief(run: Resource) -> dict[str, Any]:
 
 def _whole(run: Resource) -> dict[str, Any]:
     wanted = ("phase", "key", "seconds", "attempt", "outputs", "metrics", "error", "message")
-    steps = [{"name": name, **{field: step.get(field) for field in wanted}} for name, step in steps_of(run).items()]
+    steps = [{"name": name, **{field: step.get(field, _ABSENT.get(field)) for field in wanted}} for name, step in steps_of(run).items()]
     rest = {name: run.status.get(name) for name in ("metrics", "gates", "model", "deployment", "error", "started_at", "ended_at")}
     rest = {**rest, "metrics": rest["metrics"] or {}, "gates": rest["gates"] or []}
     return {**_brief(run), "steps": steps, **rest, "file": run.spec.get("file"), "set": run.spec.get("set", [])}
@@ -160,7 +167,7 @@ def _lines(run: Resource, now: float) -> list[str]:
     lines = [f"{run.id}  {run.name}  {run.phase}  created {when(run.created_at)}"]
     lines += [f"  {step.name:<{width}}  {step_line(step)}" for step in view.steps]
     lines += [f"  {gate_line(gate)}" for gate in view.gates]
-    lines += [f"  {name} {value:.4g}" for name, value in sorted(run.status.get("metrics", {}).items())]
+    lines += [f"  {line}" for line in listed(run.status.get("metrics", {}))]
     if error := run.status.get("error"):
         lines.append(f"  error: {error.get('message')}")
     return [*lines, closing_line(view)]
