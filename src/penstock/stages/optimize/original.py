@@ -13,6 +13,7 @@ from penstock.core.errors import ArtifactCorrupt, ArtifactMissing, BadInput
 # Every export is compared with its original as it is made; tests/stages/optimize/test_families.py makes a small one of each.
 ENCODERS = ("albert", "bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")
 DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3")
+COUNT_FROM_PADDING = ("camembert", "roberta", "xlm-roberta")  # their first token has the place behind the padding's
 NEEDED = ("config.json", "model.safetensors", "tokenizer.json")
 
 
@@ -48,8 +49,16 @@ def read_original(folder: Path, task: str, max_length: int | None = None) -> Ori
             remedy="Train from a base of a supported architecture.",
         )
     labels = _labels(folder) if task == "text-classification" else ()
-    longest = max_length or int(config.get("max_position_embeddings") or config.get("n_positions") or 512)
-    return Original(folder, _load(folder, task, len(labels)), config, labels, longest)
+    return Original(folder, _load(folder, task, len(labels)), config, labels, max_length or _places(config))
+
+
+def _places(config: Mapping[str, Any]) -> int:
+    """Tokens that the model has places for."""
+    places = int(config.get("max_position_embeddings") or config.get("n_positions") or 512)
+    if config["model_type"] in COUNT_FROM_PADDING:
+        pad = config.get("pad_token_id")
+        places -= 1 + (1 if pad is None else int(pad))
+    return places
 
 
 def _labels(folder: Path) -> tuple[str, ...]:
