@@ -70,6 +70,11 @@ def test_names_from_the_store(store, folder: Path) -> None:
     assert complete_model("int") == ["intents"]
     assert complete_model("x") == []
     assert completions("penstock runs show ", folder) == [run.id]
+    assert completions("penstock deploy ", folder) == ["intents"]
+    store.resources.create("deployment", "desk", {})
+    store.resources.create("deployment", "gone", {}, phase="deleted")
+    for command in ("predict", "rollback", "deployments show", "deployments delete"):
+        assert completions(f"penstock {command} ", folder) == ["desk"]
 
 
 def test_no_state_completes_to_nothing_and_makes_no_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

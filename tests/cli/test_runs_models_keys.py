@@ -63,8 +63,9 @@ class TestNothingYet:
         assert call(*command, "--json").json == {key: []}
         assert list(folder.iterdir()) == []
 
-    def test_status_makes_no_folder(self, call, folder: Path) -> None:
+    def test_status_and_down_make_no_folder(self, call, folder: Path) -> None:
         assert call("status", "--json").json["deployments"] == []
+        assert call("down", "--json").json == {"control": False, "gateway": False, "replicas": 0}
         assert list(folder.iterdir()) == []
 
     @pytest.mark.parametrize(
@@ -140,6 +141,19 @@ class TestRuns:
 
 
 class TestLogs:
+    def test_what_ended_a_step_follows_its_log(self, call, store: Store, folder: Path) -> None:
+        run = made_run(store, phase="failed")
+        write_log(folder, "first\n")
+        trace = ['  File "work.py", line 7, in read', "ValueError: no"]
+        for error, end in (
+            ({"code": "step-failed", "message": "ValueError: no", "trace": trace}, trace),
+            ({"code": "column-missing", "message": "no column 'x'", "trace": trace}, ["no column 'x'"]),
+        ):
+            status = {**run.status, "steps": {"train": {**run.status["steps"]["train"], "phase": "failed", "error": error}}}
+            assert store.resources.take("run", run.id, "test:1:1", 60)
+            store.resources.save("run", run.id, "test:1:1", status=status, phase="failed", due_at=None)
+            assert call("runs", "logs", run.id, "--step", "train").out.splitlines() == ["first", *end]
+
     def test_plain_lines_and_structured_ones(self, call, store: Store, folder: Path) -> None:
         run = made_run(store, phase="failed")
         structured = [{"log": {"message": "said"}}, {"progress": {"done": 1}}, {"point": {"name": "loss", "value": 0.5, "step": 3}}]

@@ -9,13 +9,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from penstock.control.daemon import Address, control_state, down, ensure_up
-from penstock.control.detached import lives
+from penstock.control.detached import lives, start_detached
 from penstock.control.gateway import gateway_state
-from penstock.core.errors import PenstockError
+from penstock.core.errors import DiskFull, PenstockError
 from penstock.core.home import Home
 
 
@@ -46,6 +47,15 @@ def test_a_taken_port_is_said_and_a_taken_default_gives_way(home: Home) -> None:
         assert control_state(home) is None
     ensure_up(home)
     assert gateway_state(home.gateway) is not None
+
+
+def test_a_full_disk_is_said_where_the_log_could_not_even_be_written(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.control.daemon.start_detached", lambda _, log, __: start_detached(["-c", ""], log))
+    with pytest.raises(PenstockError, match="it said nothing"):
+        ensure_up(home, Address(port=0))
+    monkeypatch.setattr("penstock.control.daemon.shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(DiskFull):
+        ensure_up(home, Address(port=0))
 
 
 def test_a_killed_gateway_comes_back_on_its_port(home: Home) -> None:

@@ -68,6 +68,12 @@ def complete_model(incomplete: str) -> list[str]:
     return [name for name in _names("SELECT DISTINCT model FROM model_versions ORDER BY model LIMIT 200") if name.startswith(incomplete)]
 
 
+def complete_deployment(incomplete: str) -> list[str]:
+    """Names of deployments that begin so."""
+    found = _names("SELECT DISTINCT name FROM resources WHERE kind = 'deployment' AND phase != 'deleted' ORDER BY name LIMIT 200")
+    return [name for name in found if name.startswith(incomplete)]
+
+
 def _names(query: str) -> list[str]:
     """Straight from a local SQLite file, because a key press must not wait for the store's imports; nothing from other databases."""
     import sqlite3

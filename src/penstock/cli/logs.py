@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from penstock.cli.output import here
 from penstock.cli.state import steps_of
@@ -23,8 +23,10 @@ ENDED = frozenset({"succeeded", "failed", "refused", "cancelled", "interrupted"}
 
 
 def print_logs(store: Store, run: str, step: str | None, *, follow: bool) -> None:
-    """Every attempt's log of every step (or of `step`), oldest first; with `follow`, what comes until the run ends. Raises NotFound."""
-    home, read = Home.find(), dict[Path, int]()
+    """Every attempt's log of every step (or of `step`), oldest first, and what ended it if it failed; with `follow`, what comes until
+    the run ends. Raises NotFound.
+    """
+    home, read, ends = Home.find(), dict[Path, int](), set[str]()
     while True:
         row = store.resources.get("run", run)
         steps = steps_of(row)
@@ -36,10 +38,21 @@ def print_logs(store: Store, run: str, step: str | None, *, follow: bool) -> Non
                 for file in _files(home, state["key"]):
                     for line in _new_lines(file, read, whole=ended):
                         _print(name, line, alone=step is not None)
+            if step in (None, name) and state.get("phase") == "failed" and name not in ends:
+                ends.add(name)
+                for line in _end_of(state):
+                    _print(name, line, alone=step is not None)
         sys.stdout.flush()
         if ended or not follow:
             return
         store.clock.sleep(LOOK_AGAIN_S)
+
+
+def _end_of(state: Mapping[str, Any]) -> list[str]:
+    """The trace of the user's code, or what a stage of Penstock said."""
+    error = state.get("error") or {}
+    own = error.get("code") == "step-failed" and error.get("trace")
+    return [str(line) for line in own] if own else [str(error.get("message") or state.get("message") or "failed")]
 
 
 def _files(home: Home, key: str) -> list[Path]:

@@ -43,6 +43,8 @@ def opened(*, create: bool = False) -> Iterator[Store]:
 def find_run(store: Store, text: str) -> Resource:
     """By id, by the beginning of an id, by pipeline name (its newest), or `latest`. Raises NotFound."""
     runs = store.resources.list("run", limit=1000)
+    if not runs:
+        raise NotFound("there are no runs yet", remedy="Start one with `penstock run`.")
     if text == "latest" and runs:
         return runs[0]
     for match in (

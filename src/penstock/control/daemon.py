@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -22,12 +23,13 @@ from penstock.control.detached import end_process, lives, start_detached
 from penstock.control.gateway import ensure_gateway, gateway_state, publish, stop_gateway
 from penstock.control.loop import RETRY_S, idle, reconcilers, tick
 from penstock.control.world import World, open_world
-from penstock.core.errors import Conflict, DatabaseUnavailable, PenstockError
+from penstock.core.errors import Conflict, DatabaseUnavailable, DiskFull, PenstockError
 from penstock.core.files import write_atomic
 from penstock.core.home import Home
 
 HOUSEKEEPING_S = 1.0
 START_S = 20.0
+LOG_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def serve(home: Home, address: Address) -> None:
 def _only_one(home: Home) -> int:
     """A descriptor that holds the lock for as long as it is open."""
     home.folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(home.folder / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    lock = os.open(home.folder / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -86,7 +88,7 @@ def _only_one(home: Home) -> int:
 
 def _held(home: Home) -> bool:
     """Whether some process has the lock: then one that started at the same time came first, and is on its way up."""
-    lock = os.open(home.folder / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+    lock = os.open(home.folder / "up.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -148,6 +150,8 @@ def _start(home: Home, address: Address) -> None:
             return
         if not lives(pid) and not _held(home):
             said = log_file.read_bytes()[before:].decode(errors="replace").strip()
+            if not said and shutil.disk_usage(home.folder).free < LOG_BYTES:
+                raise DiskFull(f"no space left at {home.folder}: the background process could not even write its log")
             raise PenstockError(f"the background process stopped at once: {said or 'it said nothing'}", remedy=f"Its log is {log_file}.")
         time.sleep(0.02)
     raise PenstockError(f"the background process did not start within {START_S:.0f} s; its log is {log_file}")
@@ -167,10 +171,12 @@ def _stop_replicas(home: Home) -> int:
     from penstock.platforms.local.endpoints import LocalEndpoints
     from penstock.store.store import Store
 
+    if not home.replicas.is_dir():
+        return 0
     store = Store.open(home)
     try:
         endpoints = LocalEndpoints(home, store.artifacts, {})
-        names = sorted(p.name for p in home.replicas.iterdir() if p.is_dir()) if home.replicas.is_dir() else []
+        names = sorted(p.name for p in home.replicas.iterdir() if p.is_dir())
         count = sum(len(endpoints.observe(name).replicas) for name in names)
         for name in names:
             endpoints.delete(name)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from penstock.cli.completion import complete_model
 from penstock.cli.output import here
 
 app = typer.Typer(rich_markup_mode=None)
@@ -13,7 +14,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.command()
 def deploy(
-    model: Annotated[str, typer.Argument(help="Model name.")],
+    model: Annotated[str, typer.Argument(help="Model name.", autocompletion=complete_model)],
     version: Annotated[str, typer.Argument(help="Version number or alias.")] = "champion",
     name: Annotated[str | None, typer.Option(help="Deployment name; default: the model's.")] = None,
     replicas: Annotated[int, typer.Option(min=1, help="Serving processes.")] = 1,

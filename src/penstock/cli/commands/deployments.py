@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from penstock.cli.completion import complete_deployment
 from penstock.cli.dates import when
 from penstock.cli.output import here, table
 
@@ -41,7 +42,7 @@ def _list() -> None:
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="Deployment name.")]) -> None:
+def show(name: Annotated[str, typer.Argument(help="Deployment name.", autocompletion=complete_deployment)]) -> None:
     """Show a deployment: spec, replicas, what was live when, and its events."""
     from penstock.control.delivery import deployment_story
 
@@ -51,7 +52,7 @@ def show(name: Annotated[str, typer.Argument(help="Deployment name.")]) -> None:
 
 @app.command()
 def live(
-    name: Annotated[str, typer.Argument(help="Deployment name.")],
+    name: Annotated[str, typer.Argument(help="Deployment name.", autocompletion=complete_deployment)],
     at: Annotated[str, typer.Option(help="ISO time, such as 2026-11-21T03:12:00; default: now.")] = "now",
 ) -> None:
     """Say which version was live at an instant."""
@@ -63,7 +64,7 @@ def live(
 
 
 @app.command()
-def delete(name: Annotated[str, typer.Argument(help="Deployment name.")]) -> None:
+def delete(name: Annotated[str, typer.Argument(help="Deployment name.", autocompletion=complete_deployment)]) -> None:
     """Stop serving NAME and remove its replicas; its history stays."""
     from penstock.control.delivery import delete_deployment
 

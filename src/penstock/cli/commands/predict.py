@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from penstock.cli.completion import complete_deployment
 from penstock.cli.output import here
 
 app = typer.Typer(rich_markup_mode=None)
@@ -14,7 +15,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.command()
 def predict(
-    name: Annotated[str, typer.Argument(help="Deployment name.")],
+    name: Annotated[str, typer.Argument(help="Deployment name.", autocompletion=complete_deployment)],
     texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts; default: lines of standard input.")] = None,
     key: Annotated[str | None, typer.Option(envvar="PENSTOCK_KEY", help="Gateway key; default: a short-lived one of its own.")] = None,
     top_k: Annotated[int, typer.Option(min=1, help="Labels to show.")] = 3,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from penstock.cli.completion import complete_deployment
 from penstock.cli.output import here
 
 app = typer.Typer(rich_markup_mode=None)
@@ -13,7 +14,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.command()
 def rollback(
-    name: Annotated[str, typer.Argument(help="Deployment name.")],
+    name: Annotated[str, typer.Argument(help="Deployment name.", autocompletion=complete_deployment)],
     to: Annotated[int | None, typer.Option(help="Version to go back to; default: the one that served before.")] = None,
 ) -> None:
     """Serve an earlier version again; without --to, the one that served before the present one."""
