@@ -56,6 +56,7 @@ def test_every_command_and_subcommand_takes_json_and_debug(name: str) -> None:
         (["runs", "list", "--limit", "0"], "'--limit'"),
         (["runs", "nonsense"], "No such command"),
         (["keys", "revoke"], "Missing argument"),
+        (["up", "--port", "99999"], "'--port'"),
         (["init", "--template", "x"], "no template is called 'x'"),
     ],
 )
@@ -103,6 +104,13 @@ def test_a_slip_is_answered_with_one_suggestion(call) -> None:
 def test_short_help(call, command: list[str]) -> None:
     told = call(*command, "-h")
     assert (told.code, told.out) == (0, call(*command, "--help").out)
+
+
+def test_up_says_that_it_runs_elsewhere(call, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = {"control": {"pid": 1}, "gateway": {"pid": 2, "host": "127.0.0.1", "port": 8081}}
+    monkeypatch.setattr("penstock.control.daemon.ensure_up", lambda *_: running)
+    assert "ran already, on port 8081" in call("up", "--port", "8082").err
+    assert call("up", "--port", "0").err == ""
 
 
 def test_version(call) -> None:

@@ -73,6 +73,14 @@ def test_what_the_gateway_refuses_is_bad_input_and_silence_is_said(world: World)
     assert "penstock status" in silent.value.way_out
 
 
+def test_what_an_earlier_gateway_said_is_not_why_this_one_ended(world: World) -> None:
+    (world.home.gateway).mkdir(parents=True)
+    (world.home.gateway / "log").write_text("127.0.0.1:80 is taken\n")
+    with pytest.raises(PenstockError, match="cannot be listened on") as refused:
+        ensure_gateway(world.home, "192.0.2.1", 0)
+    assert "is taken" not in str(refused.value)
+
+
 def test_a_changed_argument_of_a_step_is_named_as_in_the_file() -> None:
     old, new = ({"config": {"values": {"count": n}}} for n in (10, 12))
     assert differences(old, new) == ["with.count changed: 10 → 12"]

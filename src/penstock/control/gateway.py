@@ -106,20 +106,22 @@ def _start_gateway(home: Home, host: str, port: int) -> dict[str, Any]:
     home.gateway.mkdir(parents=True, exist_ok=True)
     (home.gateway / "state.json").unlink(missing_ok=True)
     arguments = ["-m", "penstock.serving.gateway", "--home", str(home.gateway), "--host", host, "--port", str(port)]
-    pid = start_detached(arguments, home.gateway / "log")
+    log = home.gateway / "log"
+    before = log.stat().st_size if log.exists() else 0  # what an earlier one said is not why this one ended
+    pid = start_detached(arguments, log)
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         if (state := gateway_state(home.gateway)) is not None:
             return state
         if not lives(pid):
-            raise _refusal(home, host, port)
+            raise _refusal(log.read_bytes()[before:], host, port)
         time.sleep(0.02)
     end_process(pid, 1.0)
-    raise PenstockError(f"the gateway did not start within {START_S:.0f} s; its log is {home.gateway / 'log'}")
+    raise PenstockError(f"the gateway did not start within {START_S:.0f} s; its log is {log}")
 
 
-def _refusal(home: Home, host: str, port: int) -> PenstockError:
-    tail = (home.gateway / "log").read_text(errors="replace").splitlines()[-3:]
+def _refusal(said: bytes, host: str, port: int) -> PenstockError:
+    tail = said.decode(errors="replace").splitlines()[-3:]
     if any("taken" in line or "in use" in line for line in tail):
         return PortTaken(f"{host}:{port} is taken by another process")
     return PenstockError(f"the gateway stopped at once: {' / '.join(tail) or 'it said nothing'}")

@@ -14,7 +14,9 @@ app = typer.Typer(rich_markup_mode=None)
 @app.command()
 def up(
     host: Annotated[str, typer.Option(help="Where the gateway listens.")] = "127.0.0.1",
-    port: Annotated[int | None, typer.Option(help="The gateway's port; 0 picks a free one. [default: 8080, or a free one]")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="The gateway's port; 0 picks a free one. [default: 8080, or a free one]")
+    ] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay in this terminal.")] = False,
 ) -> None:
     """Start the background process: control loop, gateway, replicas. Does nothing when it runs already."""
@@ -23,8 +25,11 @@ def up(
 
     home, address = Home.find(), Address(host, port)
     if foreground:
+        here().note("Ctrl-C ends the control loop; gateway and replicas go on serving until `penstock down`.")
         return serve(home, address)
     state = ensure_up(home, address)
     url = f"http://{state['gateway']['host']}:{state['gateway']['port']}"
+    if port not in (None, 0, state["gateway"]["port"]):
+        here().note(f"It ran already, on port {state['gateway']['port']}; `penstock down` first to move it to {port}.")
     shown = {"url": url, "control_pid": state["control"]["pid"], "gateway_pid": state["gateway"]["pid"], "home": str(home.folder)}
     return here().show(shown, lambda: [f"gateway at {url}; `penstock status` shows what it serves, `penstock down` stops it"])
