@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from penstock.control.api import while_served
 from penstock.control.delivery import _post, delete_deployment, deploy_version, deployment_rows, deployment_story, live_versions
 from penstock.control.deployments import desired_deployment
 from penstock.control.gateway import ensure_gateway, stop_gateway
@@ -71,6 +72,16 @@ def test_what_the_gateway_refuses_is_bad_input_and_silence_is_said(world: World)
     with pytest.raises(PenstockError, match="does not answer") as silent:
         _post(url, "psk-unknown", {"model": "m", "input": ["x"]})
     assert "penstock status" in silent.value.way_out
+
+
+def test_a_run_does_not_wait_for_a_deployment_that_nobody_makes(world: World) -> None:
+    run = world.store.resources.create("run", "m", {}, phase="deploying")
+    phases: list[str] = []
+    with pytest.raises(PenstockError, match=run.id) as ended:
+        while_served(lambda row: phases.append(row.phase), world.home)(run)
+    assert phases == ["deploying"]
+    assert "penstock up" in ended.value.way_out
+    while_served(lambda _: None, world.home)(world.store.resources.create("run", "n", {}, phase="running"))
 
 
 def test_what_an_earlier_gateway_said_is_not_why_this_one_ended(world: World) -> None:

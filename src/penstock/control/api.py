@@ -15,7 +15,7 @@ from penstock.control.state import RunState
 from penstock.control.steps import job_of
 from penstock.control.world import LEASE_S, World, open_world
 from penstock.core.digests import digest_json
-from penstock.core.errors import NotFound
+from penstock.core.errors import NotFound, PenstockError
 from penstock.core.home import Home
 from penstock.spec.load import load
 from penstock.spec.pipeline import Pipeline, Platform
@@ -126,11 +126,27 @@ def run(
             from penstock.control.daemon import ensure_up
 
             ensure_up(world.home)
+            seen = while_served(seen, world.home)
         resource = start_run(prepared, world, overrides=overrides, deploy=wants_deployment)
         return result_of(watch_run(world, resource.id, seen), world)
     finally:
         world.close()
         world.store.close()
+
+
+def while_served(seen: Callable[[Resource], None], home: Home) -> Callable[[Resource], None]:
+    """`seen`, and an end to waiting for a deployment that nobody makes: the background process was stopped meanwhile."""
+    from penstock.control.daemon import control_state
+
+    def look(run: Resource) -> None:
+        seen(run)
+        if run.phase == "deploying" and control_state(home) is None:
+            raise PenstockError(
+                f"the background process ended while run {run.id} waited for its deployment",
+                remedy="`penstock up` starts it again, and the run goes on there.",
+            )
+
+    return look
 
 
 def start_run(prepared: Prepared, world: World, *, overrides: Sequence[str] = (), deploy: bool = True) -> Resource:
