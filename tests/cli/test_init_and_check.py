@@ -45,6 +45,15 @@ def test_nothing_is_overwritten(call, folder: Path) -> None:
     assert (folder / "README.md").read_text() == "mine"
 
 
+def test_state_is_kept_out_of_git_unless_the_folder_has_rules_of_its_own(call, folder: Path) -> None:
+    assert ".gitignore" in call("init", "new", "--json").json["files"][0]
+    assert ".penstock/" in (folder / "new" / ".gitignore").read_text().splitlines()
+    (folder / "old").mkdir()
+    (folder / "old" / ".gitignore").write_text("mine\n")
+    assert call("init", "old").code == 0
+    assert (folder / "old" / ".gitignore").read_text() == "mine\n"
+
+
 @pytest.mark.parametrize(
     ("name", "expected"), [("My Model!", "my-model"), ("___", "my-model"), ("é", "my-model"), ("a" * 80, "a" * 63), ("x.y_z", "x-y-z")]
 )

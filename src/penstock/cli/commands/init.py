@@ -22,6 +22,7 @@ TEMPLATES = {
     "custom-steps": "your own functions as steps",
 }
 PLACEHOLDER = "my-model"
+IGNORED = "# State: models, logs, what the gateway was asked.\n.penstock/\n"
 
 
 def _complete(incomplete: str) -> list[tuple[str, str]]:
@@ -42,6 +43,8 @@ def init(
     files = {item.name: _filled(item, name) for item in source.iterdir() if item.is_file()}
     if taken := sorted(file for file in files if (folder / file).exists()):
         raise BadInput(f"{folder / taken[0]} exists already; nothing was written", remedy="Choose another folder, or move the file away.")
+    if not (folder / ".gitignore").exists():
+        files[".gitignore"] = IGNORED
     for file, text in files.items():
         write_atomic(folder / file, text.encode())
     shown = folder / "penstock.yaml"
