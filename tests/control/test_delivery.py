@@ -39,6 +39,17 @@ def test_a_platform_that_nobody_described_is_refused(world: World) -> None:
     assert world.store.resources.list("deployment") == []
 
 
+@pytest.mark.usefixtures("world")
+def test_another_version_keeps_replicas_and_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("penstock.control.delivery.ensure_up", lambda _: {})
+    monkeypatch.setattr("penstock.control.delivery.wait_live", lambda w, name, _: w.store.resources.find("deployment", name).spec)
+    first = deploy_version("m", "m", "1", replicas=None, platform=None, force=False)
+    assert (first["replicas"], first["platform"]["name"]) == (1, "laptop")
+    deploy_version("m", "m", "1", replicas=3, platform="lab", force=False)
+    again = deploy_version("m", "m", "1", replicas=None, platform=None, force=False)
+    assert (again["replicas"], again["platform"]["name"]) == (3, "lab")
+
+
 def test_what_was_never_deployed_was_never_live(world: World) -> None:
     with pytest.raises(NotFound):
         live_versions("m", "now")

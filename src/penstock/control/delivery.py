@@ -7,7 +7,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -34,17 +34,25 @@ def _world() -> Iterator[World]:
         world.store.close()
 
 
-def deploy_version(name: str, model: str, version: str, *, replicas: int, platform: str, force: bool) -> dict[str, Any]:
-    """Asks for it and waits until it is live. Raises GateRefused, NotFound, ReplicaFailed."""
+def deploy_version(name: str, model: str, version: str, *, replicas: int | None, platform: str | None, force: bool) -> dict[str, Any]:
+    """Asks for it and waits until it is live; replicas and platform that are not given stay as they are (first: one, on the laptop).
+
+    Raises GateRefused, NotFound, BadInput, ReplicaFailed.
+    """
     with _world() as world:
         found = world.store.registry.get(model, _version(version))
         if found.state == "refused" and not force:
             raise GateRefused(
                 f"{model}:{found.version} was refused by its gates", remedy="Use --force to serve it all the same; that is audited."
             )
-        platforms = _platforms(world, found, platform)
+        before = world.store.resources.find("deployment", name)
+        present: Mapping[str, Any] = (
+            before.spec if before and before.phase != "deleted" else {"replicas": 1, "platform": {"name": "laptop"}}
+        )
+        to = platform or present["platform"]["name"]
+        platforms = _platforms(world, found, to)
         ensure_up(world.home)
-        deploy = {"to": platform, "scale": {"min": replicas}}
+        deploy = {"to": to, "scale": {"min": replicas or present["replicas"]}}
         desired_deployment(world, name, model, found.version, deploy, platforms, principal=f"{principal()}{' --force' if force else ''}")
         return wait_live(world, name, found.version)
 

@@ -17,8 +17,8 @@ def deploy(
     model: Annotated[str, typer.Argument(help="Model name.", autocompletion=complete_model)],
     version: Annotated[str, typer.Argument(help="Version number or alias.")] = "champion",
     name: Annotated[str | None, typer.Option(help="Deployment name; default: the model's.")] = None,
-    replicas: Annotated[int, typer.Option(min=1, help="Serving processes.")] = 1,
-    to: Annotated[str, typer.Option(help="Platform.")] = "laptop",
+    replicas: Annotated[int | None, typer.Option(min=1, help="Serving processes; default: as many as now, or 1.")] = None,
+    to: Annotated[str | None, typer.Option(help="Platform; default: the one it is on, or laptop.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Deploy a version that its gates refused. Audited.")] = False,
 ) -> None:
     """Serve a registered model version behind the gateway, replacing the one before without losing a request."""
