@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from penstock.core.digests import digest_json, hex_of
+from penstock.store import owners
 
 if TYPE_CHECKING:
     from penstock.store.resources import Resource
@@ -141,6 +142,17 @@ class TestRuns:
 
 
 class TestLogs:
+    def test_following_says_when_nobody_drives_the_run(self, call, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        run = made_run(store)
+        gone = f"{owners.host()}:4194305:1"  # above the highest process number of Linux
+        assert store.resources.take("run", run.id, gone, 60)
+
+        def end_it(_: object, __: float) -> None:
+            store.resources.save("run", run.id, gone, status=run.status, phase="cancelled", due_at=None)
+
+        monkeypatch.setattr("penstock.core.clock.SystemClock.sleep", end_it)
+        assert "is gone" in call("runs", "logs", run.id, "-f").err
+
     def test_what_ended_a_step_follows_its_log(self, call, store: Store, folder: Path) -> None:
         run = made_run(store, phase="failed")
         write_log(folder, "first\n")

@@ -26,7 +26,10 @@ def print_logs(store: Store, run: str, step: str | None, *, follow: bool) -> Non
     """Every attempt's log of every step (or of `step`), oldest first, and what ended it if it failed; with `follow`, what comes until
     the run ends. Raises NotFound.
     """
+    from penstock.store.owners import alive
+
     home, read, ends = Home.find(), dict[Path, int](), set[str]()
+    warned = False
     while True:
         row = store.resources.get("run", run)
         steps = steps_of(row)
@@ -45,6 +48,11 @@ def print_logs(store: Store, run: str, step: str | None, *, follow: bool) -> Non
         sys.stdout.flush()
         if ended or not follow:
             return
+        if not warned and row.owner and alive(row.owner) is False:
+            warned = True
+            here().note(
+                f"The process that drove {run} is gone: run its file again, or `penstock up`, to go on; `penstock runs cancel` ends it."
+            )
         store.clock.sleep(LOOK_AGAIN_S)
 
 
