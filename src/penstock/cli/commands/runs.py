@@ -84,6 +84,22 @@ def report(
 
 
 @app.command()
+def curves(
+    run: Run = "latest",
+    name: Annotated[str | None, typer.Option(help="Only this curve, such as train.loss.")] = None,
+) -> None:
+    """Draw the curves of a run, such as its losses; after --json every point."""
+    from penstock.cli.curves import curve_lines, curves_of
+    from penstock.cli.state import find_run, opened
+
+    with opened() as store:
+        found = find_run(store, run)
+        drawn = curves_of(store.points.read(found.id, name=name))
+    lines = curve_lines(drawn) or [f"{found.id} has no points" + (f" named {name}" if name else "")]
+    here().show({"run": found.id, "curves": drawn}, lambda: lines)
+
+
+@app.command()
 def logs(
     run: Run = "latest",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends.")] = False,
