@@ -58,6 +58,9 @@ def test_it_answers_behind_the_gateway(project: Project, first: dict[str, Any], 
     assert len(answer["data"][0]["labels"]) == 3
     assert answer["data"][0]["score"] == max(row["score"] for row in answer["data"][0]["labels"])
     assert project.json("predict", "docs", "Open a file.", "Send a signal.")["answers"][1]["input"] == "Send a signal."
+    project.penstock("predict", "docs", "Open a file.")
+    assert [k["name"] for k in project.json("keys", "list")["keys"]].count("predict") == 1
+    assert (project.folder / ".penstock" / "predict.key").stat().st_mode & 0o077 == 0
 
 
 def ask(result: dict[str, Any], key: str, text: str) -> dict[str, Any]:

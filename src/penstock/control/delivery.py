@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import time
 import urllib.error
@@ -17,6 +18,7 @@ from penstock.control.gateway import acknowledged, gateway_state, gateway_url, p
 from penstock.control.show import deployment_row
 from penstock.control.world import World, open_world, principal
 from penstock.core.errors import BadInput, GateRefused, NotFound, PenstockError, ReplicaFailed
+from penstock.core.files import write_atomic
 from penstock.core.home import Home
 
 if TYPE_CHECKING:
@@ -147,37 +149,36 @@ def delete_deployment(name: str) -> None:
 
 
 def ask(name: str, inputs: Sequence[str], *, key: str | None, top_k: int, max_tokens: int) -> list[dict[str, Any]]:
-    """Answers of deployment `name`, one per input, through the gateway. Without a key, one is made and revoked afterwards."""
+    """Answers of deployment `name`, one per input, through the gateway. Without a key, the commands' own is used."""
     with _world() as world:
         resource = get_deployment(world, name)
         url = gateway_url(world.home)
         if url is None:
             raise PenstockError("the gateway does not run", remedy="Start it with `penstock up`.")
-        with _key(world, key) as secret:
-            if resource.spec["task"] == "text-classification":
-                body = {"model": name, "input": list(inputs), "top_k": top_k}
-                answer = _post(f"{url}/v1/classify", secret, body)
-                return [{"input": text, "labels": row["labels"]} for text, row in zip(inputs, answer["data"], strict=True)]
-            bodies = [{"model": name, "prompt": text, "max_tokens": max_tokens} for text in inputs]
-            return [
-                {"input": body["prompt"], "text": _post(f"{url}/v1/completions", secret, body)["choices"][0]["text"]} for body in bodies
-            ]
+        secret = key or _own_key(world)
+        if resource.spec["task"] == "text-classification":
+            body = {"model": name, "input": list(inputs), "top_k": top_k}
+            answer = _post(f"{url}/v1/classify", secret, body)
+            return [{"input": text, "labels": row["labels"]} for text, row in zip(inputs, answer["data"], strict=True)]
+        bodies = [{"model": name, "prompt": text, "max_tokens": max_tokens} for text in inputs]
+        return [{"input": body["prompt"], "text": _post(f"{url}/v1/completions", secret, body)["choices"][0]["text"]} for body in bodies]
 
 
-@contextlib.contextmanager
-def _key(world: World, given: str | None) -> Iterator[str]:
-    if given:
-        yield given
-        return
+def _own_key(world: World) -> str:
+    """The commands' own key: made once, kept in a file that only its owner reads; made anew when it was revoked."""
+    path = world.home.folder / "predict.key"
+    active = {key.sha256 for key in world.store.keys.list() if key.revoked_at is None}
+    with contextlib.suppress(FileNotFoundError):
+        kept = path.read_text()
+        if hashlib.sha256(kept.encode()).hexdigest() in active:
+            return kept
     entry, secret = world.store.keys.create("predict")
+    world.store.audit.append(principal(), "key.create", entry.id, {"name": "predict"})
+    write_atomic(path, secret.encode(), mode=0o600)
     snapshot, deadline = publish(world.store, world.home), time.monotonic() + 5
     while not acknowledged(world.home, snapshot) and time.monotonic() < deadline:
         time.sleep(0.02)
-    try:
-        yield secret
-    finally:
-        world.store.keys.revoke(entry.id)
-        publish(world.store, world.home)
+    return secret
 
 
 def _post(url: str, key: str, body: dict[str, Any]) -> dict[str, Any]:

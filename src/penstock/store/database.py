@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -172,13 +173,21 @@ def _begin_sqlite(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
+def _full(url: URL) -> bool:
+    """SQLite says no more than "disk I/O error" when its shared-memory file cannot grow."""
+    try:
+        return shutil.disk_usage(Path(url.database or ".").parent).free < 1 << 16
+    except OSError:
+        return False
+
+
 def translated(error: DBAPIError, url: URL) -> PenstockError:
     """The database's own words, under the error that says what to do; never the password."""
     cause, shown = error.orig, url.render_as_string(hide_password=True)
     words = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
     state = getattr(cause, "sqlstate", None) or ""
     lower = words.lower()
-    if "disk is full" in lower or state == "53100":
+    if "disk is full" in lower or state == "53100" or ("disk i/o error" in lower and _full(url)):
         return DiskFull(f"no space left while writing the database {shown}")
     if "unable to open" in lower and url.database and not os.access(Path(url.database).parent, os.W_OK):
         return ReadOnly(f"the database {shown} cannot be opened: its folder cannot be written")

@@ -17,7 +17,7 @@ app = typer.Typer(rich_markup_mode=None)
 def predict(
     name: Annotated[str, typer.Argument(help="Deployment name.", autocompletion=complete_deployment)],
     texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts; default: lines of standard input.")] = None,
-    key: Annotated[str | None, typer.Option(envvar="PENSTOCK_KEY", help="Gateway key; default: a short-lived one of its own.")] = None,
+    key: Annotated[str | None, typer.Option(envvar="PENSTOCK_KEY", help="Gateway key; default: the commands' own.")] = None,
     top_k: Annotated[int, typer.Option(min=1, help="Labels to show.")] = 3,
     max_tokens: Annotated[int, typer.Option(min=1, help="Tokens to generate.")] = 64,
 ) -> None:
