@@ -16,8 +16,7 @@ quickstart: $(STAMP)  ## train, check, gate and serve a model on real data (abou
 	@$(BIN)/python examples/quickstart.py
 
 stop: $(STAMP)  ## stop what quickstart left serving
-	@cd examples/banking77 && ../../$(BIN)/penstock down
-	@cd examples/docstrings && ../../$(BIN)/penstock down
+	@for example in banking77 docstrings shakespeare docstrings-text; do (cd examples/$$example && ../../$(BIN)/penstock down); done
 
 test: $(STAMP) system  ## install what tests need and run them all (about 10 minutes, plus 1 to install)
 	@echo "penstock: running the tests"

@@ -23,7 +23,10 @@ from urllib.parse import urlsplit
 EXAMPLES = Path(__file__).resolve().parent
 # Test accuracy with all training data, in per cent; Casanueva et al. 2020 (arXiv:2003.04807), table 2.
 PUBLISHED = {"banking77": [("BERT-large fine-tuned", 93.7), ("USE + ConveRT", 93.4)]}
-QUESTIONS = ["I am still waiting for my new card to arrive", "Why was I charged twice for one payment?", "How do I change my PIN?"]
+QUESTIONS = {
+    "banking77": ["I am still waiting for my new card to arrive", "Why was I charged twice for one payment?", "How do I change my PIN?"],
+    "docstrings": ["Cancel the running task and wait for it.", "Add a header field to the message.", "Set the level of the logger."],
+}
 PROMPT = "ROMEO:"
 REQUESTS = 300
 
@@ -96,12 +99,12 @@ def tell(name: str, result: dict[str, Any], key: str, seconds: float) -> None:
     if before and after:
         print(f"size                 {before / 2**20:.1f} MiB before, {after / 2**20:.1f} MiB after ({after / before:.0%})")
     live = Client(url, key)
-    p50, p95 = live.latencies("/v1/classify" if classify else "/v1/completions", body(deployment["name"], classify))
+    p50, p95 = live.latencies("/v1/classify" if classify else "/v1/completions", body(deployment["name"], classify, name))
     print(f"latency, one client  p50 {p50:.2f} ms, p95 {p95:.2f} ms through the gateway")
     if classify:
-        for row, question in zip(
-            live.post("/v1/classify", {"model": deployment["name"], "input": QUESTIONS})["data"], QUESTIONS, strict=True
-        ):
+        questions = QUESTIONS[name]
+        answer = live.post("/v1/classify", {"model": deployment["name"], "input": questions})
+        for row, question in zip(answer["data"], questions, strict=True):
             print(f"  {question!r} → {row['label']} ({row['score']:.2f})")
     else:
         answer = live.post("/v1/completions", {"model": deployment["name"], "prompt": PROMPT, "max_tokens": 60, "seed": 1})
@@ -109,14 +112,14 @@ def tell(name: str, result: dict[str, Any], key: str, seconds: float) -> None:
     path = "/v1/classify" if classify else "/v1/completions"
     print(f"\nserving at {url}; ask it:")
     print(f"  curl -s {url}{path} -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\")
-    print(f"    -d '{json.dumps(body(deployment['name'], classify))}'")
+    print(f"    -d '{json.dumps(body(deployment['name'], classify, name))}'")
     print(f"stop it:  cd examples/{name} && penstock down      (or: make stop)")
     print(f"report:   {output('runs', 'report').strip()}\ndone in {seconds:.0f} s")
 
 
-def body(model: str, classify: bool) -> dict[str, Any]:
+def body(model: str, classify: bool, example: str) -> dict[str, Any]:
     if classify:
-        return {"model": model, "input": QUESTIONS[0], "top_k": 3}
+        return {"model": model, "input": QUESTIONS[example][0], "top_k": 3}
     return {"model": model, "prompt": PROMPT, "max_tokens": 16}
 
 
