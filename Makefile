@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
 
-.PHONY: help quickstart test lint types bench docs clean system stop
+.PHONY: help quickstart test lint types bench docs clean stop
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -18,7 +18,8 @@ quickstart: $(STAMP)  ## train, check, gate and serve a model on real data (abou
 stop: $(STAMP)  ## stop what quickstart left serving
 	@for example in banking77 docstrings shakespeare docstrings-text; do (cd examples/$$example && ../../$(BIN)/penstock down); done
 
-test: $(STAMP) system  ## install what tests need and run them all (about 10 minutes, plus 1 to install)
+test: $(STAMP)  ## install what tests need and run them all (about 10 minutes, plus 1 to install)
+	@$(BIN)/python tools/system.py postgresql
 	@echo "penstock: running the tests"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -28,6 +29,7 @@ lint: $(STAMP)  ## ruff and mypy --strict
 	@$(BIN)/mypy
 
 bench: $(STAMP)  ## every benchmark beside its peer, each peer in an environment of its own (about 30 minutes)
+	@$(BIN)/python tools/system.py wrk
 	@$(BIN)/python benchmarks/run.py
 
 docs: $(STAMP)  ## write the generated reference pages and check every link
@@ -40,6 +42,3 @@ clean:  ## remove environment, caches and build products (never .penstock state)
 $(STAMP): pyproject.toml constraints.txt tools/setup.py
 	@$(PYTHON) tools/setup.py $(VENV)
 	@touch $@
-
-system:
-	@$(BIN)/python tools/system.py

@@ -1,4 +1,7 @@
-"""Debian packages that the tests use: installed when root, otherwise the command is told. Standard library only."""
+"""Debian packages that tests and benchmarks use: installed when root, otherwise the command is told. Standard library only.
+
+Usage: python tools/system.py PACKAGE…
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,16 @@ def has_postgres() -> bool:
     return shutil.which("initdb") is not None or any(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 
-NEEDS = {"postgresql": has_postgres}
+PRESENT = {"postgresql": has_postgres, "wrk": lambda: shutil.which("wrk") is not None}
 
 
-def main() -> None:
-    missing = [package for package, present in NEEDS.items() if not present()]
+def main(packages: list[str]) -> None:
+    missing = [package for package in packages if not PRESENT[package]()]
     if not missing:
         return
     command = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
     if shutil.which("apt-get") is None or os.geteuid() != 0:
-        print(f"penstock: tests that need {', '.join(missing)} will be skipped; to have them run: sudo {' '.join(command)}")
+        print(f"penstock: what needs {', '.join(missing)} will be skipped; to have it run: sudo {' '.join(command)}")
         return
     print(f"penstock: installing {', '.join(missing)}", flush=True)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -33,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
