@@ -8,7 +8,6 @@ Penstock included, so a pin wins over the version that Penstock came with. Not c
 from __future__ import annotations
 
 import fcntl
-import importlib.util
 import os
 import secrets
 import shutil
@@ -16,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import penstock
@@ -59,7 +59,7 @@ def build(environments: Path, pins: Sequence[str], log: Path) -> str:
 
 def _install(folder: Path, pins: Sequence[str], log: Path) -> None:
     python = folder / "bin" / "python"
-    own_pip = importlib.util.find_spec("pip") is not None
+    own_pip = PathFinder.find_spec("pip") is not None  # not util.find_spec: setuptools hooks into that one, and warns
     _run([sys.executable, "-m", "venv", *(["--without-pip"] if own_pip else []), str(folder)], pins, log)
     pip = [sys.executable, "-m", "pip", "--python", str(python)] if own_pip else [str(python), "-m", "pip"]
     _run([*pip, "install", "--disable-pip-version-check", "--no-input", *pins], pins, log)

@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from penstock.core.digests import hex_of
-from penstock.core.errors import PenstockError
 from penstock.core.files import told_plainly
 from penstock.core.home import Home
 from penstock.platforms.contract import JobHandle, JobSpec, JobState, LogPage
-from penstock.platforms.failures import error_json
+from penstock.platforms.failures import describe
 from penstock.platforms.jobs_codec import finished, publish
 from penstock.platforms.local import endings
 from penstock.platforms.local.capabilities import capabilities, refuse_impossible
@@ -130,8 +129,9 @@ class LocalJobs:
     def _build_then_add(self, task: Task) -> None:
         try:
             task.python = build(self._environments, task.job.environment, task.folder / "log")
-        except PenstockError as error:
-            self._pool.end(task, JobState("failed", error=error_json(error)))
+        except Exception as error:
+            # This thread is all that knows of the task: whatever went wrong, the task must end by it.
+            self._pool.end(task, JobState("failed", error=describe(error)))
         else:
             self._pool.add(task)
 

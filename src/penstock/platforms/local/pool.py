@@ -19,6 +19,7 @@ from dataclasses import replace
 
 from penstock.core.home import Home
 from penstock.platforms.contract import JobState
+from penstock.platforms.failures import describe
 from penstock.platforms.jobs_codec import state_from_json
 from penstock.platforms.local import endings
 from penstock.platforms.local.process import tree_memory_bytes
@@ -106,6 +107,18 @@ class Pool:
         os.write(self._wake_write, b"w")
 
     def _watch(self) -> None:
+        try:
+            self._watch_on()
+        except BaseException as error:
+            # Nobody would watch from here on: every step says so, none is waited for in vain.
+            with self.lock:
+                for task in [*self._queue, *self._tasks.values()]:
+                    self._finish(task, JobState("failed", error=describe(error)), by_worker=False)
+                self._queue.clear()
+                self._tasks.clear()
+            raise
+
+    def _watch_on(self) -> None:
         while True:
             with self.lock:
                 self._start_workers()
