@@ -158,3 +158,16 @@ def test_code_that_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
 def test_opening_local_jobs_starts_nothing_and_imports_little() -> None:
     code = "import sys, penstock.platforms.local.worker; print(sorted({'torch','sqlalchemy','pydantic','fsspec'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_builder_that_breaks_ends_the_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> str:
+        raise RuntimeError("nobody thought of this")
+
+    jobs, _ = opened(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr("penstock.platforms.local.jobs.build", broken)
+        state = ended(jobs, jobs.submit(job(tmp_path, "def step(number: int) -> None: ...", 1, environment=("penstock-probe==3.0",))))
+    assert state.phase == "failed"
+    assert "nobody thought of this" in state.error["message"]
+    jobs.close()
