@@ -48,4 +48,5 @@ class Home:
 
     @property
     def machine(self) -> Path:
-        return self.folder / "machine"
+        """Facts measured once a machine, for all homes alike: a thread count settled twice could give two models for one key."""
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "penstock" / "machine"

@@ -31,6 +31,7 @@ def settle(context: Context, dtype: torch.dtype) -> int:
         count = choose(seconds)
         told = ", ".join(f"{n}: {s * 1e3:.1f} ms" for n, s in seconds.items())
         context.log(f"CPU threads: {count} (a layer took {told})")
+        count = _read(shared).get(key, count)  # another process may have settled it meanwhile
         write_atomic(shared, json.dumps(_read(shared) | {key: count}).encode())
     write_atomic(mine, json.dumps({key: count}).encode())
     torch.set_num_threads(count)
