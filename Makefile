@@ -12,13 +12,13 @@ PYTEST_ARGS ?=
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-quickstart: $(STAMP)  ## train, check, gate and serve a model on real data (about 5 minutes; again: seconds)
+quickstart: $(STAMP)  ## train, check, gate and serve a model on real data (about 4 minutes, plus 1 to install; again: seconds)
 	@$(BIN)/python examples/quickstart.py
 
 stop: $(STAMP)  ## stop what quickstart left serving
 	@for example in banking77 docstrings shakespeare docstrings-text; do (cd examples/$$example && ../../$(BIN)/penstock down); done
 
-test: $(STAMP)  ## install what tests need and run them all (about 10 minutes, plus 1 to install)
+test: $(STAMP)  ## install what tests need and run them all (about 6 minutes, plus 1 to install)
 	@$(BIN)/python tools/system.py postgresql
 	@echo "penstock: running the tests"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
