@@ -28,11 +28,11 @@ lint: $(STAMP)  ## ruff and mypy --strict
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: $(STAMP)  ## every benchmark beside its peer, each peer in an environment of its own (about 30 minutes)
+bench: $(STAMP)  ## every benchmark beside its peer, each peer in an environment of its own (about 20 minutes)
 	@$(BIN)/python tools/system.py wrk
 	@$(BIN)/python benchmarks/run.py
 
-docs: $(STAMP)  ## write the generated reference pages and check every link
+docs: $(STAMP)  ## check every link of the documentation
 	@$(BIN)/python docs/build.py
 
 clean:  ## remove environment, caches and build products (never .penstock state)
