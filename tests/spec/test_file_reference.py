@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from penstock.spec import pipeline
+from penstock.spec import deploy, monitor, pipeline
 from penstock.spec.load import loads
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "file.md").read_text(encoding="utf-8")
 RECORDS = [
     kind
-    for kind in vars(pipeline).values()
-    if isinstance(kind, type) and issubclass(kind, BaseModel) and kind.__module__ == pipeline.__name__
+    for module in (pipeline, deploy, monitor)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and issubclass(kind, BaseModel) and kind.__module__ == module.__name__
 ]
 KEYS = sorted({field.alias or name for record in RECORDS for name, field in record.model_fields.items()})
 

@@ -54,9 +54,18 @@ def deploy_version(name: str, model: str, version: str, *, replicas: int | None,
         to = platform or present["platform"]["name"]
         platforms = _platforms(world, found, to)
         ensure_up(world.home)
-        deploy = {"to": to, "scale": {"min": replicas or present["replicas"]}}
+        deploy = _asked(present, to, replicas or present["replicas"])
         desired_deployment(world, name, model, found.version, deploy, platforms, principal=f"{principal()}{' --force' if force else ''}")
         return wait_live(world, name, found.version)
+
+
+def _asked(present: Mapping[str, Any], to: str, replicas: int) -> dict[str, Any]:
+    """The sections that the deployment has now, on platform `to` with at least so many replicas."""
+    sections = dict(present.get("deploy", {}))
+    scale = {**sections.get("scale", {}), "min": replicas}
+    if scale.get("max") is not None:
+        scale["max"] = max(replicas, scale["max"])
+    return {**sections, "to": to, "scale": scale}
 
 
 def _platforms(world: World, version: ModelVersion, wanted: str) -> dict[str, Any]:
@@ -80,7 +89,7 @@ def roll_back(name: str, to: int | None) -> dict[str, Any]:
         target = to if to is not None else _previous(world, name, int(resource.spec["version"]))
         found = world.store.registry.get(resource.spec["model"], target)
         ensure_up(world.home)
-        deploy = {"to": resource.spec["platform"]["name"], "scale": {"min": resource.spec["replicas"]}}
+        deploy = _asked(resource.spec, resource.spec["platform"]["name"], resource.spec["replicas"])
         platforms = {resource.spec["platform"]["name"]: resource.spec["platform"]["config"]}
         desired_deployment(world, name, resource.spec["model"], found.version, deploy, platforms, principal=f"{principal()} rollback")
         return wait_live(world, name, found.version)

@@ -10,6 +10,7 @@ from typing import Any
 
 from penstock.control.contract import Again, Done, Outcome
 from penstock.control.gateway import acknowledged, gateway_url, publish
+from penstock.control.policy import deploy_of, kept, with_policy
 from penstock.control.world import World
 from penstock.core.errors import NotFound
 from penstock.platforms.contract import Endpoints, EndpointSpec, EndpointState, ReplicaState, VersionSpec
@@ -24,7 +25,10 @@ GIVE_UP_S = 120.0  # for a new version to become ready
 def desired_deployment(
     world: World, name: str, model: str, version: int, deploy: Mapping[str, Any], platforms: Mapping[str, Any], *, principal: str
 ) -> Resource:
-    """Makes or changes the deployment `name` so that it wants `version` of `model`. Audited. Raises NotFound."""
+    """Makes or changes the deployment `name` so that it wants `version` of `model`. Audited. Raises NotFound.
+
+    `deploy` is the section of the file; its key `monitor`, if any, is that section.
+    """
     found = world.store.registry.get(model, version)
     platform = deploy.get("to", "laptop")
     spec = {
@@ -35,6 +39,7 @@ def desired_deployment(
         "platform": {"name": platform, "config": dict(platforms.get(platform, {"kind": "local"}))},
         "replicas": int(deploy.get("scale", {}).get("min", 1)),
         "wanted_at": world.clock.now(),
+        "deploy": kept({k: v for k, v in deploy.items() if k != "monitor"}, deploy.get("monitor")),
     }
     existing = world.store.resources.find("deployment", name)
     world.store.audit.append(principal, "deployment.apply", name, {"model": model, "version": found.version, "bundle": found.bundle})
@@ -72,11 +77,11 @@ class DeploymentReconciler:
         if status.get("generation") != resource.generation:
             # A new wish starts fresh: replicas that failed under an older one must not speak for it.
             status.update(generation=resource.generation, error=None)
-            endpoints.apply(EndpointSpec(resource.name, (_version(live),) if live else ()))
+            endpoints.apply(EndpointSpec(resource.name, (_version(live),) if live else (), deploy_of(resource.spec).engine))
             return self._save(resource, status, "starting", 0.0, world)
         wanted = {"version": resource.spec["version"], "bundle": resource.spec["bundle"], "replicas": resource.spec["replicas"]}
         versions = [wanted] if live is None or live["version"] == wanted["version"] else [live, wanted]
-        endpoints.apply(EndpointSpec(resource.name, tuple(_version(v) for v in versions)))
+        endpoints.apply(EndpointSpec(resource.name, tuple(_version(v) for v in versions), deploy_of(resource.spec).engine))
         seen = endpoints.observe(resource.name)
         ready = _ready(seen, str(wanted["version"]))
         status["replicas"] = [_show(r) for r in seen.replicas]
@@ -106,7 +111,7 @@ class DeploymentReconciler:
         """Publishes the ready replicas of `version`; returns the number of the snapshot that holds them."""
         routes = tuple(_route_to(r) for r in _ready(seen, str(version["version"])))
         route = VersionRoute(str(version["version"]), version["bundle"], 1.0, routes)
-        model = ModelRoute(resource.name, resource.spec["task"], (route,))
+        model = with_policy(ModelRoute(resource.name, resource.spec["task"], (route,)), resource.spec)
         status["route"] = {"version": route.version, "replicas": [r.id for r in routes]}
         return publish(world.store, world.home, model)
 

@@ -89,7 +89,8 @@ def _deploy(run: Resource, deploy: Mapping[str, Any], state: RunState, world: Wo
     assert state.model is not None
     name = deploy.get("name") or run.name
     if state.deployment is None:
-        desired_deployment(world, name, run.name, state.model["version"], deploy, run.spec["platforms"], principal=f"run {run.id}")
+        wanted = {**deploy, "monitor": run.spec["pipeline"].get("monitor")}
+        desired_deployment(world, name, run.name, state.model["version"], wanted, run.spec["platforms"], principal=f"run {run.id}")
         state.deployment = {"name": name, "url": None}
         return "deploying"
     resource = world.store.resources.find("deployment", name)

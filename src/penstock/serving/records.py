@@ -45,6 +45,23 @@ class Record:
     first_ms: float
     total_ms: float
     attempts: int
+    error: str | None = None  # code of the error that was answered
+    trace: str | None = None  # W3C trace id, 32 hex digits
+    span: str | None = None  # the gateway's own span id, 16 hex digits
+    parent: str | None = None  # the caller's span id
+    session: str | None = None  # digest of what the route stuck to
+    adapter: str | None = None
+    experiment: str | None = None
+    shadow_of: str | None = None  # id of the request whose copy this is
+    fallback_for: str | None = None  # the model that was asked for, when another one answered
+    hedged: bool = False
+    stream: bool = False
+    flags: tuple[str, ...] = ()  # findings of guardrails, such as `input:injection:block`
+    guard_ms: float = 0.0
+    cost_usd: float = 0.0
+    energy_wh: float = 0.0  # estimated, see docs/explanation/serving.md
+    text_in: str | None = None
+    text_out: str | None = None
 
 
 class RecordWriter:
@@ -178,7 +195,7 @@ def compact(folder: Path, into: Path, now: float | None = None) -> list[Path]:
 def _schema() -> Any:
     import pyarrow as pa
 
-    kinds = {"float": pa.float64(), "int": pa.int64()}
+    kinds = {"float": pa.float64(), "int": pa.int64(), "bool": pa.bool_(), "tuple[str, ...]": pa.list_(pa.string())}
     return pa.schema([(name, kinds.get(str(kind), pa.string())) for name, kind in Record.__annotations__.items()])
 
 

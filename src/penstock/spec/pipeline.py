@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 
 from penstock.spec import structure
+from penstock.spec.deploy import Deploy
+from penstock.spec.monitor import Monitor
 from penstock.spec.types import Bytes, Fraction, Name, Record, Seconds
 
 
@@ -217,26 +219,6 @@ class Evaluate(Record):
     latency_requests: int = Field(default=200, ge=10)
 
 
-class Scale(Record):
-    min: int = Field(default=1, ge=1)
-    max: int = Field(default=1, ge=1)
-    target_concurrency: int = Field(default=8, ge=1)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Scale:
-        if self.max < self.min:
-            raise ValueError(f"scale.max {self.max} is below scale.min {self.min}")
-        return self
-
-
-class Deploy(Record):
-    """`name` is the model name that clients send; it defaults to the pipeline's name."""
-
-    to: Name = "laptop"
-    name: Name | None = None
-    scale: Scale = Scale()
-
-
 class Resources(Record):
     cpus: float | None = Field(default=None, gt=0)
     memory: Bytes | None = Field(default=None, gt=0, description="bytes; the step is killed beyond it")
@@ -291,6 +273,7 @@ class Pipeline(Record):
     evaluate: Evaluate | None = None
     gates: Annotated[tuple[str, ...], BeforeValidator(_gates)] = ()
     deploy: Deploy | None = None
+    monitor: Monitor | None = None
     steps: tuple[UserStep, ...] = ()
     options: dict[Literal["data", "train", "optimize", "bundle", "evaluate"], StepOptions] = Field(default_factory=dict)
     platforms: dict[str, Platform] = Field(default_factory=lambda: {"laptop": Platform()})

@@ -1,0 +1,168 @@
+"""The `deploy` section: where a model is served, how many replicas, how requests are protected, checked, routed and priced."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from penstock.spec.types import Fraction, Name, Record, Seconds
+
+Version = int | Literal["champion", "challenger", "previous"]
+Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+
+
+class ScaleTime(Record):
+    """Bounds that hold on `days` between two times of day; where several hold, the largest bounds count."""
+
+    days: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+    start: str = Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="time of day, such as 08:00")
+    end: str = Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="time of day; before `start` it means the next day")
+    timezone: str = "UTC"
+    min: int = Field(ge=0)
+    max: int | None = Field(default=None, ge=1)
+
+
+class Scale(Record):
+    """Replicas wanted: by load between `min` and `max`, by the clock where `schedule` says so."""
+
+    min: int = Field(default=1, ge=0, description="0 lets an idle deployment go down to no replica; requests then wait for one")
+    max: int | None = Field(default=None, ge=1, description="default: min, at least 1")
+    target_concurrency: int = Field(default=8, ge=1, description="requests in flight that one replica should have")
+    target_rate: float | None = Field(default=None, gt=0, description="requests a second that one replica should have")
+    target_queue: int | None = Field(default=None, ge=1, description="waiting requests that ask for one replica more")
+    down_after: Seconds = Field(default=60.0, ge=0, description="how long load must stay low before a replica goes")
+    idle: Seconds = Field(default=300.0, gt=0, description="how long without a request before the last replica goes (min 0)")
+    predict: bool = Field(default=False, description="start replicas ahead of the load that this time of day had on the last days")
+    schedule: tuple[ScaleTime, ...] = ()
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Scale:
+        if self.max is not None and self.max < self.min:
+            raise ValueError(f"scale.max {self.max} is below scale.min {self.min}")
+        return self
+
+    @property
+    def most(self) -> int:
+        return self.max or max(self.min, 1)
+
+
+class Protect(Record):
+    """What keeps one request, or one broken replica, from harming the others."""
+
+    timeout: Seconds = Field(default=120.0, gt=0, description="for a whole request")
+    first_byte: Seconds | None = Field(default=None, gt=0, description="for the first byte of an answer; then another replica is tried")
+    retries: int = Field(default=2, ge=0, le=10)
+    retry_budget: Fraction = Field(default=0.2, ge=0, le=1, description="retries and hedges as a share of requests, over ten seconds")
+    hedge: Seconds | None = Field(default=None, gt=0, description="a second replica is asked as well after this long without an answer")
+    fallback: tuple[Name, ...] = Field(default=(), description="deployments asked when no replica of this one can answer")
+    concurrency: int | None = Field(default=None, ge=1, description="requests that one replica is given at once; the others wait here")
+    queue: int = Field(default=1024, ge=0, description="requests that may wait; the least important is shed when one more comes")
+    hold: Seconds = Field(default=60.0, ge=0, description="how long a request waits for the first replica of a deployment at zero")
+
+
+GuardAction = Literal["block", "mask", "flag"]
+
+
+class Guard(Record):
+    """What is done about a finding. A string alone is the action."""
+
+    action: GuardAction = "flag"
+    on: Literal["input", "output", "both"] = "both"
+    threshold: float | None = Field(default=None, ge=0, le=1, description="score from which a text counts; default: the check's own")
+    types: tuple[str, ...] = Field(default=(), description="kinds of personal data; none: all")
+    words: tuple[str, ...] = Field(default=(), description="words and phrases that the check `words` looks for")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"action": value} if isinstance(value, str) else value
+
+
+class Guardrail(Record):
+    """Exactly one key: the check; its value: what is done about a finding."""
+
+    personal_data: Guard | None = None
+    injection: Guard | None = None
+    toxicity: Guard | None = None
+    words: Guard | None = None
+
+    @model_validator(mode="after")
+    def _one_check(self) -> Guardrail:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("a guardrail names exactly one check, such as `- {personal_data: mask}`")
+        guard = getattr(self, given[0])
+        if guard.action == "mask" and given[0] in ("injection", "toxicity"):
+            raise ValueError(f"{given[0]} is a property of a whole text, which cannot be masked; choose block or flag")
+        if (given[0] == "words") != bool(guard.words):
+            raise ValueError("`words: {words: […]}` needs its words, and only it has them")
+        return self
+
+
+class HeaderRule(Record):
+    """Requests whose header has this value go to this version."""
+
+    header: str = Field(pattern=r"^[A-Za-z0-9-]{1,64}$")
+    value: str
+    version: Version
+
+
+class Shadow(Record):
+    """A copy of `sample` of the requests goes to `version`; its answers are recorded and never seen by clients."""
+
+    version: Version = "challenger"
+    sample: Fraction = Field(default=1.0, gt=0, le=1)
+
+
+class Experiment(Record):
+    """Two versions side by side until a sequential test says which is better (or `stop_after` requests passed)."""
+
+    challenger: Version = "challenger"
+    share: Fraction = Field(default=0.5, gt=0, lt=1)
+    metric: Literal["reward", "success", "latency"] = "reward"
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    stop_after: int | None = Field(default=None, ge=100, description="requests of both after which it ends undecided")
+    then: Literal["report", "switch"] = "report"
+
+
+class Bandit(Record):
+    """Thompson sampling over versions: traffic moves to what earns more reward; none falls below `explore`."""
+
+    versions: tuple[Version, ...] = Field(min_length=2)
+    explore: Fraction = Field(default=0.05, gt=0, lt=0.5)
+    every: Seconds = Field(default=60.0, gt=0)
+
+
+class Traffic(Record):
+    headers: tuple[HeaderRule, ...] = ()
+    shadow: Shadow | None = None
+    experiment: Experiment | None = None
+    bandit: Bandit | None = None
+
+    @model_validator(mode="after")
+    def _one_mover(self) -> Traffic:
+        if self.experiment is not None and self.bandit is not None:
+            raise ValueError("`experiment` and `bandit` both move traffic; choose one")
+        return self
+
+
+class Price(Record):
+    """What a request costs, for records, budgets and reports. Zero is the default: own hardware is paid anyway."""
+
+    prompt: float = Field(default=0.0, ge=0, description="USD a million tokens read")
+    completion: float = Field(default=0.0, ge=0, description="USD a million tokens written")
+    request: float = Field(default=0.0, ge=0, description="USD a request")
+
+
+class Deploy(Record):
+    """`name` is the model name that clients send; it defaults to the pipeline's name. `engine` holds settings of the engine."""
+
+    to: Name = "laptop"
+    name: Name | None = None
+    engine: dict[str, Any] = Field(default_factory=dict)
+    scale: Scale = Scale()
+    protect: Protect = Protect()
+    guardrails: tuple[Guardrail, ...] = ()
+    traffic: Traffic = Traffic()
+    price: Price = Price()
