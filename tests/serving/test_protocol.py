@@ -8,7 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penstock.serving.protocol import Connection, Exchange, HttpServer
+from penstock.serving.exchange import Exchange
+from penstock.serving.http1 import Connection
+from penstock.serving.server import HttpServer
 from penstock.serving.snapshot import Limits
 
 

@@ -21,9 +21,9 @@ import orjson
 from penstock.core.errors import BadInput
 from penstock.engines.contract import Classified, ClassifyRequest, Embedded, Engine, Request, Text
 from penstock.serving.errors import RequestRefused, error_body
+from penstock.serving.exchange import Exchange
 from penstock.serving.metrics import RequestMetrics
 from penstock.serving.params import PARSERS, EmbeddingOrder, Generation, parse_object
-from penstock.serving.protocol import Exchange
 
 log = logging.getLogger("penstock.replica")
 _CLIENT_GONE = 499

@@ -21,7 +21,7 @@ import orjson
 from penstock.core.errors import PenstockError, PortTaken
 from penstock.core.files import write_atomic
 from penstock.serving.handling import Gateway
-from penstock.serving.protocol import HttpServer
+from penstock.serving.server import HttpServer
 from penstock.serving.workers import Supervisor, write_counts
 
 log = logging.getLogger("penstock.gateway")

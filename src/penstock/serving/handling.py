@@ -10,13 +10,14 @@ from pathlib import Path
 import orjson
 
 from penstock.serving.errors import RequestRefused, nearest
+from penstock.serving.exchange import TEXT, Exchange
 from penstock.serving.gateway_metrics import render
 from penstock.serving.identity import request_id
 from penstock.serving.metrics import RequestMetrics
 from penstock.serving.params import parse_object
-from penstock.serving.protocol import TEXT, Exchange, HttpServer
 from penstock.serving.records import Record, RecordWriter
 from penstock.serving.relay import Relay, Ticket
+from penstock.serving.server import HttpServer
 from penstock.serving.table import Table
 from penstock.serving.workers import read_counts
 

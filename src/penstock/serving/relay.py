@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.serving.errors import RequestRefused, busy
-from penstock.serving.protocol import EVENTS, Exchange
+from penstock.serving.exchange import EVENTS, Exchange
 from penstock.serving.routing import pick_version
 from penstock.serving.upstream import Connection, Replica
 

@@ -31,10 +31,11 @@ from penstock.engines.contract import ClassifyRequest, EmbedRequest, Engine, Gen
 from penstock.engines.table import open_engine
 from penstock.serving.api import Api, Served
 from penstock.serving.errors import error_body
+from penstock.serving.exchange import TEXT, Exchange
 from penstock.serving.identity import request_id
 from penstock.serving.metrics import RequestMetrics
 from penstock.serving.params import PARSERS
-from penstock.serving.protocol import TEXT, Exchange, HttpServer
+from penstock.serving.server import HttpServer
 from penstock.serving.snapshot import Limits
 
 log = logging.getLogger("penstock.replica")

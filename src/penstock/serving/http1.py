@@ -2,130 +2,33 @@
 
 The protocol hands whole requests to a handler, which answers through the Exchange, at once or later. No task is made per request.
 Refused here, before any handler sees them: heads over 64 KiB (431), bodies over the limit (413, before they are read), slow heads and
-bodies (408), anything that is not HTTP (400). Not covered: TLS, HTTP/2, upgrades.
+bodies (408), anything that is not HTTP (400). Not covered: upgrades.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections import deque
-from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
 import httptools
 
 from penstock.serving.errors import error_body
-from penstock.serving.snapshot import Limits
+from penstock.serving.exchange import JSON, Exchange, Listener
 
-JSON, TEXT, EVENTS = b"application/json", b"text/plain; charset=utf-8", b"text/event-stream; charset=utf-8"
 MAX_HEAD_BYTES = 64 << 10
 MAX_WAITING = 8  # parsed requests of one connection that wait for their turn
 MIN_BODY_RATE = 64 << 10  # bytes/s under which a body counts as slow
-IDLE_S, LINGER_S, LINGER_BYTES, SWEEP_S = 75.0, 1.0, 1 << 20, 0.1
-_STATUS = {s.value: b"HTTP/1.1 %d %s\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
-
-
-class Exchange:
-    """One request and the way to answer it: `reply` once, or `start`, `write` any number of times, `end`.
-
-    `on_gone` is called when the client vanishes before the answer is complete; `on_writable(bool)` when its socket fills and empties.
-    `cancel_on_eof`: a client that closes its sending side is taken for gone (work is long); else the answer is still sent.
-    """
-
-    __slots__ = (
-        "_chunked",
-        "_connection",
-        "arrived",
-        "body",
-        "cancel_on_eof",
-        "deadline",
-        "finished",
-        "headers",
-        "keep_alive",
-        "method",
-        "on_gone",
-        "on_writable",
-        "path",
-        "sent",
-        "started",
-        "state",
-    )
-
-    def __init__(self, connection: Connection, method: bytes, path: str, headers: dict[bytes, bytes], body: bytes) -> None:
-        self._connection = connection
-        self.method, self.path, self.headers, self.body = method, path, headers, body
-        self.arrived = connection.began
-        self.deadline = self.arrived + connection.server.limits.request_timeout_s
-        self.keep_alive = True
-        self.cancel_on_eof = self.started = self.finished = False
-        self.on_gone: Callable[[], None] | None = None
-        self.on_writable: Callable[[bool], None] | None = None
-        self.sent = 0
-        self.state: Any = None  # the handler's own
-        self._chunked = connection.version_1_1
-
-    @property
-    def peer(self) -> str:
-        return self._connection.peer
-
-    @property
-    def writable(self) -> bool:
-        return not self._connection.write_paused
-
-    def reply(self, status: int, body: bytes, headers: bytes = b"", kind: bytes = JSON) -> None:
-        """`headers` are whole lines, each ending in CRLF."""
-        if self.finished:
-            return
-        head = b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n" % (_STATUS[status], kind, len(body), headers, self._persistence())
-        self.sent += len(body)
-        self._connection.send(head if self.method == b"HEAD" else head + body)
-        self._connection.answered(self)
-
-    def start(self, status: int, headers: bytes = b"", kind: bytes = EVENTS) -> None:
-        if self.finished:
-            return
-        self.started = True
-        if self._chunked:
-            framing = b"transfer-encoding: chunked\r\n" + self._persistence()
-        else:
-            self.keep_alive, framing = False, b"connection: close\r\n"
-        self._connection.send(b"%bcontent-type: %b\r\ncache-control: no-cache\r\n%b%b\r\n" % (_STATUS[status], kind, headers, framing))
-
-    def write(self, data: bytes) -> None:
-        if self.finished or not data:
-            return
-        self.sent += len(data)
-        self._connection.send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
-
-    def end(self, trailer: bytes = b"") -> None:
-        """`trailer`: header lines after the last chunk, each ending in CRLF."""
-        if self.finished:
-            return
-        if self._chunked:
-            self._connection.send(b"0\r\n%b\r\n" % trailer)
-        self._connection.answered(self)
-
-    def cut(self) -> None:
-        """Closes without the last chunk: the only honest end of a started answer that cannot be completed."""
-        if not self.finished:
-            self.keep_alive = False
-            self._connection.answered(self)
-
-    def _persistence(self) -> bytes:
-        if self._connection.closing_soon():
-            self.keep_alive = False
-        if not self.keep_alive:
-            return b"connection: close\r\n"
-        return b"" if self._chunked else b"connection: keep-alive\r\n"
+IDLE_S, LINGER_S, LINGER_BYTES = 75.0, 1.0, 1 << 20
+STATUS = {s.value: b"HTTP/1.1 %d %s\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
 
 
 class Connection(asyncio.Protocol):
     """One client socket."""
 
-    def __init__(self, server: HttpServer) -> None:
+    def __init__(self, server: Listener) -> None:
         self.server = server
         self.peer = ""
         self.version_1_1 = True
@@ -240,20 +143,50 @@ class Connection(asyncio.Protocol):
         path = self._url.partition(b"?")[0].decode("latin-1")
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         exchange = Exchange(self, parser.get_method(), path, self._headers, body)
+        exchange.arrived = self.began
+        exchange.deadline = self.began + self.server.limits.request_timeout_s
         exchange.keep_alive = parser.should_keep_alive()
         self._waiting.append(exchange)
 
-    def send(self, data: bytes) -> None:
-        self._transport.write(data)
+    def reply(self, exchange: Exchange, status: int, body: bytes, headers: bytes, kind: bytes) -> None:
+        end = b"%b\r\n" % self._persistence(exchange)
+        head = b"%bcontent-type: %b\r\ncontent-length: %d\r\n%b%b" % (STATUS[status], kind, len(body), headers, end)
+        self._transport.write(head if exchange.method == b"HEAD" else head + body)
+        self._answered(exchange)
+
+    def start(self, exchange: Exchange, status: int, headers: bytes, kind: bytes) -> None:
+        if self.version_1_1:
+            framing = b"transfer-encoding: chunked\r\n" + self._persistence(exchange)
+        else:
+            exchange.keep_alive, framing = False, b"connection: close\r\n"
+        self._transport.write(b"%bcontent-type: %b\r\ncache-control: no-cache\r\n%b%b\r\n" % (STATUS[status], kind, headers, framing))
+
+    def write(self, exchange: Exchange, data: bytes) -> None:  # noqa: ARG002 - one exchange at a time
+        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self.version_1_1 else data)
+
+    def end(self, exchange: Exchange, trailer: bytes) -> None:
+        if self.version_1_1:
+            self._transport.write(b"0\r\n%b\r\n" % trailer)
+        self._answered(exchange)
+
+    def cut(self, exchange: Exchange) -> None:
+        exchange.keep_alive = False
+        self._answered(exchange)
+
+    def writable(self, exchange: Exchange) -> bool:  # noqa: ARG002 - one exchange at a time
+        return not self.write_paused
 
     def abort(self) -> None:
         self._transport.abort()
 
-    def closing_soon(self) -> bool:
-        """True when the answer being written is the last one on this connection."""
-        return self.server.draining or (self._eof and not self._waiting and self._refusal is None)
+    def _persistence(self, exchange: Exchange) -> bytes:
+        if self.server.draining or (self._eof and not self._waiting and self._refusal is None):
+            exchange.keep_alive = False  # the last answer on this connection
+        if not exchange.keep_alive:
+            return b"connection: close\r\n"
+        return b"" if self.version_1_1 else b"connection: keep-alive\r\n"
 
-    def answered(self, exchange: Exchange) -> None:
+    def _answered(self, exchange: Exchange) -> None:
         exchange.finished = True
         self._current = None
         if not exchange.keep_alive:
@@ -314,57 +247,10 @@ class Connection(asyncio.Protocol):
             return
         status, body = self._refusal
         self.server.on_refused(status)
-        head = b"%bcontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (_STATUS[status], JSON, len(body))
+        head = b"%bcontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (STATUS[status], JSON, len(body))
         self._transport.write(head + body)
         self._reading, self._deadline = "linger", time.monotonic() + LINGER_S
         if self._eof:
             self._transport.close()
         else:
             self._transport.write_eof()
-
-
-class HttpServer:
-    """Listens, sweeps timeouts, drains. `handler(exchange)` must not raise and must not block."""
-
-    def __init__(
-        self,
-        handler: Callable[[Exchange], None],
-        *,
-        on_timeout: Callable[[Exchange], None],
-        on_refused: Callable[[int], None],
-        limits: Limits,
-    ) -> None:
-        self.handler, self.on_timeout, self.on_refused, self.limits = handler, on_timeout, on_refused, limits
-        self.loop = asyncio.get_running_loop()
-        self.connections: set[Connection] = set()
-        self.draining = False
-        self._server: asyncio.Server | None = None
-        self._sweeper: asyncio.TimerHandle | None = None
-
-    async def adopt(self, listener: socket.socket) -> None:
-        """Starts to accept on a socket that listens already."""
-        self._server = await self.loop.create_server(lambda: Connection(self), sock=listener, backlog=2048)
-        self._sweep()
-
-    async def drain(self, within_s: float) -> bool:
-        """Stops accepting and waits for what is in flight; False when time ran out and connections were cut."""
-        self.draining = True
-        if self._server is not None:
-            self._server.close()
-        for connection in list(self.connections):
-            connection.drain()
-        end = self.loop.time() + within_s
-        while self.connections and self.loop.time() < end:
-            await asyncio.sleep(0.02)
-        clean = not self.connections
-        for connection in list(self.connections):
-            connection.abort()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        return clean
-
-    def _sweep(self) -> None:
-        now = time.monotonic()
-        for connection in list(self.connections):
-            connection.sweep(now)
-        self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
