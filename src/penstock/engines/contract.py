@@ -19,16 +19,24 @@ class ClassifyRequest:
 
 @dataclass(frozen=True, slots=True)
 class EmbedRequest:
-    """`dimensions`: the first so many components, of unit length again (Matryoshka, Kusupati et al. 2022). None: all."""
+    """`dimensions`: the first so many components, of unit length again (Matryoshka, Kusupati et al. 2022). None: all.
+
+    Exactly one of `texts` and `ids` (token ids of each text, as the model's own tokenizer would give them) is not empty.
+    """
 
     texts: Sequence[str]
     dimensions: int | None = None
+    ids: Sequence[Sequence[int]] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
+    """`tool_calls` (of an assistant, as OpenAI's) and `tool_call_id` (role tool: the call it answers) are for chat templates."""
+
     role: str
     content: str
+    tool_calls: Sequence[Mapping[str, Any]] = ()
+    tool_call_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,8 @@ class GenerateRequest:
     """Exactly one of `prompt`, `prompt_ids` and `messages`. Temperature 0 is greedy.
 
     `n` answers, told apart by Text.index. `logprobs`: how many of the likeliest tokens are told beside each chosen one (0: only the
-    chosen one's; None: nothing). `echo`: the prompt's text and logprobs come first. `adapter`: the name of a loaded LoRA adapter.
+    chosen one's; None: nothing). `echo`: the prompt's text and logprobs come first, in chunks of their own whose `completion_tokens` is 0
+    (so `max_tokens` 0 is allowed: the prompt is only scored). `adapter`: the name of a loaded LoRA adapter.
     """
 
     prompt: str | None = None
