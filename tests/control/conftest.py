@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from penstock.control.gateway import ensure_gateway, stop_gateway
 from penstock.testing.control import Bench
+from penstock.testing.deployments import DIGESTS
+from penstock.testing.platforms import MemoryEndpoints
 
 
 @pytest.fixture
@@ -27,3 +30,21 @@ def new_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[],
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture
+def served(new_bench: Callable[[], Bench]) -> Iterator[Callable[[], tuple[Bench, MemoryEndpoints]]]:
+    """Benches with three registered versions of model `m`, replicas in memory, and a running gateway."""
+    made: list[Bench] = []
+
+    def make() -> tuple[Bench, MemoryEndpoints]:
+        bench = new_bench()
+        made.append(bench)
+        for n in (1, 2, 3):
+            bench.store.registry.register("m", DIGESTS[n], run=f"run-{n}", task="text-classification", metrics={}, gates=[], facts={})
+        ensure_gateway(bench.home, "127.0.0.1", 0)
+        return bench, MemoryEndpoints()
+
+    yield make
+    for bench in made:
+        stop_gateway(bench.home)

@@ -5,77 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from penstock.control.contract import Again
-from penstock.control.deployments import DeploymentReconciler, desired_deployment, get_deployment, phase_of
-from penstock.control.gateway import acknowledged, ensure_gateway, publish, stop_gateway
-from penstock.control.world import LEASE_S, World
+from penstock.control.deployments import get_deployment, phase_of
+from penstock.control.gateway import acknowledged, publish, stop_gateway
+from penstock.control.world import LEASE_S
 from penstock.core.errors import NotFound
 from penstock.serving.snapshot import read_snapshot
 from penstock.store.resources import Resource
-from penstock.testing.control import Bench, Crash
-from penstock.testing.platforms import MemoryEndpoints
-
-DIGESTS = ["sha256:" + str(n) * 64 for n in range(5)]
-
-
-@pytest.fixture
-def served(new_bench: Callable[[], Bench]) -> Iterator[Callable[[], tuple[Bench, MemoryEndpoints]]]:
-    """Benches with three registered versions of model `m`, replicas in memory, and a running gateway."""
-    made: list[Bench] = []
-
-    def make() -> tuple[Bench, MemoryEndpoints]:
-        bench = new_bench()
-        made.append(bench)
-        for n in (1, 2, 3):
-            bench.store.registry.register("m", DIGESTS[n], run=f"run-{n}", task="text-classification", metrics={}, gates=[], facts={})
-        ensure_gateway(bench.home, "127.0.0.1", 0)
-        return bench, MemoryEndpoints()
-
-    yield make
-    for bench in made:
-        stop_gateway(bench.home)
-
-
-def process(bench: Bench, endpoints: Any, crash_at: int = 0) -> World:
-    world = bench.world(crash_at=crash_at)
-    world._endpoints["laptop"] = endpoints
-    return world
-
-
-def want(world: World, version: int, replicas: int = 1) -> Resource:
-    return desired_deployment(world, "m", "m", version, {"scale": {"min": replicas}}, {}, principal="test")
-
-
-def settle(world: World, bench: Bench, until: Callable[[Resource], bool], passes: int = 80) -> Resource:
-    reconciler = DeploymentReconciler()
-    for _ in range(passes):
-        row = world.store.resources.find("deployment", "m")
-        assert row is not None
-        assert world.store.resources.take("deployment", row.id, world.owner, LEASE_S)
-        outcome = reconciler.reconcile(row, world)
-        row = world.store.resources.get("deployment", row.id)
-        if until(row):
-            return row
-        bench.clock.sleep(outcome.after_s if isinstance(outcome, Again) else 0.1)
-        if row.phase == "switching":
-            time.sleep(0.05)  # the real gateway polls the real file
-    raise AssertionError(f"did not settle: {row.phase} {row.status}")
-
-
-def live(version: int) -> Callable[[Resource], bool]:
-    return lambda row: phase_of(row) in ("live", "degraded") and row.status.get("version") == version
-
-
-def routed(bench: Bench) -> list[tuple[str, int]]:
-    snapshot = read_snapshot(bench.home.gateway / "snapshot.json")
-    return [(v.version, len(v.replicas)) for m in snapshot.models for v in m.versions]
+from penstock.testing.control import Crash
+from penstock.testing.deployments import DIGESTS, live, process, routed, settle, want
 
 
 def test_a_version_goes_live_and_the_gateway_has_said_so(served: Any) -> None:

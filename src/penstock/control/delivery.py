@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from penstock.control.daemon import control_state, ensure_up
-from penstock.control.deployments import GIVE_UP_S, desired_deployment, get_deployment, phase_of
+from penstock.control.deployments import GIVE_UP_S, desired_deployment, get_deployment, lead_of, phase_of
 from penstock.control.gateway import acknowledged, gateway_state, gateway_url, publish
 from penstock.control.show import deployment_row
 from penstock.control.world import World, open_world, principal
@@ -86,7 +86,7 @@ def roll_back(name: str, to: int | None) -> dict[str, Any]:
     """Serves `to`, or the version that served before the present one. Raises NotFound, BadInput, ReplicaFailed."""
     with _world() as world:
         resource = get_deployment(world, name)
-        target = to if to is not None else _previous(world, name, int(resource.spec["version"]))
+        target = to if to is not None else _previous(world, name, lead_of(resource))
         found = world.store.registry.get(resource.spec["model"], target)
         ensure_up(world.home)
         deploy = _asked(resource.spec, resource.spec["platform"]["name"], resource.spec["replicas"])

@@ -1,16 +1,19 @@
-"""Deployments: the version that is wanted behind a name is started beside the old one, made ready, switched to, then the old one drained.
+"""Deployments: what is wanted behind a name is started beside what serves, made ready, switched to, then what is left over is drained.
 
-No request is lost: the old replicas serve until the gateway says it routes by a snapshot that names the new ones.
+No request is lost: what served goes on until the gateway says it routes by a snapshot that names the new set. A change of weights, of a
+header rule or of the shadow is such a switch too. Who changes the wish: see traffic.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from penstock.control.contract import Again, Done, Outcome
 from penstock.control.gateway import acknowledged, gateway_url, publish
 from penstock.control.policy import deploy_of, kept, with_policy
+from penstock.control.split import Part, Wanted, leading, live_of, servable, split_of, told, wanted_of
 from penstock.control.world import World
 from penstock.core.errors import NotFound
 from penstock.platforms.contract import Endpoints, EndpointSpec, EndpointState, ReplicaState, VersionSpec
@@ -25,16 +28,16 @@ GIVE_UP_S = 120.0  # for a new version to become ready
 def desired_deployment(
     world: World, name: str, model: str, version: int, deploy: Mapping[str, Any], platforms: Mapping[str, Any], *, principal: str
 ) -> Resource:
-    """Makes or changes the deployment `name` so that it wants `version` of `model`. Audited. Raises NotFound.
+    """Makes or changes the deployment `name` so that `version` of `model` gets all requests. Audited. Raises NotFound.
 
-    `deploy` is the section of the file; its key `monitor`, if any, is that section.
+    `deploy` is the section of the file; its key `monitor`, if any, is that section. An experiment or bandit that moved traffic ends.
     """
     found = world.store.registry.get(model, version)
     platform = deploy.get("to", "laptop")
     spec = {
         "model": model,
-        "version": found.version,
-        "bundle": found.bundle,
+        "versions": [{"version": found.version, "bundle": found.bundle, "weight": 1.0}],
+        "experiment": None,
         "task": found.task,
         "platform": {"name": platform, "config": dict(platforms.get(platform, {"kind": "local"}))},
         "replicas": int(deploy.get("scale", {}).get("min", 1)),
@@ -45,7 +48,8 @@ def desired_deployment(
     world.store.audit.append(principal, "deployment.apply", name, {"model": model, "version": found.version, "bundle": found.bundle})
     if existing is None or existing.phase == "deleted":  # a deleted one stays as history; its name is free again
         return world.store.resources.create("deployment", name, spec)
-    return world.store.resources.set_spec("deployment", existing.id, spec)
+    before = [part.share for part in split_of(existing.spec)]
+    return world.store.resources.set_spec("deployment", existing.id, {**spec, "before": before})
 
 
 def get_deployment(world: World, name: str) -> Resource:
@@ -61,58 +65,76 @@ def phase_of(resource: Resource) -> str:
     return resource.phase if resource.status.get("generation") == resource.generation else "pending"
 
 
+def with_replicas(wanted: Wanted, resource: Resource, world: World) -> Wanted:  # noqa: ARG001 (what a scaler would look at)
+    """`wanted` with the number of replicas that each of its versions should have now: the one place where scaling has its say."""
+    return wanted
+
+
 class DeploymentReconciler:
     kind = "deployment"
 
     def reconcile(self, resource: Resource, world: World) -> Outcome:
         """One pass. Phases: pending → starting → switching → live; degraded serves with fewer replicas than wanted;
-        failed keeps the old version serving and tries on.
+        failed keeps what was live serving and tries on.
         """
         platform = resource.spec["platform"]
         endpoints = world.endpoints(platform["name"], platform["config"])
         if resource.spec.get("delete"):
             return self._remove(resource, endpoints, world)
         status = dict(resource.status)
-        live = status.get("live")  # {"version", "bundle", "replicas"} that the gateway routes to
+        wanted = with_replicas(wanted_of(resource, world.store.registry), resource, world)
+        live = live_of(status)  # what the gateway routes to
         if status.get("generation") != resource.generation:
             # A new wish starts fresh: replicas that failed under an older one must not speak for it.
             status.update(generation=resource.generation, error=None)
-            endpoints.apply(EndpointSpec(resource.name, (_version(live),) if live else (), deploy_of(resource.spec).engine))
+            broken = {r.version for r in endpoints.observe(resource.name).replicas if r.phase == "failed"}
+            sound = [part for part in wanted.parts if str(part.version) not in broken]
+            endpoints.apply(_endpoint(resource, (*live, *sound)))
             return self._save(resource, status, "starting", 0.0, world)
-        wanted = {"version": resource.spec["version"], "bundle": resource.spec["bundle"], "replicas": resource.spec["replicas"]}
-        versions = [wanted] if live is None or live["version"] == wanted["version"] else [live, wanted]
-        endpoints.apply(EndpointSpec(resource.name, tuple(_version(v) for v in versions), deploy_of(resource.spec).engine))
+        endpoints.apply(_endpoint(resource, (*live, *wanted.parts)))
         seen = endpoints.observe(resource.name)
-        ready = _ready(seen, str(wanted["version"]))
         status["replicas"] = [_show(r) for r in seen.replicas]
         status["url"] = gateway_url(world.home)
-        if len(ready) >= resource.spec["replicas"] or (live and live["version"] == wanted["version"] and ready):
+        status["notes"] = [*wanted.notes, *_beside(wanted, seen)]
+        if _enough(wanted, live, seen):
             return self._switch(resource, status, wanted, seen, world)
-        if live is not None:
+        if live:
             # What is live may have changed address: a killed replica comes back elsewhere.
-            self._route(resource, status, live, seen, world)
-        return self._save(resource, status, _waiting_phase(resource, status, seen, world), SOON_S, world)
+            self._route(resource, status, replace(wanted, parts=live), seen, world, status.get("experiment"))
+        return self._save(resource, status, _waiting_phase(resource, status, wanted, seen, world), SOON_S, world)
 
-    def _switch(self, resource: Resource, status: dict[str, Any], wanted: dict[str, Any], seen: EndpointState, world: World) -> Outcome:
-        new = (status.get("live") or {}).get("version") != wanted["version"]
-        snapshot = self._route(resource, status, wanted, seen, world)
+    def _switch(self, resource: Resource, status: dict[str, Any], wanted: Wanted, seen: EndpointState, world: World) -> Outcome:
+        before = live_of(status)
+        experiment = resource.spec.get("experiment")
+        snapshot = self._route(resource, status, wanted, seen, world, experiment)
         if not acknowledged(world.home, snapshot):
             return self._save(resource, status, "switching", SOON_S, world)
-        status["live"], status["version"], status["error"] = wanted, wanted["version"], None
-        if new:
-            live = [(wanted["version"], wanted["bundle"], 1.0)]
-            world.store.registry.record_live(resource.name, live)
-            message = f"{resource.spec['model']}:{wanted['version']} serves all requests"
-            world.store.events.add("deployment", resource.id, "deployment.live", message, wanted)
-        enough = len(_ready(seen, str(wanted["version"]))) >= wanted["replicas"]
-        return self._save(resource, status, "live" if enough else "degraded", WATCH_S if enough and not new else SOON_S, world)
+        live = [part for part in wanted.parts if part.weight > 0 or _ready(seen, part)]
+        first = leading(live)
+        status.update(live=[part.as_json() for part in live], version=first.version if first else None)
+        status.update(experiment=experiment, error=None)
+        changed = _shares(before) != _shares(live)
+        if changed:
+            if _shares(live) != [tuple(row) for row in world.store.registry.live_at(resource.name, world.clock.now())]:
+                world.store.registry.record_live(resource.name, _shares(live))
+            said = {"versions": [part.as_json() for part in live], "experiment": experiment}
+            world.store.events.add("deployment", resource.id, "deployment.live", told(resource.spec["model"], live), said)
+        full = all(len(_ready(seen, part)) >= part.replicas for part in wanted.weighted)
+        left = {str(part.version) for part in before} - {str(part.version) for part in wanted.parts}
+        soon = not full or changed or bool(left)
+        return self._save(resource, status, "live" if full else "degraded", SOON_S if soon else WATCH_S, world)
 
-    def _route(self, resource: Resource, status: dict[str, Any], version: Mapping[str, Any], seen: EndpointState, world: World) -> int:
-        """Publishes the ready replicas of `version`; returns the number of the snapshot that holds them."""
-        routes = tuple(_route_to(r) for r in _ready(seen, str(version["version"])))
-        route = VersionRoute(str(version["version"]), version["bundle"], 1.0, routes)
-        model = with_policy(ModelRoute(resource.name, resource.spec["task"], (route,)), resource.spec)
-        status["route"] = {"version": route.version, "replicas": [r.id for r in routes]}
+    def _route(
+        self, resource: Resource, status: dict[str, Any], wanted: Wanted, seen: EndpointState, world: World, experiment: str | None
+    ) -> int:
+        """Publishes the ready replicas of what can be served of `wanted`; returns the number of the snapshot that holds them."""
+        can = servable(wanted, {part.version: len(_ready(seen, part)) for part in wanted.parts})
+        routes = tuple(
+            VersionRoute(str(part.version), part.bundle, part.weight, tuple(_route_to(r) for r in _ready(seen, part))) for part in can.parts
+        )
+        model = with_policy(ModelRoute(resource.name, resource.spec["task"], routes), resource.spec)
+        model = replace(model, headers=can.headers, shadow=can.shadow, experiment=experiment)
+        status["route"] = [{"version": r.version, "weight": r.weight, "replicas": [at.id for at in r.replicas]} for r in routes]
         return publish(world.store, world.home, model)
 
     def _remove(self, resource: Resource, endpoints: Endpoints, world: World) -> Outcome:
@@ -128,22 +150,45 @@ class DeploymentReconciler:
         return Again(after_s)
 
 
-def _waiting_phase(resource: Resource, status: dict[str, Any], seen: EndpointState, world: World) -> str:
-    wanted = str(resource.spec["version"])
-    broken = [r for r in seen.replicas if r.version == wanted and r.phase == "failed"]
+def _endpoint(resource: Resource, parts: Sequence[Part]) -> EndpointSpec:
+    """Every version of `parts` once; where one stands twice, the later one, which is wanted, says how many replicas."""
+    versions = {part.version: VersionSpec(str(part.version), part.bundle, part.replicas) for part in parts}
+    return EndpointSpec(resource.name, tuple(versions.values()), deploy_of(resource.spec).engine)
+
+
+def _enough(wanted: Wanted, live: Sequence[Part], seen: EndpointState) -> bool:
+    """Whether every version that is to get a share of requests can take it: all its replicas, or one where it serves already.
+
+    Versions that only headers or the shadow lead to hold nothing up; they join when they are ready.
+    """
+    serves = {part.version for part in live if part.weight > 0}
+    return all(len(_ready(seen, p)) >= (min(1, p.replicas) if p.version in serves else p.replicas) for p in wanted.weighted)
+
+
+def _waiting_phase(resource: Resource, status: dict[str, Any], wanted: Wanted, seen: EndpointState, world: World) -> str:
+    live = {part.version for part in live_of(status) if part.weight > 0}
+    new = {str(part.version) for part in wanted.weighted if part.version not in live}
+    broken = [r for r in seen.replicas if r.version in new and r.phase == "failed"]
     late = world.clock.now() - resource.spec["wanted_at"] > GIVE_UP_S
-    if (broken or late) and (status.get("live") or {}).get("version") != resource.spec["version"]:
+    if new and (broken or late):
         status["error"] = broken[0].error if broken else f"not ready {GIVE_UP_S:.0f} s after it was asked for"
         return "failed"
-    return "starting"
+    return "starting" if new else "degraded"
 
 
-def _version(value: Mapping[str, Any]) -> VersionSpec:
-    return VersionSpec(str(value["version"]), value["bundle"], value["replicas"])
+def _beside(wanted: Wanted, seen: EndpointState) -> list[str]:
+    """About versions that only headers or the shadow lead to: which of them cannot be had yet."""
+    aside = [part for part in wanted.parts if part.weight == 0 and not _ready(seen, part)]
+    broken = {r.version: r.error for r in seen.replicas if r.phase == "failed"}
+    return [f"version {p.version} is not ready: {broken.get(str(p.version)) or 'it starts'}" for p in aside]
 
 
-def _ready(seen: EndpointState, version: str) -> Sequence[ReplicaState]:
-    return [r for r in seen.replicas if r.version == version and r.phase == "ready" and r.address]
+def _shares(parts: Sequence[Part]) -> list[tuple[int | str, str, float]]:
+    return [(part.version, part.bundle, part.weight) for part in parts if part.weight > 0]
+
+
+def _ready(seen: EndpointState, part: Part) -> Sequence[ReplicaState]:
+    return [r for r in seen.replicas if r.version == str(part.version) and r.phase == "ready" and r.address]
 
 
 def _route_to(replica: ReplicaState) -> ReplicaRoute:
@@ -154,3 +199,10 @@ def _route_to(replica: ReplicaState) -> ReplicaRoute:
 
 def _show(replica: ReplicaState) -> dict[str, Any]:
     return {"id": replica.id, "version": replica.version, "phase": replica.phase, "address": replica.address, "error": replica.error}
+
+
+def lead_of(resource: Resource) -> int:
+    """The version that the deployment's spec gives most requests."""
+    first = leading(split_of(resource.spec))
+    assert first is not None
+    return first.version

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from penstock.control.deployments import desired_deployment, phase_of
+from penstock.control.deployments import desired_deployment, lead_of, phase_of
 from penstock.control.graph import CHAMPION_STEP, Graph
+from penstock.control.split import live_of, split_of
 from penstock.control.state import RunState
 from penstock.control.world import World
 from penstock.core.errors import ReplicaFailed
@@ -96,13 +97,13 @@ def _deploy(run: Resource, deploy: Mapping[str, Any], state: RunState, world: Wo
     resource = world.store.resources.find("deployment", name)
     if resource is None or resource.phase == "deleted" or resource.spec.get("delete"):
         raise ReplicaFailed(f"deployment {name!r} was deleted while the run waited for it")
-    if resource.spec["version"] != state.model["version"]:
-        state.deployment = {"name": name, "url": resource.status.get("url"), "superseded_by": resource.spec["version"]}
+    if state.model["version"] not in {part.version for part in split_of(resource.spec)}:
+        state.deployment = {"name": name, "url": resource.status.get("url"), "superseded_by": lead_of(resource)}
         return "succeeded"
     phase = phase_of(resource)
     if phase == "failed":
         raise ReplicaFailed(f"deployment {name!r}: {resource.status.get('error', 'no replica became ready')}")
-    if phase == "live" and resource.status.get("version") == state.model["version"]:
+    if phase == "live" and state.model["version"] in {part.version for part in live_of(resource.status)}:
         state.deployment = {"name": name, "url": resource.status.get("url")}
         return "succeeded"
     return "deploying"

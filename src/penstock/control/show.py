@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from penstock.control.split import leading, live_of, split_of
 from penstock.control.state import RunState, StepState
 from penstock.control.views import DeploymentView, GateView, ModelView, RunView, StepView
 from penstock.store.resources import Resource
@@ -50,18 +51,20 @@ def _step(name: str, step: StepState, now: float) -> StepView:
 
 
 def deployment_row(resource: Resource) -> dict[str, Any]:
-    """What commands print of a deployment; `version` is the one that serves, `wanted` the one asked for."""
-    live = resource.status.get("live") or {}
+    """What commands print of a deployment; `version` is the one that gets most requests, `wanted` the one that should."""
+    live, wanted = leading(live_of(resource.status)), leading(split_of(resource.spec))
     return {
         "name": resource.name,
         "model": resource.spec["model"],
-        "version": live.get("version"),
-        "wanted": resource.spec["version"],
-        "digest": live.get("bundle"),
+        "version": live.version if live else None,
+        "wanted": wanted.version if wanted else None,
+        "digest": live.bundle if live else None,
+        "versions": [{"version": part.version, "weight": part.weight} for part in live_of(resource.status)],
         "phase": resource.phase,
         "replicas": resource.status.get("replicas", []),
         "url": resource.status.get("url"),
         "error": resource.status.get("error"),
+        "notes": resource.status.get("notes", []),
     }
 
 
