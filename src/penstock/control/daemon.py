@@ -13,7 +13,7 @@ import shutil
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,18 @@ LOG_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """`port` 0: any free one; None: the default one, or a free one where that is taken."""
+    """`port` 0: any free one; None: the default one, or a free one where that is taken. TLS when both files are given."""
 
     host: str = "127.0.0.1"
     port: int | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+    @property
+    def options(self) -> list[str]:
+        """Of the command lines of gateway and background process."""
+        given = {"--tls-cert": self.tls_cert, "--tls-key": self.tls_key}
+        return [word for name, path in given.items() if path is not None for word in (name, str(path.absolute()))]
 
 
 def state_file(home: Home) -> Path:
@@ -61,9 +69,9 @@ def serve(home: Home, address: Address) -> None:
     world = open_world(home)
     try:
         publish(world.store, home)
-        gateway = ensure_gateway(home, address.host, address.port)
+        gateway = ensure_gateway(home, address.host, address.port, address.options)
         # A gateway that has to be started again must come back where its clients know it.
-        address = Address(gateway["host"], int(gateway["port"]))
+        address = replace(address, host=gateway["host"], port=int(gateway["port"]))
         created = psutil.Process().create_time()
         state = {"pid": os.getpid(), "created": created, "host": address.host, "port": address.port}
         write_atomic(state_file(home), json.dumps(state).encode())
@@ -120,7 +128,7 @@ def _loop(world: World, address: Address) -> None:
 def _housekeeping(world: World, address: Address) -> None:
     try:
         publish(world.store, world.home)
-        ensure_gateway(world.home, address.host, address.port)
+        ensure_gateway(world.home, address.host, address.port, address.options)
     except PenstockError as error:
         print(f"gateway: {error}", file=sys.stderr, flush=True)
 
@@ -140,6 +148,7 @@ def _start(home: Home, address: Address) -> None:
     home.folder.mkdir(parents=True, exist_ok=True)
     arguments = ["-m", "penstock", "up", "--foreground", "--host", address.host]
     arguments += [] if address.port is None else ["--port", str(address.port)]
+    arguments += address.options
     log_file = home.folder / "up.log"
     before = log_file.stat().st_size if log_file.exists() else 0
     urls = {"PENSTOCK_HOME": str(home.folder), "PENSTOCK_DATABASE": home.database_url, "PENSTOCK_ARTIFACTS": home.artifacts_url}

@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +77,11 @@ def gateway_state(folder: Path) -> dict[str, Any] | None:
 
 def gateway_url(home: Home) -> str | None:
     state = gateway_state(home.gateway)
-    return f"http://{state['host']}:{state['port']}" if state else None
+    return url_of(state) if state else None
+
+
+def url_of(state: Mapping[str, Any]) -> str:
+    return f"{state.get('scheme', 'http')}://{state['host']}:{state['port']}"
 
 
 def acknowledged(home: Home, version: int) -> bool:
@@ -86,8 +90,10 @@ def acknowledged(home: Home, version: int) -> bool:
     return state is not None and int(state.get("snapshot_version", 0)) >= version
 
 
-def ensure_gateway(home: Home, host: str, port: int | None) -> dict[str, Any]:
+def ensure_gateway(home: Home, host: str, port: int | None, options: Sequence[str] = ()) -> dict[str, Any]:
     """Starts the gateway unless one runs; returns its state. Port None: the default one, or a free one where that is taken.
+
+    `options` are more arguments of the gateway's own command line, such as its TLS files.
 
     Raises PortTaken, or PenstockError with the log's last lines.
     """
@@ -95,17 +101,17 @@ def ensure_gateway(home: Home, host: str, port: int | None) -> dict[str, Any]:
     if state is not None:
         return state
     if port is not None:
-        return _start_gateway(home, host, port)
+        return _start_gateway(home, host, port, options)
     try:
-        return _start_gateway(home, host, DEFAULT_PORT)
+        return _start_gateway(home, host, DEFAULT_PORT, options)
     except PortTaken:
-        return _start_gateway(home, host, 0)
+        return _start_gateway(home, host, 0, options)
 
 
-def _start_gateway(home: Home, host: str, port: int) -> dict[str, Any]:
+def _start_gateway(home: Home, host: str, port: int, options: Sequence[str]) -> dict[str, Any]:
     home.gateway.mkdir(parents=True, exist_ok=True)
     (home.gateway / "state.json").unlink(missing_ok=True)
-    arguments = ["-m", "penstock.serving.gateway", "--home", str(home.gateway), "--host", host, "--port", str(port)]
+    arguments = ["-m", "penstock.serving.gateway", "--home", str(home.gateway), "--host", host, "--port", str(port), *options]
     log = home.gateway / "log"
     before = log.stat().st_size if log.exists() else 0  # what an earlier one said is not why this one ended
     pid = start_detached(arguments, log)

@@ -18,29 +18,31 @@ from pathlib import Path
 
 import orjson
 
-from penstock.core.errors import PenstockError, PortTaken
+from penstock.core.errors import BadInput, PenstockError, PortTaken
 from penstock.core.files import write_atomic
 from penstock.serving.handling import Gateway
 from penstock.serving.server import HttpServer
+from penstock.serving.tls import Certificate
 from penstock.serving.workers import Supervisor, write_counts
 
 log = logging.getLogger("penstock.gateway")
-POLL_S, COUNT_TURNS, DRAIN_S = 0.1, 5, 30.0
+POLL_S, COUNT_TURNS, CERTIFICATE_TURNS, DRAIN_S = 0.1, 5, 50, 30.0
 
 
-async def serve(folder: Path, listener: socket.socket, worker: int | None = None) -> int:
+async def serve(folder: Path, listener: socket.socket, worker: int | None = None, certificate: Certificate | None = None) -> int:
     """Serves until SIGTERM or SIGINT; then finishes what is in flight. `worker`: its number when there are several."""
     gateway = Gateway(folder, worker)
     gateway.table.refresh()
     limits = gateway.table.snapshot.limits
     server = gateway.server = HttpServer(gateway.handle, on_timeout=gateway.timed_out, on_refused=gateway.refused, limits=limits)
-    await server.adopt(listener)
+    await server.adopt(listener, certificate.context if certificate is not None else None)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gateway.loop.add_signal_handler(number, stop.set)
+    gateway.scheme = "https" if certificate is not None else "http"
     _announce(gateway, listener)
-    log.info("gateway on http://%s:%d, snapshot %d", *listener.getsockname()[:2], gateway.table.snapshot.version)
-    poller = asyncio.create_task(_poll(gateway, listener, stop))
+    log.info("gateway on %s://%s:%d, snapshot %d", gateway.scheme, *listener.getsockname()[:2], gateway.table.snapshot.version)
+    poller = asyncio.create_task(_poll(gateway, listener, stop, certificate))
     await stop.wait()
     poller.cancel()
     await server.drain(DRAIN_S)
@@ -60,18 +62,27 @@ def _announce(gateway: Gateway, listener: socket.socket) -> None:
             write_counts(gateway.folder, gateway.worker, counts)
         else:
             host, port = listener.getsockname()[:2]
-            state = {"pid": pid, "host": host, "port": port, "started": gateway.started, "snapshot_version": version}
+            state = {
+                "pid": pid,
+                "scheme": gateway.scheme,
+                "host": host,
+                "port": port,
+                "started": gateway.started,
+                "snapshot_version": version,
+            }
             write_atomic(gateway.folder / "state.json", orjson.dumps(state), sync=False)
     except (PenstockError, OSError) as error:
         log.error("the gateway's state cannot be written: %s", error)
 
 
-async def _poll(gateway: Gateway, listener: socket.socket, stop: asyncio.Event) -> None:
+async def _poll(gateway: Gateway, listener: socket.socket, stop: asyncio.Event, certificate: Certificate | None) -> None:
     parent, turns = os.getppid(), 0
     while True:
         await asyncio.sleep(POLL_S)
         turns += 1
         changed = gateway.table.refresh()
+        if certificate is not None and turns % CERTIFICATE_TURNS == 0:
+            certificate.refresh()
         if changed:
             log.info("snapshot %d is in force", gateway.table.snapshot.version)
         if changed or (gateway.worker is not None and turns % COUNT_TURNS == 0):
@@ -96,17 +107,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--workers", type=int, default=1, help="processes that share the port; one does about 15,000 requests/s")
+    parser.add_argument("--tls-cert", type=Path, help="PEM certificate chain; with --tls-key the gateway speaks TLS only")
+    parser.add_argument("--tls-key", type=Path, help="PEM private key of the certificate")
     parser.add_argument("--socket", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
+        if (given.tls_cert is None) != (given.tls_key is None):
+            raise BadInput("TLS needs both a certificate and its key", remedy="Give --tls-cert and --tls-key.")
+        certificate = Certificate(given.tls_cert, given.tls_key) if given.tls_cert is not None else None
         listener = socket.socket(fileno=given.socket) if given.socket is not None else listen(given.host, given.port)
         if given.workers > 1:
-            return Supervisor(given.home, listener, given.workers).run()
+            return Supervisor(given.home, listener, given.workers, certificate).run()
         import uvloop
 
-        return uvloop.run(serve(given.home, listener, given.worker))
+        return uvloop.run(serve(given.home, listener, given.worker, certificate))
     except PenstockError as error:
         log.error("%s %s", error, error.way_out)
         return error.exit_code

@@ -39,6 +39,7 @@ class Gateway:
         self.in_flight = self.retried = 0
         self.started = time.time()
         self.server: HttpServer | None = None
+        self.scheme = "http"
 
     def handle(self, exchange: Exchange) -> None:
         ident = request_id(exchange.headers)

@@ -2,7 +2,7 @@
 
 The protocol hands whole requests to a handler, which answers through the Exchange, at once or later. No task is made per request.
 Refused here, before any handler sees them: heads over 64 KiB (431), bodies over the limit (413, before they are read), slow heads and
-bodies (408), anything that is not HTTP (400). Not covered: upgrades.
+bodies (408), anything that is not HTTP (400). A connection that turns out to speak HTTP/2 is handed to http2.py. Not covered: upgrades.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ MAX_HEAD_BYTES = 64 << 10
 MAX_WAITING = 8  # parsed requests of one connection that wait for their turn
 MIN_BODY_RATE = 64 << 10  # bytes/s under which a body counts as slow
 IDLE_S, LINGER_S, LINGER_BYTES = 75.0, 1.0, 1 << 20
+HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n"
 STATUS = {s.value: b"HTTP/1.1 %d %s\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
 
 
@@ -51,6 +52,10 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         address = transport.get_extra_info("peername")
         self.peer = address[0] if address else ""
+        ssl = transport.get_extra_info("ssl_object")
+        if ssl is not None and ssl.selected_alpn_protocol() == "h2":
+            self._become_http2(b"")
+            return
         self.server.connections.add(self)
         self._idle()
 
@@ -65,6 +70,9 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if data.startswith(HTTP2_PREFACE) and self._current is None and not self._waiting:
+                self._become_http2(data)
+                return
             if self._refusal is None:
                 self._refuse(400, f"This is not a well-formed HTTP/1.1 request ({type(error).__name__})", "malformed_request")
         if self._reading == "head":
@@ -213,6 +221,16 @@ class Connection(asyncio.Protocol):
         if self._current is None and not self._waiting:
             self._transport.close()
 
+    def _become_http2(self, data: bytes) -> None:
+        from penstock.serving.http2 import Connection as Http2
+
+        self.server.connections.discard(self)
+        other = Http2(self.server)
+        self._transport.set_protocol(other)
+        other.connection_made(self._transport)
+        if data:
+            other.data_received(data)
+
     def _idle(self) -> None:
         self._deadline = time.monotonic() + IDLE_S
 
@@ -250,7 +268,7 @@ class Connection(asyncio.Protocol):
         head = b"%bcontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (STATUS[status], JSON, len(body))
         self._transport.write(head + body)
         self._reading, self._deadline = "linger", time.monotonic() + LINGER_S
-        if self._eof:
+        if self._eof or not self._transport.can_write_eof():
             self._transport.close()
         else:
             self._transport.write_eof()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import time
 from collections.abc import Callable
+from typing import Any
 
 from penstock.serving.exchange import Exchange
 from penstock.serving.http1 import Connection
@@ -27,14 +29,15 @@ class HttpServer:
     ) -> None:
         self.handler, self.on_timeout, self.on_refused, self.limits = handler, on_timeout, on_refused, limits
         self.loop = asyncio.get_running_loop()
-        self.connections: set[Connection] = set()
+        self.connections: set[Any] = set()  # of http1.Connection and http2.Connection
         self.draining = False
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
-    async def adopt(self, listener: socket.socket) -> None:
-        """Starts to accept on a socket that listens already."""
-        self._server = await self.loop.create_server(lambda: Connection(self), sock=listener, backlog=2048)
+    async def adopt(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Starts to accept on a socket that listens already; with `tls`, nothing else is understood."""
+        more: dict[str, Any] = {} if tls is None else {"ssl": tls, "ssl_handshake_timeout": self.limits.header_timeout_s}
+        self._server = await self.loop.create_server(lambda: Connection(self), sock=listener, backlog=2048, **more)
         self._sweep()
 
     async def drain(self, within_s: float) -> bool:

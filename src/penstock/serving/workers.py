@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any
 
 from penstock.core.files import write_atomic
+from penstock.serving.tls import Certificate
 
 log = logging.getLogger("penstock.gateway")
 LOOK_S, REST_S = 0.1, 0.5
@@ -28,8 +29,8 @@ LOOK_S, REST_S = 0.1, 0.5
 class Supervisor:
     """Keeps `count` workers on `listener` until told to stop."""
 
-    def __init__(self, folder: Path, listener: socket.socket, count: int) -> None:
-        self.folder, self.listener, self.count = folder, listener, count
+    def __init__(self, folder: Path, listener: socket.socket, count: int, certificate: Certificate | None = None) -> None:
+        self.folder, self.listener, self.count, self.certificate = folder, listener, count, certificate
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._stopping = False
         self._announced = -1
@@ -64,6 +65,8 @@ class Supervisor:
                 time.sleep(REST_S)
             handle = self.listener.fileno()
             command = [sys.executable, "-m", "penstock.serving.gateway", "--home", str(self.folder), "--socket", str(handle)]
+            if self.certificate is not None:
+                command += ["--tls-cert", str(self.certificate.chain), "--tls-key", str(self.certificate.key)]
             self._running[worker] = subprocess.Popen([*command, "--worker", str(worker)], pass_fds=[handle])
 
     def _announce(self) -> None:
@@ -74,7 +77,15 @@ class Supervisor:
             return
         self._announced = min(versions)
         host, port = self.listener.getsockname()[:2]
-        state = {"pid": os.getpid(), "host": host, "port": port, "started": self._started, "snapshot_version": self._announced}
+        scheme = "http" if self.certificate is None else "https"
+        state = {
+            "pid": os.getpid(),
+            "scheme": scheme,
+            "host": host,
+            "port": port,
+            "started": self._started,
+            "snapshot_version": self._announced,
+        }
         write_atomic(self.folder / "state.json", json.dumps({**state, "workers": self.count}).encode(), sync=False)
 
 
