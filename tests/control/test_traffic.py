@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from typing import Any
 
@@ -168,7 +169,7 @@ def test_from_a_crash_at_any_point_the_wanted_split_is_reached(served: Any, cras
     settle(process(bench, endpoints), bench, is_live)
     assert weights(bench) == last
     history = [live for _, live in bench.store.registry.live_history("m")]
-    assert all(one != other for one, other in zip(history, history[1:], strict=False)), "each change is written once"
+    assert all(one != other for one, other in itertools.pairwise(history)), "each change is written once"
     stop_gateway(bench.home)
 
 

@@ -102,7 +102,9 @@ def wanted_of(resource: Resource, registry: Registry) -> Wanted:
     """The row's wish with every alias resolved. An alias that names nothing leaves its rule out, and a note says so."""
     spec, traffic = resource.spec, deploy_of(resource.spec).traffic
     parts = {part.version: replace(part, replicas=int(spec["replicas"])) for part in split_of(spec)}
-    headers, notes, shadow = [], [], None
+    headers: list[HeaderRule] = []
+    notes: list[str] = []
+    shadow = None
     for rule in traffic.headers:
         found = _find(registry, resource, rule.version, f"{rule.header}: {rule.value}", notes)
         if found is not None:

@@ -42,7 +42,7 @@ def settle(world: World, bench: Bench, until: Callable[[Resource], bool], passes
         bench.clock.sleep(outcome.after_s if isinstance(outcome, Again) else 0.1)
         if row.phase == "switching":
             time.sleep(0.05)  # the real gateway polls the real file
-    raise AssertionError(f"did not settle: {row.phase} {row.status}")
+    raise AssertionError(f"did not settle: {row and (row.phase, row.status)}")
 
 
 def live(version: int) -> Callable[[Resource], bool]:
