@@ -52,8 +52,8 @@ class GenerateRequest:
     """Exactly one of `prompt`, `prompt_ids` and `messages`. Temperature 0 is greedy.
 
     `n` answers, told apart by Text.index. `logprobs`: how many of the likeliest tokens are told beside each chosen one (0: only the
-    chosen one's; None: nothing). `echo`: the prompt's text and logprobs come first, in chunks of their own whose `completion_tokens` is 0
-    (so `max_tokens` 0 is allowed: the prompt is only scored). `adapter`: the name of a loaded LoRA adapter.
+    chosen one's; None: nothing). `echo`: the prompt's text and logprobs come first, in chunks of their own whose `completion_tokens` is 0.
+    `adapter`: the name of a loaded LoRA adapter.
     """
 
     prompt: str | None = None
@@ -185,6 +185,8 @@ class Adapting(Protocol):
 class Forwarding(Protocol):
     """An engine that has an OpenAI-compatible server behind it: bodies go through as they are, but for the model's name."""
 
-    async def forward(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[bytes]:
-        """The bytes of the answer: of a whole JSON object, or of server-sent events when the body says `stream`."""
+    def forward(self, path: str, body: Mapping[str, Any]) -> AsyncIterator[bytes]:
+        """The bytes of the answer to a POST of `body` to `path` ("/v1/chat/completions"): one JSON object, or server-sent events when
+        the body says `stream`. Raises UpstreamRefused (status and message of the server) before the first byte.
+        """
         ...

@@ -9,25 +9,31 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import re
 import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, cast
 
 import orjson
 
-from penstock.core.errors import BadInput
-from penstock.engines.contract import Classified, ClassifyRequest, Embedded, Engine, Request, Text
-from penstock.serving.errors import RequestRefused, error_body
+from penstock.core.errors import BadInput, EngineClosed, ReplicaFailed
+from penstock.engines.contract import Adapting, Classified, ClassifyRequest, Embedded, Engine, Request
+from penstock.serving.choices import ChatShape, CompletionShape, Shape, usage
+from penstock.serving.errors import RequestRefused, busy, nearest
 from penstock.serving.exchange import Exchange
+from penstock.serving.fields import kind_of
+from penstock.serving.forwarding import Forward, forwarding
+from penstock.serving.generating import Room, answer_stream, answer_whole
 from penstock.serving.metrics import RequestMetrics
 from penstock.serving.params import PARSERS, EmbeddingOrder, Generation, parse_object
 
 log = logging.getLogger("penstock.replica")
 _CLIENT_GONE = 499
 _SHORT = ("/v1/classify", "/v1/embeddings")  # answered in one go; the others generate
+_TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C trace context, level 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +47,15 @@ class Served:
 
 
 class Api:
-    """Answers exchanges of the four /v1 routes; `in_flight` counts those that are being answered."""
+    """Answers exchanges of the four /v1 routes; `in_flight` counts those that are being answered.
 
-    def __init__(self, served: Served, metrics: RequestMetrics) -> None:
-        self.served, self.metrics = served, metrics
+    `on_broken` is called, after the answer, when the engine cannot serve any more.
+    """
+
+    def __init__(self, served: Served, metrics: RequestMetrics, on_broken: Callable[[str], None] = lambda _: None) -> None:
+        self.served, self.metrics, self.on_broken = served, metrics, on_broken
         self.in_flight = 0
+        self._forwarding = forwarding(served.engine)
         self._tasks: set[asyncio.Task[None]] = set()
         self._suffix = b"x-penstock-version: %b\r\nx-penstock-replica: %b\r\n" % (served.version.encode(), served.replica.encode())
 
@@ -63,34 +73,66 @@ class Api:
             await self._run(exchange)
         except asyncio.CancelledError:
             status = _CLIENT_GONE
-        except (RequestRefused, BadInput) as error:
-            refused = error if isinstance(error, RequestRefused) else RequestRefused(400, str(error), "bad_input")
-            status = refused.status
-            self._fail(exchange, status, refused.body())
         except Exception as error:
-            # The message may quote the prompt, so only the kind of error and the frame go to the log.
-            status, frame = 500, _frame(error)
-            log.error("request %s failed: %s at %s", _request_id(exchange), type(error).__name__, frame)
-            self._fail(exchange, status, error_body(500, f"The engine failed ({type(error).__name__})", "engine_failed"))
+            refused = self._refusal(error, exchange)
+            status = refused.status
+            self._fail(exchange, refused)
         finally:
             self.in_flight -= 1
             seconds = time.monotonic() - exchange.arrived
             self.metrics.done(exchange.path, self.served.model, self.served.version, status, seconds)
 
-    def _fail(self, exchange: Exchange, status: int, body: bytes) -> None:
+    def _refusal(self, error: Exception, exchange: Exchange) -> RequestRefused:
+        """What to tell the client. A message may quote the prompt, so only the kind of error and the frame go to the log."""
+        if isinstance(error, RequestRefused):
+            return error
+        if isinstance(error, BadInput):
+            return RequestRefused(400, str(error), "bad_input")
+        if isinstance(error, EngineClosed):
+            return busy("This replica is closing; try again", "replica_closing")
+        name, frame = type(error).__name__, _frame(error)
+        trace = _TRACE.fullmatch(exchange.headers.get(b"traceparent", b""))
+        log.error("request %s failed: %s at %s (trace %s)", _request_id(exchange), name, frame, trace[1].decode() if trace else "none")
+        if isinstance(error, (ReplicaFailed, MemoryError)):
+            asyncio.get_running_loop().call_soon(self.on_broken, f"{name} at {frame}")
+            return busy(f"The engine of this replica broke ({name}); another one takes over", "engine_broken")
+        return RequestRefused(500, f"The engine failed ({name})", "engine_failed")
+
+    def _fail(self, exchange: Exchange, refused: RequestRefused) -> None:
         if exchange.started:
-            exchange.write(b"data: %b\n\n" % body)
+            exchange.write(b"data: %b\n\n" % refused.body())
             exchange.cut()
         else:
-            exchange.reply(status, body, self._suffix)
+            exchange.reply(refused.status, refused.body(), refused.headers + self._suffix)
 
     async def _run(self, exchange: Exchange) -> None:
         value = parse_object(exchange.body)
-        if value.get("model") != self.served.model:
-            raise RequestRefused(404, f"This replica serves {self.served.model!r} only", "model_not_found", "model")
+        adapter = self._adapter(value.get("model"))
+        if self._forwarding is not None:
+            await self._forward(exchange, value)
+            return
         self._fits(exchange.path)
         order = PARSERS[exchange.path](value)
+        if adapter is not None:
+            if not isinstance(order, Generation):
+                raise RequestRefused(400, f"{exchange.path} takes no adapter; ask for {self.served.model!r}", "wrong_task", "model")
+            order = order.with_adapter(adapter)
         await _ROUTES[exchange.path](self, exchange, order)
+
+    def _adapter(self, asked: Any) -> str | None:
+        """The adapter of `model:adapter`. Raises RequestRefused for another model than ours or an adapter that is not loaded."""
+        model = self.served.model
+        if not isinstance(asked, str):
+            raise RequestRefused(400, f"model must be a string, not {kind_of(asked)}", "invalid_value", "model")
+        if asked == model:
+            return None
+        if not asked.startswith(f"{model}:"):
+            raise RequestRefused(404, f"This replica serves {model!r} only", "model_not_found", "model")
+        name, loaded = asked[len(model) + 1 :], adapters(self.served.engine)
+        if name not in loaded:
+            hint = nearest(name, loaded)
+            raise RequestRefused(404, f"Model {model!r} has no adapter {name[:80]!r} loaded{hint}", "adapter_not_found", "model")
+        return name
 
     def _fits(self, path: str) -> None:
         """Raises RequestRefused when the route is for another kind of model; what is finer than that the engine refuses."""
@@ -105,7 +147,7 @@ class Api:
             labels = [{"label": label, "score": score} for label, score in row]
             data.append({"index": index, "label": row[0][0], "score": row[0][1], "labels": labels})
         answer = {"id": _request_id(exchange), "object": "classification", "model": self.served.model, "data": data}
-        self._whole(exchange, answer, found.prompt_tokens, None)
+        self._whole(exchange, orjson.dumps({**answer, "usage": usage(found.prompt_tokens, None)}), found.prompt_tokens, 0)
 
     async def embed(self, exchange: Exchange, order: EmbeddingOrder) -> None:
         found = cast(Embedded, await self._only(order.request))
@@ -114,63 +156,53 @@ class Api:
             numbers = [float(v) for v in vector]
             form: Any = base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode() if order.base64 else numbers
             data.append({"object": "embedding", "index": index, "embedding": form})
-        self._whole(exchange, {"object": "list", "model": self.served.model, "data": data}, found.prompt_tokens, None)
+        answer = {"object": "list", "model": self.served.model, "data": data, "usage": usage(found.prompt_tokens, None)}
+        self._whole(exchange, orjson.dumps(answer), found.prompt_tokens, 0)
 
     async def complete(self, exchange: Exchange, order: Generation) -> None:
-        def choice(text: str, reason: str | None) -> dict[str, Any]:
-            return {"index": 0, "text": text, "finish_reason": reason, "logprobs": None}
-
-        await self._generate(exchange, order, ("text_completion", "text_completion", choice, choice, None))
+        await self._generate(exchange, order, CompletionShape(order.logprobs))
 
     async def chat(self, exchange: Exchange, order: Generation) -> None:
-        def choice(text: str, reason: str | None) -> dict[str, Any]:
-            message = {"role": "assistant", "content": text, "refusal": None}
-            return {"index": 0, "message": message, "finish_reason": reason, "logprobs": None}
-
-        def delta(text: str, reason: str | None) -> dict[str, Any]:
-            return {"index": 0, "delta": {"content": text} if text else {}, "finish_reason": reason, "logprobs": None}
-
-        first = {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None, "logprobs": None}
-        await self._generate(exchange, order, ("chat.completion", "chat.completion.chunk", choice, delta, first))
+        await self._generate(exchange, order, ChatShape(order.logprobs))
 
     async def _generate(self, exchange: Exchange, order: Generation, shape: Shape) -> None:
-        base = {"id": _request_id(exchange), "created": int(time.time()), "model": self.served.model}
-        chunks = cast(AsyncIterator[Text], self.served.engine.generate(order.request))
-        async with aclosing(cast(Any, chunks)):
-            if order.stream:
-                await self._stream(exchange, order, {**base, "object": shape[1]}, chunks, shape)
-                return
-            parts, last = [], Text("")
-            async for last in chunks:
-                parts.append(last.text)
-        answer = {**base, "object": shape[0], "choices": [shape[2]("".join(parts), last.finish_reason or "stop")]}
-        self._whole(exchange, answer, last.prompt_tokens, last.completion_tokens)
+        model = self.served.model + (f":{order.requests[0].adapter}" if order.requests[0].adapter else "")
+        base = {"id": _request_id(exchange), "created": int(time.time()), "model": model}
+        if order.stream:
+            prompt, completion, _ = await answer_stream(
+                self.served.engine, order, shape, base, exchange, lambda: exchange.start(200, self._suffix)
+            )
+            self._end(exchange, prompt, completion)
+        else:
+            body, (prompt, completion, _) = await answer_whole(self.served.engine, order, shape, base)
+            self._whole(exchange, body, prompt, completion)
 
-    async def _stream(self, exchange: Exchange, order: Generation, base: dict[str, Any], chunks: AsyncIterator[Text], shape: Shape) -> None:
-        if order.include_usage:
-            base["usage"] = None
-        room = _Room(exchange)
-        last = Text("")
-        async for last in chunks:
-            if not exchange.started:  # after the first chunk, so that a request that the engine refuses gets its status
-                exchange.start(200, self._suffix)
-                if shape[4] is not None:
-                    exchange.write(_event({**base, "choices": [shape[4]]}))
-            exchange.write(_event({**base, "choices": [shape[3](last.text, last.finish_reason)]}))
-            await room.wait()
+    async def _forward(self, exchange: Exchange, value: Mapping[str, Any]) -> None:
+        assert self._forwarding is not None
+        forward = Forward(self._forwarding, exchange.path, value, {"id": _request_id(exchange), "model": value["model"]})
+        if not forward.stream:
+            body = await forward.whole()
+            self._whole(exchange, body, *forward.used)
+            return
+        room = Room(exchange)
+        async with aclosing(cast(Any, forward.events())) as events:
+            async for event in events:
+                if not exchange.started:
+                    exchange.start(200, self._suffix)
+                exchange.write(event)
+                await room.wait()
         if not exchange.started:
             exchange.start(200, self._suffix)
-        if order.include_usage:
-            exchange.write(_event({**base, "choices": [], "usage": _usage(last.prompt_tokens, last.completion_tokens)}))
-        self.metrics.used(self.served.model, self.served.version, last.prompt_tokens, last.completion_tokens)
-        exchange.write(b"data: [DONE]\n\n")
-        exchange.end(b"x-penstock-usage: %d,%d\r\n" % (last.prompt_tokens, last.completion_tokens))
+        self._end(exchange, *forward.used)
 
-    def _whole(self, exchange: Exchange, answer: dict[str, Any], prompt: int, completion: int | None) -> None:
-        answer["usage"] = _usage(prompt, completion)
-        self.metrics.used(self.served.model, self.served.version, prompt, completion or 0)
-        headers = b"%bx-penstock-usage: %d,%d\r\n" % (self._suffix, prompt, completion or 0)
-        exchange.reply(200, orjson.dumps(answer), headers)
+    def _end(self, exchange: Exchange, prompt: int, completion: int) -> None:
+        self.metrics.used(self.served.model, self.served.version, prompt, completion)
+        exchange.write(b"data: [DONE]\n\n")
+        exchange.end(b"x-penstock-usage: %d,%d\r\n" % (prompt, completion))
+
+    def _whole(self, exchange: Exchange, body: bytes, prompt: int, completion: int) -> None:
+        self.metrics.used(self.served.model, self.served.version, prompt, completion)
+        exchange.reply(200, body, b"%bx-penstock-usage: %d,%d\r\n" % (self._suffix, prompt, completion))
 
     async def _only(self, request: Request) -> Any:
         """The single chunk of a request that has just one."""
@@ -180,8 +212,10 @@ class Api:
         raise RuntimeError("the engine gave no answer")
 
 
-Choice = Callable[[str, str | None], dict[str, Any]]
-Shape = tuple[str, str, Choice, Choice, dict[str, Any] | None]  # object, object of a chunk, choice, choice of a chunk, first chunk
+def adapters(engine: Engine) -> tuple[str, ...]:
+    """Names of the loaded adapters; none where the engine has no such thing."""
+    return tuple(cast(Adapting, engine).adapters) if hasattr(engine, "load_adapter") else ()
+
 
 _ROUTES: dict[str, Callable[[Api, Exchange, Any], Awaitable[None]]] = {
     "/v1/classify": Api.classify,
@@ -189,33 +223,6 @@ _ROUTES: dict[str, Callable[[Api, Exchange, Any], Awaitable[None]]] = {
     "/v1/completions": Api.complete,
     "/v1/chat/completions": Api.chat,
 }
-
-
-class _Room:
-    """Waits while the client's socket is full."""
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange, self._free = exchange, asyncio.Event()
-        exchange.on_writable = self._changed
-
-    def _changed(self, writable: bool) -> None:
-        if writable:
-            self._free.set()
-
-    async def wait(self) -> None:
-        while not self._exchange.writable and not self._exchange.finished:
-            self._free.clear()
-            await self._free.wait()
-
-
-def _event(value: dict[str, Any]) -> bytes:
-    return b"data: %b\n\n" % orjson.dumps(value)
-
-
-def _usage(prompt: int, completion: int | None) -> dict[str, int]:
-    if completion is None:
-        return {"prompt_tokens": prompt, "total_tokens": prompt}
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
 
 
 def _request_id(exchange: Exchange) -> str:

@@ -6,43 +6,43 @@ Fields that would change the answer and are not supported are refused unless the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
-from penstock.engines.contract import ClassifyRequest, EmbedRequest, GenerateRequest, Message
-from penstock.serving.errors import RequestRefused, nearest
+from penstock.engines.contract import ClassifyRequest, EmbedRequest, GenerateRequest
+from penstock.serving.conversation import messages_of, tools_of
+from penstock.serving.fields import bad, boolean, integer, kind_of, token_ids
+from penstock.serving.sampling import MAX_CHOICES, MAX_TOP, SAMPLING, known, sampling, streaming
 
-MAX_TEXTS, MAX_STOPS = 2048, 4
-_IGNORED = {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "parallel_tool_calls"}
-_NEUTRAL: Mapping[str, tuple[Any, ...]] = {
-    "n": (None, 1),
-    "best_of": (None, 1),
-    "echo": (None, False),
-    "suffix": (None, ""),
-    "logprobs": (None, False),
-    "top_logprobs": (None, 0),
-    "presence_penalty": (None, 0),
-    "frequency_penalty": (None, 0),
-    "logit_bias": (None, {}),
-    "response_format": (None, {"type": "text"}),
-    "tools": (None, []),
-    "tool_choice": (None, "none", "auto"),
-    "modalities": (None, ["text"]),
-}
-_SAMPLING = {"model", "max_tokens", "temperature", "top_p", "top_k", "seed", "stop", "stream", "stream_options"}
-_ROLES = {"system", "developer", "user", "assistant"}
+MAX_TEXTS, MAX_PROMPTS, MAX_IDS, MAX_DIMENSIONS = 2048, 256, 1 << 20, 1 << 16
+CLASSIFY = frozenset(("model", "input", "top_k"))
+EMBED = frozenset(("model", "input", "encoding_format", "dimensions"))
+COMPLETE = SAMPLING | {"prompt", "echo", "best_of"}
+CHAT = SAMPLING | {"messages", "max_completion_tokens", "top_logprobs", "tools", "tool_choice"}
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What to generate and how to send it."""
+    """What to generate and how to send it: `n` choices of each request, numbered through in the order of the prompts."""
 
-    request: GenerateRequest
+    requests: tuple[GenerateRequest, ...]
     stream: bool
     include_usage: bool
+    prompt_only: bool = False  # max_tokens 0 with echo: engines write at least one token, which is then not shown
+
+    @property
+    def n(self) -> int:
+        return self.requests[0].n
+
+    @property
+    def logprobs(self) -> int | None:
+        return self.requests[0].logprobs
+
+    def with_adapter(self, adapter: str) -> Generation:
+        return replace(self, requests=tuple(replace(request, adapter=adapter) for request in self.requests))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,82 +57,79 @@ def parse_object(body: bytes) -> dict[str, Any]:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno} (byte {error.pos})"
-        raise _bad(f"The body is not JSON: {error.msg} at {place}", None, "invalid_json") from None
+        raise bad(f"The body is not JSON: {error.msg} at {place}", None, "invalid_json") from None
     if not isinstance(value, dict):
-        raise _bad(f"The body must be a JSON object, not {_kind(value)}", None, "invalid_json")
+        raise bad(f"The body must be a JSON object, not {kind_of(value)}", None, "invalid_json")
     return value
 
 
 def classify(value: Mapping[str, Any]) -> ClassifyRequest:
-    _known(value, {"model", "input", "top_k"})
-    return ClassifyRequest(_texts(value), _integer(value, "top_k", None, 1, 1 << 20))
+    known(value, CLASSIFY)
+    return ClassifyRequest(_texts(value), integer(value, "top_k", 1, 1 << 20))
 
 
 def embed(value: Mapping[str, Any]) -> EmbeddingOrder:
-    _known(value, {"model", "input", "encoding_format", "dimensions"})
+    known(value, EMBED)
     form = value.get("encoding_format") or "float"
     if form not in ("float", "base64"):
-        raise _bad(f"encoding_format must be float or base64, not {form!r}", "encoding_format")
-    if value.get("dimensions") is not None:
-        raise _bad("dimensions cannot be chosen for this model; leave it out", "dimensions")
-    return EmbeddingOrder(EmbedRequest(_texts(value)), form == "base64")
+        raise bad(f"encoding_format must be float or base64, not {form!r:.60}", "encoding_format")
+    dimensions, given = integer(value, "dimensions", 1, MAX_DIMENSIONS), value.get("input")
+    if not isinstance(given, list) or not given or isinstance(given[0], str):
+        return EmbeddingOrder(EmbedRequest(_texts(value), dimensions), form == "base64")
+    rows = given if isinstance(given[0], list) else [given]
+    if len(rows) > MAX_TEXTS:
+        raise bad(f"input has {len(rows)} texts; the limit is {MAX_TEXTS}", "input")
+    ids = [token_ids(row, f"input[{at}]" if rows is given else "input", MAX_IDS) for at, row in enumerate(rows)]
+    return EmbeddingOrder(EmbedRequest((), dimensions, ids), form == "base64")
 
 
 def complete(value: Mapping[str, Any]) -> Generation:
-    _known(value, _SAMPLING | {"prompt"})
-    prompt = value.get("prompt")
-    if isinstance(prompt, list) and len(prompt) == 1:
-        prompt = prompt[0]
-    if not isinstance(prompt, str):
-        raise _bad(f"prompt must be one string, not {_kind(prompt)}", "prompt")
-    return _generation(value, prompt, (), "max_tokens")
+    known(value, COMPLETE)
+    echo = boolean(value, "echo")
+    shared = sampling(value, "max_tokens", least=0 if echo else 1)
+    prompt_only = shared["max_tokens"] == 0
+    shared["max_tokens"] = max(shared["max_tokens"], 1)
+    best = integer(value, "best_of", 1, MAX_CHOICES)
+    if best is not None and best != shared["n"]:
+        raise bad(f"best_of must be n ({shared['n']}): answers are not ranked here", "best_of", "unsupported_value")
+    logprobs = integer(value, "logprobs", 0, MAX_TOP)
+    prompts = _prompts(value.get("prompt"))
+    if len(prompts) * shared["n"] > MAX_PROMPTS:
+        raise bad(f"{len(prompts)} prompts with n {shared['n']} make more than {MAX_PROMPTS} choices; send several requests", "prompt")
+    requests = [GenerateRequest(**prompt, **shared, logprobs=logprobs, echo=echo) for prompt in prompts]
+    return Generation(tuple(requests), *streaming(value), prompt_only)
 
 
 def chat(value: Mapping[str, Any]) -> Generation:
-    _known(value, _SAMPLING | {"messages", "max_completion_tokens"})
-    messages = value.get("messages")
-    if not isinstance(messages, list) or not messages:
-        raise _bad("messages must be a list with at least one message", "messages")
+    known(value, CHAT)
+    messages, tools = messages_of(value), tools_of(value)
     limit = "max_completion_tokens" if value.get("max_completion_tokens") is not None else "max_tokens"
-    return _generation(value, None, [_message(m, f"messages[{i}]") for i, m in enumerate(messages)], limit)
+    top = integer(value, "top_logprobs", 0, MAX_TOP)
+    wanted = boolean(value, "logprobs")
+    if top and not wanted:
+        raise bad("top_logprobs needs logprobs: true", "top_logprobs")
+    request = GenerateRequest(messages=messages, tools=tools, logprobs=(top or 0) if wanted else None, **sampling(value, limit))
+    return Generation((request,), *streaming(value))
 
 
-def _generation(value: Mapping[str, Any], prompt: str | None, messages: Sequence[Message], limit: str) -> Generation:
-    stream = _boolean(value, "stream")
-    options = value.get("stream_options") or {}
-    if not isinstance(options, dict) or (options and not stream):
-        raise _bad("stream_options is an object, and only allowed with stream: true", "stream_options")
-    request = GenerateRequest(
-        prompt=prompt,
-        messages=messages,
-        max_tokens=_integer(value, limit, 128, 1, 1 << 20) or 128,
-        temperature=_number(value, "temperature", 1.0, 0.0, 2.0),
-        top_p=_number(value, "top_p", 1.0, 0.0, 1.0),
-        top_k=_integer(value, "top_k", None, 1, 1 << 20),
-        seed=_integer(value, "seed", None, -(1 << 63), (1 << 63) - 1),
-        stop=_stops(value.get("stop")),
-    )
-    return Generation(request, stream, _boolean(options, "include_usage"))
-
-
-def _message(value: Any, where: str) -> Message:
-    if not isinstance(value, dict):
-        raise _bad(f"{where} must be an object, not {_kind(value)}", where)
-    role, content = value.get("role"), value.get("content")
-    if role not in _ROLES:
-        raise _bad(f"{where}.role must be one of {', '.join(sorted(_ROLES))}, not {role!r:.60}", f"{where}.role")
-    if isinstance(content, list):
-        content = "".join(_part(p, f"{where}.content[{i}]") for i, p in enumerate(content))
-    if not isinstance(content, str):
-        raise _bad(f"{where}.content must be a string, not {_kind(content)}", f"{where}.content")
-    return Message("system" if role == "developer" else str(role), content)
-
-
-def _part(value: Any, where: str) -> str:
-    if isinstance(value, dict) and value.get("type") == "text" and isinstance(value.get("text"), str):
-        return str(value["text"])
-    kind = value.get("type") if isinstance(value, dict) else _kind(value)
-    raise _bad(f"{where} has type {kind!r:.60}; this model reads text only", where)
+def _prompts(value: Any) -> list[dict[str, Any]]:
+    """A string, a list of strings, token ids, or a list of lists of them, as arguments of GenerateRequest."""
+    if isinstance(value, str):
+        return [{"prompt": value}]
+    if not isinstance(value, list) or not value:
+        raise bad(
+            f"prompt must be a string, strings, token ids or lists of them, not {kind_of(value) if value != [] else 'empty'}", "prompt"
+        )
+    if type(value[0]) is int:
+        return [{"prompt_ids": token_ids(value, "prompt", MAX_IDS)}]
+    if len(value) > MAX_PROMPTS:
+        raise bad(f"prompt has {len(value)} prompts; the limit is {MAX_PROMPTS}", "prompt")
+    if isinstance(value[0], list):
+        return [{"prompt_ids": token_ids(row, f"prompt[{at}]", MAX_IDS)} for at, row in enumerate(value)]
+    for at, text in enumerate(value):
+        if not isinstance(text, str):
+            raise bad(f"prompt[{at}] must be a string, not {kind_of(text)}", f"prompt[{at}]")
+    return [{"prompt": text} for text in value]
 
 
 def _texts(value: Mapping[str, Any]) -> list[str]:
@@ -140,67 +137,13 @@ def _texts(value: Mapping[str, Any]) -> list[str]:
     if isinstance(texts, str):
         return [texts]
     if not isinstance(texts, list) or not texts:
-        raise _bad(f"input must be a string or a list of strings, not {_kind(texts) if texts != [] else 'an empty list'}", "input")
+        raise bad(f"input must be a string or a list of strings, not {kind_of(texts) if texts != [] else 'an empty list'}", "input")
     if len(texts) > MAX_TEXTS:
-        raise _bad(f"input has {len(texts)} texts; the limit is {MAX_TEXTS}", "input")
+        raise bad(f"input has {len(texts)} texts; the limit is {MAX_TEXTS}", "input")
     for index, text in enumerate(texts):
         if not isinstance(text, str):
-            raise _bad(f"input[{index}] must be a string, not {_kind(text)}", f"input[{index}]")
+            raise bad(f"input[{index}] must be a string, not {kind_of(text)}", f"input[{index}]")
     return texts
-
-
-def _known(value: Mapping[str, Any], fields: set[str]) -> None:
-    for name, given in value.items():
-        if name in fields or name in _IGNORED:
-            continue
-        neutral = _NEUTRAL.get(name)
-        if neutral is None:
-            raise _bad(f"unknown field {name[:60]!r}{nearest(name, fields | set(_NEUTRAL))}", name[:60], "unknown_field")
-        if given not in neutral:
-            raise _bad(f"{name} is not supported with this value; leave it out", name, "unsupported_value")
-
-
-def _stops(value: Any) -> tuple[str, ...]:
-    stops = [] if value is None else [value] if isinstance(value, str) else value
-    if not isinstance(stops, list) or len(stops) > MAX_STOPS or not all(isinstance(s, str) and s for s in stops):
-        raise _bad(f"stop must be a string or up to {MAX_STOPS} strings, none empty", "stop")
-    return tuple(stops)
-
-
-def _integer(value: Mapping[str, Any], name: str, default: int | None, low: int, high: int) -> int | None:
-    given = value.get(name)
-    if given is None:
-        return default
-    if isinstance(given, bool) or not isinstance(given, int) or not low <= given <= high:
-        raise _bad(f"{name} must be a whole number from {low} to {high}, not {given!r:.60}", name)
-    return given
-
-
-def _number(value: Mapping[str, Any], name: str, default: float, low: float, high: float) -> float:
-    given = value.get(name)
-    if given is None:
-        return default
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or not low <= given <= high:
-        raise _bad(f"{name} must be a number from {low:g} to {high:g}, not {given!r:.60}", name)
-    return float(given)
-
-
-def _boolean(value: Mapping[str, Any], name: str) -> bool:
-    given = value.get(name)
-    if given is None or isinstance(given, bool):
-        return bool(given)
-    raise _bad(f"{name} must be true or false, not {given!r:.60}", name)
-
-
-def _bad(message: str, param: str | None, code: str = "invalid_value") -> RequestRefused:
-    return RequestRefused(400, message, code, param)
-
-
-_KINDS: Mapping[type, str] = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
-
-
-def _kind(value: Any) -> str:
-    return "nothing" if value is None else _KINDS.get(type(value), "something else")
 
 
 PARSERS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {

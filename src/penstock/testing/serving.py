@@ -1,8 +1,7 @@
-"""A deterministic engine without weights, and replica and gateway as real processes on free ports."""
+"""Replica and gateway as real processes on free ports."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import os
@@ -10,101 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from penstock.core.errors import BadInput
-from penstock.engines.contract import (
-    Chunk,
-    Classified,
-    ClassifyRequest,
-    Embedded,
-    EmbedRequest,
-    EngineInfo,
-    GenerateRequest,
-    Request,
-    Text,
-)
 from penstock.serving.snapshot import KeyEntry, Limits, ModelRoute, ReplicaRoute, Snapshot, VersionRoute, write_snapshot
 
-ECHO = "penstock.testing.serving:EchoEngine"
+ECHO = "penstock.testing.echo:EchoEngine"
 SECRET = "psk-test-0123456789abcdef"
 KEY = KeyEntry("key-test", "test", hashlib.sha256(SECRET.encode()).hexdigest())
-LABELS = ("billing", "cards", "transfers")
-
-
-class EchoEngine:
-    """Says the prompt's words back, one a step, round and round. Same request, same answer.
-
-    Settings: `task`, `step_s` (pause per token or per request), `fail` ("load" raises when made), `steps_file` (one byte a step).
-    A text that contains `\\x00` is refused (BadInput); one that contains `boom` makes it raise.
-    """
-
-    def __init__(self, bundle: Path, settings: Mapping[str, Any]) -> None:
-        if settings.get("fail") == "load":
-            raise BadInput(f"the bundle {bundle} was told to fail")
-        self._step_s = float(settings.get("step_s", 0.0))
-        self._steps_file = settings.get("steps_file")
-        self._requests = 0
-        self.info = EngineInfo("echo", str(settings.get("task", "text-generation")), None, "none", 4096, LABELS, dict(settings))
-
-    async def generate(self, request: Request) -> AsyncIterator[Chunk]:
-        self._requests += 1
-        if isinstance(request, ClassifyRequest):
-            await self._pause(request.texts)
-            yield Classified([_scores(text)[: request.top_k] for text in request.texts], sum(_count(t) for t in request.texts))
-        elif isinstance(request, EmbedRequest):
-            await self._pause(request.texts)
-            yield Embedded([[1.0, 0.0, 0.0] for _ in request.texts], sum(_count(t) for t in request.texts))
-        elif isinstance(request, GenerateRequest):
-            async for chunk in self._words(request):
-                yield chunk
-
-    async def _words(self, request: GenerateRequest) -> AsyncIterator[Chunk]:
-        prompt = request.prompt if request.prompt is not None else request.messages[-1].content
-        self._check([prompt])
-        words = prompt.split() or ["…"]
-        said = ""
-        for number in range(request.max_tokens):
-            await self._pause(())
-            word = words[number % len(words)] + " "
-            said += word
-            stopped = any(stop in said for stop in request.stop)
-            last = stopped or number + 1 == request.max_tokens
-            reason = ("stop" if stopped else "length") if last else None
-            yield Text("" if stopped else word, reason, _count(prompt), number + 1)
-            if last:
-                return
-
-    async def _pause(self, texts: Sequence[str]) -> None:
-        self._check(texts)
-        await asyncio.sleep(self._step_s)
-        if self._steps_file is not None:
-            with open(self._steps_file, "ab") as file:
-                file.write(b".")
-
-    def _check(self, texts: Sequence[str]) -> None:
-        if any("\x00" in text for text in texts):
-            raise BadInput("the text holds a NUL character")
-        if any("boom" in text for text in texts):
-            raise RuntimeError(f"the engine broke on {texts!r}")
-
-    def metrics(self) -> Mapping[str, float]:
-        return {"requests": float(self._requests)}
-
-    async def close(self) -> None: ...
-
-
-def _scores(text: str) -> list[tuple[str, float]]:
-    first = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=2).digest()[0] % len(LABELS)
-    order = (*LABELS[first:], *LABELS[:first])
-    return list(zip(order, (0.7, 0.2, 0.1), strict=True))
-
-
-def _count(text: str) -> int:
-    return len(text.split())
 
 
 @dataclass(slots=True)
@@ -176,14 +90,15 @@ class Stage:
         log = folder / f"{ident}.log"
         return self._start("penstock.serving.replica", ["--spec", str(file)], log), ready, log
 
-    def gateway(self, snapshot: Snapshot | None, port: int = 0, workers: int = 1) -> RunningGateway:
+    def gateway(self, snapshot: Snapshot | None, port: int = 0, workers: int = 1, options: Sequence[str] = ()) -> RunningGateway:
         folder = self.folder / "gateway"
         folder.mkdir(parents=True, exist_ok=True)
         if snapshot is not None:
             write_snapshot(folder / "snapshot.json", snapshot)
         state, log = folder / "state.json", self.folder / "gateway.log"
         state.unlink(missing_ok=True)
-        process = self._start("penstock.serving.gateway", ["--home", str(folder), "--port", str(port), "--workers", str(workers)], log)
+        arguments = ["--home", str(folder), "--port", str(port), "--workers", str(workers), *options]
+        process = self._start("penstock.serving.gateway", arguments, log)
         wait_for(lambda: state.exists() or process.poll() is not None, 30, "the gateway")
         if process.poll() is not None:
             raise RuntimeError(f"the gateway did not start: {log.read_text()}")
