@@ -21,9 +21,9 @@ ResultT = TypeVar("ResultT")
 
 @dataclass(slots=True, eq=False)
 class Call(Generic[ResultT]):
-    """One request's texts on their way; `results[i]` belongs to `texts[i]`. Owned by the event loop that made `future`."""
+    """One request's texts, or whatever is worked on, on their way; `results[i]` belongs to `texts[i]`. Owned by the loop of `future`."""
 
-    texts: Sequence[str]
+    texts: Sequence[Any]
     what: Any
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[list[ResultT]]
@@ -41,7 +41,7 @@ class Item(Generic[ResultT]):
     index: int
 
     @property
-    def text(self) -> str:
+    def text(self) -> Any:
         return self.call.texts[self.index]
 
 
@@ -63,7 +63,7 @@ class Gatherer(Generic[ResultT]):
         """Texts queued and not yet taken."""
         return len(self._items)
 
-    async def submit(self, texts: Sequence[str], what: Any) -> list[ResultT]:
+    async def submit(self, texts: Sequence[Any], what: Any) -> list[ResultT]:
         """Results in the order of `texts`. Leaving early drops what was not yet taken. Raises what `work` raised, or EngineClosed."""
         loop = asyncio.get_running_loop()
         call: Call[ResultT] = Call(texts, what, loop, loop.create_future())

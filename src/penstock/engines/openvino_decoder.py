@@ -6,28 +6,25 @@ Not covered: labels and embeddings; a request for either is refused. Beams, pena
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from penstock.core.errors import ArtifactCorrupt, BadInput
+from penstock.engines.answers import Answers
 from penstock.engines.bundle_file import BundleFile
 from penstock.engines.contract import Chunk, EngineInfo, GenerateRequest, Message, Request, Scored, ScoreRequest, Text
-from penstock.engines.gathering import Gatherer, Item
-from penstock.engines.openvino_graph import compile_graph, cores, precision_hint
+from penstock.engines.lane import Lane
+from penstock.engines.openvino_graph import cores, precision_hint
 from penstock.engines.requests import check_generate, check_text
-from penstock.engines.scoring import score_texts
+from penstock.engines.sampling import samplings
+from penstock.engines.scorer import Scorer
+from penstock.engines.scoring import read_text
 from penstock.engines.settings import settings_of
-from penstock.engines.stepping import Step, Stepper, Ticket
 from penstock.engines.tally import Tally
-from penstock.engines.text_stream import TextStream
-from penstock.engines.wording import Template, Wording
-
-if TYPE_CHECKING:
-    import numpy as np
+from penstock.engines.wording import NO_TOOLS, Template, Wording
 
 NAME = "openvino-decoder"
 
@@ -50,12 +47,10 @@ class OpenVinoDecoder:
 
     info: EngineInfo
 
-    def __init__(self, pipeline: Any, wording: Wording, info: EngineInfo, scorer: Callable[[], _Scorer]) -> None:
-        self.info, self._wording, self._make_scorer = info, wording, scorer
+    def __init__(self, lane: Callable[[Tally], Lane], wording: Wording, info: EngineInfo) -> None:
+        self.info, self._wording = info, wording
         self._tally = Tally("requests", "prompt_tokens", "completion_tokens", "cancelled", "batches", "batch_items", "busy_s")
-        self._pipeline = pipeline
-        self._stepper = Stepper(pipeline, self._tally, NAME)
-        self._scoring: Gatherer[Scored] = Gatherer(self._score, workers=1, max_batch=32, name=f"{NAME}-score")
+        self._base = lane(self._tally)
 
     @classmethod
     def open(cls, folder: Path, description: BundleFile, settings: Mapping[str, Any], digest: str | None) -> OpenVinoDecoder:
@@ -64,19 +59,19 @@ class OpenVinoDecoder:
         pipeline = _pipeline(folder, wanted, properties)
         wording = Wording.read(folder, description.max_length, _template(pipeline))
         info = EngineInfo(NAME, description.task, digest, description.precision, description.max_length, (), asdict(wanted) | properties)
-        return cls(pipeline, wording, info, lambda: _Scorer(folder, properties))
+        return cls(lambda tally: Lane(pipeline, lambda: Scorer(folder, properties), tally, NAME), wording, info)
 
     async def generate(self, request: Request) -> AsyncIterator[Chunk]:
         """Text chunks, or one Scored. Raises BadInput for other requests, bad values, or a prompt that leaves no room."""
         if isinstance(request, ScoreRequest):
             check_text(request.text, "the text")
             self._tally.add(requests=1)
-            [scored] = await self._scoring.submit([request.text], None)
-            yield scored
+            yield await self._scored(request.text)
         elif isinstance(request, GenerateRequest):
             check_generate(request)
-            async for chunk in self._texts(request):
-                yield chunk
+            async with aclosing(self._texts(request)) as texts:
+                async for text in texts:
+                    yield text
         else:
             raise BadInput(
                 f"a decoder generates and scores text; it cannot serve a {type(request).__name__}",
@@ -84,76 +79,33 @@ class OpenVinoDecoder:
             )
 
     def metrics(self) -> Mapping[str, float]:
-        found = self._pipeline.get_metrics()
+        found = self._base.pipeline.get_metrics()
         cache = {"cache_bytes": float(found.cache_size_in_bytes), "cache_usage": float(found.cache_usage)}
-        return {**self._tally.read(), **cache, "waiting": float(self._stepper.waiting), "running": float(self._stepper.running)}
+        stepper = self._base.stepper
+        return {**self._tally.read(), **cache, "waiting": float(stepper.waiting), "running": float(stepper.running)}
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._stepper.close)
-        await asyncio.to_thread(self._scoring.close)
+        await self._base.close()
 
-    async def _texts(self, request: GenerateRequest) -> AsyncIterator[Text]:
-        import numpy as np
-        import openvino
-
+    async def _texts(self, request: GenerateRequest) -> AsyncGenerator[Text]:
+        lane = self._lane(request)
         ids = self._wording.prompt_ids(request)
-        room = min(request.max_tokens, self._wording.max_length - len(ids))
-        ticket = Ticket(openvino.Tensor(np.asarray([ids], np.int64)), _sampling(request, room, self._wording), asyncio.get_running_loop())
-        stream, made, done = TextStream(self._wording.decode, request.stop), 0, False
+        settings = samplings(request, min(request.max_tokens, self._wording.max_length - len(ids)), self._wording)
         self._tally.add(requests=1, prompt_tokens=len(ids))
-        self._stepper.submit(ticket)
-        try:
-            while not done:
-                step = await ticket.steps.get()
-                if not isinstance(step, Step):
-                    done = True
-                    raise step
-                made += len(step.ids)
-                text = stream.feed(step.ids)
-                if stream.stopped or step.finish_reason:
-                    done = step.finish_reason is not None
-                    text += "" if stream.stopped else stream.finish()
-                    reason = "stop" if stream.stopped else step.finish_reason
-                    yield Text(text, reason, len(ids), made)
-                    return
-                if text:
-                    yield Text(text, None, len(ids), made)
-        finally:
-            if not done:
-                self._tally.add(cancelled=0 if stream.stopped else 1)
-                self._stepper.leave(ticket)
+        async with aclosing(Answers(lane, self._wording, request, ids, settings).chunks(self._tally)) as chunks:
+            async for chunk in chunks:
+                yield chunk
 
-    @cached_property
-    def _scorer(self) -> _Scorer:
-        return self._make_scorer()
+    def _lane(self, request: GenerateRequest) -> Lane:
+        if request.adapter is not None:
+            raise BadInput(f"no adapter {request.adapter!r} is loaded")
+        if request.output is not None:
+            raise BadInput("constrained output is not supported")
+        return self._base
 
-    def _score(self, _worker: int, items: list[Item[Scored]]) -> Sequence[Scored]:
-        return score_texts([item.text for item in items], self._wording, self._scorer.vocabulary, self._scorer.forward)
-
-
-class _Scorer:
-    """Logits of the same graph, compiled when first asked for: the pipeline keeps its own to itself."""
-
-    def __init__(self, folder: Path, properties: Mapping[str, str]) -> None:
-        compiled = compile_graph(folder, properties)
-        self._request = compiled.create_infer_request()
-        self._inputs = [port.any_name for port in compiled.inputs]
-        self.vocabulary = compiled.output("logits").get_partial_shape()[2].get_length()
-
-    def forward(self, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """Logits (rows, tokens, vocabulary) float32 of ids and mask (rows, tokens), padded on the right."""
-        import numpy as np
-
-        self._request.reset_state()
-        given = {
-            "input_ids": ids,
-            "attention_mask": mask,
-            "position_ids": np.maximum(mask.cumsum(axis=1) - 1, 0),
-            "beam_idx": np.arange(len(ids), dtype=np.int32),
-        }
-        self._request.infer({name: given[name] for name in self._inputs})
-        found: np.ndarray = self._request.get_tensor("logits").data
-        return found
+    async def _scored(self, text: str) -> Scored:
+        reading = await asyncio.to_thread(read_text, text, self._wording)
+        return reading.scored(await self._base.score(reading.passages))
 
 
 def _properties(wanted: DecoderSettings) -> dict[str, str]:
@@ -186,27 +138,11 @@ def _template(pipeline: Any) -> Template | None:
     if not tokenizer.chat_template:
         return None
 
-    def render(messages: Sequence[Message]) -> str:
+    def render(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> str:
+        if tools and "tools" not in tokenizer.chat_template:
+            raise BadInput("this model's chat template does not know tools", remedy=NO_TOOLS)
         history = [{"role": message.role, "content": message.content} for message in messages]
-        text: str = tokenizer.apply_chat_template(history, add_generation_prompt=True)
+        text: str = tokenizer.apply_chat_template(history, add_generation_prompt=True, tools=[dict(tool) for tool in tools])
         return text
 
     return render
-
-
-def _sampling(request: GenerateRequest, room: int, wording: Wording) -> Any:
-    import openvino_genai
-
-    settings = openvino_genai.GenerationConfig()
-    settings.max_new_tokens = room
-    settings.apply_chat_template = False
-    if wording.ends:
-        settings.eos_token_id = min(wording.ends)
-        settings.stop_token_ids = set(wording.ends)
-    settings.do_sample = request.temperature > 0
-    if settings.do_sample:
-        settings.temperature = request.temperature
-        settings.top_p = request.top_p
-        settings.top_k = request.top_k or (1 << 31)
-        settings.rng_seed = int.from_bytes(os.urandom(6), "big") if request.seed is None else request.seed
-    return settings

@@ -6,17 +6,12 @@ where the text has that much before it. The first token is predicted only when t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from penstock.engines.contract import Scored
+from penstock.engines.token_scores import Passage, TokenScore
 from penstock.engines.wording import Wording
-
-if TYPE_CHECKING:
-    import numpy as np
-
-LOGITS_BYTES = 64 << 20  # of one forward pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,41 +36,24 @@ def windows(tokens: int, context: int) -> Iterator[Window]:
             return
 
 
-def score_texts(
-    texts: Sequence[str], wording: Wording, vocabulary: int, forward: Callable[[np.ndarray, np.ndarray], np.ndarray]
-) -> list[Scored]:
-    """`forward` turns ids and mask (rows, tokens) into logits (rows, tokens, vocabulary); rows are padded on the right."""
-    import numpy as np
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A text as the passages that its score is the sum of; the counts of Scored."""
 
-    encoded = [wording.tokenizer.encode(text) for text in texts]
-    todo = [(row, window) for row, one in enumerate(encoded) for window in windows(len(one.ids), wording.max_length)]
-    todo.sort(key=lambda item: item[1].end - item[1].begin)
-    nats = [0.0] * len(texts)
-    while todo:
-        longest = todo[-1][1].end - todo[-1][1].begin
-        group = [todo.pop() for _ in range(min(len(todo), max(1, LOGITS_BYTES // (4 * longest * vocabulary))))]
-        ids, mask = np.zeros((len(group), longest), np.int64), np.zeros((len(group), longest), np.int64)
-        for at, (row, window) in enumerate(group):
-            size = window.end - window.begin
-            ids[at, :size], mask[at, :size] = encoded[row].ids[window.begin : window.end], 1
-        logits = forward(ids, mask)
-        for at, (row, window) in enumerate(group):
-            targets = np.asarray(encoded[row].ids[window.first : window.end])
-            nats[row] += _nats(logits[at, window.first - 1 - window.begin : window.end - 1 - window.begin], targets)
-    return [
-        Scored(total, max(0, len(one.ids) - 1), _characters(text, one.offsets))
-        for total, one, text in zip(nats, encoded, texts, strict=True)
-    ]
+    passages: Sequence[Passage]
+    tokens: int
+    characters: int
+
+    def scored(self, scores: Sequence[Sequence[TokenScore]]) -> Scored:
+        """`scores` are those of the passages."""
+        return Scored(-sum(one.logprob or 0.0 for passage in scores for one in passage), self.tokens, self.characters)
 
 
-def _nats(logits: np.ndarray, targets: np.ndarray) -> float:
-    """Sum of -ln p of `targets` (tokens,) under `logits` (tokens, vocabulary), added in double precision."""
-    import numpy as np
-
-    wide = logits.astype(np.float64)
-    top = wide.max(axis=-1)
-    normaliser = top + np.log(np.exp(wide - top[:, None]).sum(axis=-1))
-    return float((normaliser - wide[np.arange(len(targets)), targets]).sum())
+def read_text(text: str, wording: Wording) -> Reading:
+    encoded = wording.tokenizer.encode(text)
+    parts = windows(len(encoded.ids), wording.max_length)
+    passages = [Passage(encoded.ids[one.begin : one.end], one.first - one.begin) for one in parts]
+    return Reading(passages, max(0, len(encoded.ids) - 1), _characters(text, encoded.offsets))
 
 
 def _characters(text: str, offsets: Sequence[tuple[int, int]]) -> int:

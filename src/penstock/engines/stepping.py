@@ -18,20 +18,25 @@ from penstock.engines.tally import Tally
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Tokens of one step; `finish_reason` is "stop" or "length" in the last."""
+    """Tokens of one step and their log-probabilities where asked for; `finish_reason` is "stop" or "length" in the last."""
 
     ids: Sequence[int]
     finish_reason: str | None = None
+    logprobs: Sequence[float] = ()
+
+
+Told = tuple[int, Step | BaseException]  # by the ticket of this index
 
 
 @dataclass(slots=True, eq=False)
 class Ticket:
-    """A request on its way: prompt ids (1, tokens) and generation settings as the pipeline takes them."""
+    """An answer on its way: prompt ids (1, tokens) and generation settings as the pipeline takes them; `steps` may be shared."""
 
     ids: Any
     settings: Any
     loop: asyncio.AbstractEventLoop
-    steps: asyncio.Queue[Step | BaseException] = field(default_factory=asyncio.Queue)
+    index: int = 0
+    steps: asyncio.Queue[Told] = field(default_factory=asyncio.Queue)
     handle: Any = None
     left: bool = False
 
@@ -144,16 +149,18 @@ class Stepper:
 def _read(handle: Any) -> Step | BaseException | None:
     """What the handle has since it was last read; None when nothing."""
     ids: list[int] = []
+    logprobs: list[float] = []
     reason = ""
     while handle.can_read():
         for output in handle.read().values():
             ids += output.generated_ids
+            logprobs += output.generated_log_probs
             reason = output.finish_reason.name
     if reason in ("STOP", "LENGTH"):
-        return Step(ids, reason.lower())
+        return Step(ids, reason.lower(), logprobs)
     if handle.get_status().name == "IGNORED":
         return BadInput("the request does not fit into the engine's cache", remedy="Raise the setting `cache_gib`, or shorten the prompt.")
-    return Step(ids) if ids else None
+    return Step(ids, None, logprobs) if ids else None
 
 
 def _send(news: Sequence[tuple[Ticket, Step | BaseException]]) -> None:
@@ -167,4 +174,4 @@ def _send(news: Sequence[tuple[Ticket, Step | BaseException]]) -> None:
 
 def _put(news: Sequence[tuple[Ticket, Step | BaseException]]) -> None:
     for ticket, step in news:
-        ticket.steps.put_nowait(step)
+        ticket.steps.put_nowait((ticket.index, step))

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from penstock.core.errors import ArtifactCorrupt, BadInput, EngineClosed
+from penstock.engines.answering import Answer, Piece
 from penstock.engines.bundle_file import BundleFile
 from penstock.engines.contract import (
     Chunk,
@@ -30,9 +32,9 @@ from penstock.engines.contract import (
 from penstock.engines.encoding import Encoder
 from penstock.engines.ranking import ranked, softmax
 from penstock.engines.requests import check_classify, check_generate, check_text, check_texts
-from penstock.engines.scoring import score_texts
+from penstock.engines.scoring import read_text
 from penstock.engines.tally import Tally
-from penstock.engines.text_stream import TextStream
+from penstock.engines.token_scores import Passage, TokenScore, score_tokens
 from penstock.engines.wording import Wording
 
 if TYPE_CHECKING:
@@ -76,11 +78,13 @@ class TorchReference:
         self._tally.add(requests=1)
         if isinstance(request, ClassifyRequest | EmbedRequest) and self._encoder is not None:
             yield await self._step(lambda: self._encode(request))
-        elif isinstance(request, ScoreRequest) and self._wording is not None:
+        elif isinstance(request, ScoreRequest) and (wording := self._wording) is not None:
             check_text(request.text, "the text")
-            yield await self._step(lambda: self._score(request.text))
+            yield await self._step(lambda: self._score(request.text, wording))
         elif isinstance(request, GenerateRequest) and self._wording is not None:
             check_generate(request)
+            if request.adapter or request.output:
+                raise BadInput(f"engine {NAME!r} has no adapters and does not constrain output")
             async for text in self._texts(request, self._wording):
                 yield text
         else:
@@ -121,61 +125,97 @@ class TorchReference:
         pooled = (found.hidden_states[-1] * weight).sum(1) / weight.sum(1)
         return Embedded(torch.nn.functional.normalize(pooled, dim=-1).tolist(), tokens)
 
-    def _score(self, text: str) -> Scored:
+    def _score(self, text: str, wording: Wording) -> Scored:
+        reading = read_text(text, wording)
+        return reading.scored(self._passages(reading.passages))
+
+    def _passages(self, passages: Sequence[Passage]) -> list[list[TokenScore]]:
         import torch
 
-        def forward(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        def walk(ids: np.ndarray, mask: np.ndarray, _size: int) -> Iterator[tuple[int, np.ndarray]]:
             with torch.inference_mode():
-                found: np.ndarray = self._model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask)).logits.numpy()
-            return found
+                yield 0, self._model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask)).logits.numpy()
 
-        assert self._wording is not None
-        [scored] = score_texts([text], self._wording, self._model.config.vocab_size, forward)
-        return scored
+        return score_tokens(passages, self._model.config.vocab_size, walk)
 
     async def _texts(self, request: GenerateRequest, wording: Wording) -> AsyncIterator[Text]:
+        """One answer after the other; answer i has the seed `seed + i`."""
         ids = wording.prompt_ids(request)
+        self._tally.add(tokens=len(ids))
+        if request.echo:
+            scores: list[TokenScore] = []
+            if request.logprobs is not None:
+                passage = Passage(ids, 0, request.logprobs)
+                [scores] = await self._step(lambda: self._passages([passage]))
+            prompt = wording.decode(ids) if request.prompt is None else request.prompt
+            for at in range(request.n):
+                yield Text(prompt, None, len(ids), 0, at, Answer(wording, request).told(ids, scores))
+        made = 0
+        for at in range(request.n):
+            seed = None if request.seed is None else request.seed + at
+            async for piece, count in self._answer(replace(request, seed=seed), wording, ids):
+                yield Text(piece.text, piece.finish_reason, len(ids), made + count, at, piece.logprobs)
+            made += count
+
+    async def _answer(self, request: GenerateRequest, wording: Wording, ids: list[int]) -> AsyncIterator[tuple[Piece, int]]:
         room = min(request.max_tokens, self.info.max_length - len(ids))
-        stream, made, finished = TextStream(wording.decode, request.stop), 0, False
-        walk = _Walk(self._model, request, ids)
+        walk, answer = _Walk(self._model, request, ids), Answer(wording, request)
         try:
-            while not finished:
-                token = await self._step(walk.step)
-                made += 1
-                text = stream.feed([token])
-                ended = token in wording.ends
-                finished = ended or stream.stopped or made == room
-                if finished and not stream.stopped:
-                    text += stream.finish()
-                reason = None if not finished else "stop" if ended or stream.stopped else "length"
-                if text or finished:
-                    yield Text(text, reason, len(ids), made)
+            while not answer.done:
+                token, score = await self._step(walk.step)
+                reason = "stop" if token in wording.ends else "length" if len(answer.ids) + 1 == room else None
+                piece = answer.feed([token], reason, [score] if score else ())
+                if piece:
+                    yield piece, len(answer.ids)
         finally:
-            self._tally.add(tokens=len(ids), completion_tokens=made, cancelled=not finished)
+            self._tally.add(completion_tokens=len(answer.ids), cancelled=not answer.done)
 
 
 class _Walk:
-    """One text on its way: keys and values so far, the last token, the source of chance."""
+    """One text on its way: keys and values so far, the tokens, the source of chance."""
 
     def __init__(self, model: Any, request: GenerateRequest, ids: list[int]) -> None:
         import torch
 
         self._model, self._request, self._next, self._cache = model, request, torch.tensor([ids]), None
+        self._prompt, self._made = ids, list[int]()
         self._chance = torch.Generator()
         if request.seed is None:
             self._chance.seed()
         else:
             self._chance.manual_seed(request.seed)
 
-    def step(self) -> int:
+    def step(self) -> tuple[int, TokenScore | None]:
+        """The next token; its score, by the model's own distribution, where the request asks for it."""
         import torch
 
         with torch.inference_mode():
             found = self._model(input_ids=self._next, past_key_values=self._cache, use_cache=True)
-        self._cache = found.past_key_values
-        token = _pick(found.logits[0, -1], self._request, self._chance)
+        self._cache, logits = found.past_key_values, found.logits[0, -1]
+        token = _pick(_penalised(logits, self._request, self._prompt, self._made), self._request, self._chance)
+        self._made.append(token)
         self._next = torch.tensor([[token]])
-        return token
+        return token, None if self._request.logprobs is None else _told(logits, token, self._request.logprobs)
+
+
+def _told(logits: torch.Tensor, token: int, top: int) -> TokenScore:
+    logprobs = logits.double().log_softmax(-1)
+    best = logprobs.topk(top) if top else None
+    return TokenScore(float(logprobs[token]), list(zip(best.indices.tolist(), best.values.tolist(), strict=True)) if best else ())
+
+
+def _penalised(logits: torch.Tensor, request: GenerateRequest, prompt: list[int], made: list[int]) -> torch.Tensor:
+    """Repetition (Keskar et al. 2019) over prompt and answer; presence and frequency, as OpenAI defines them, over the answer."""
+    import torch
+
+    if request.repetition_penalty != 1:
+        seen = torch.tensor(sorted({*prompt, *made}))
+        values, factor = logits[seen], request.repetition_penalty
+        logits = logits.index_put((seen,), torch.where(values < 0, values * factor, values / factor))
+    if made and (request.presence_penalty or request.frequency_penalty):
+        counts = torch.bincount(torch.tensor(made), minlength=len(logits))
+        logits = logits - request.presence_penalty * (counts > 0) - request.frequency_penalty * counts
+    return logits
 
 
 def _pick(logits: torch.Tensor, request: GenerateRequest, chance: torch.Generator) -> int:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from penstock.core.errors import ArtifactCorrupt, ArtifactMissing, BadInput
 from penstock.engines.contract import GenerateRequest, Message
+from penstock.engines.text_stream import BROKEN
 
-Template = Callable[[Sequence[Message]], str]
+Template = Callable[[Sequence[Message], Sequence[Mapping[str, Any]]], str]  # messages and tools to the prompt
+
+NO_TOOLS = "Leave `tools` out, or describe them in a message."
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,7 @@ class Wording:
     begin: int | None
     ends: frozenset[int]
     template: Template | None = None
+    _names: dict[int, str] = field(default_factory=dict, compare=False)
 
     @classmethod
     def read(cls, folder: Path, max_length: int, template: Template | None = None) -> Wording:
@@ -46,11 +50,17 @@ class Wording:
         return cls(tokenizer, max_length, known.get("bos_token_id"), frozenset(many), template)
 
     def prompt_ids(self, request: GenerateRequest) -> list[int]:
-        """Ids of the prompt or chat. Raises BadInput when nothing is there, or no token is left for an answer."""
-        if request.prompt is not None:
+        """Ids of the prompt or chat; given ids pass as they are. Raises BadInput when none are there, or no room is left for an answer."""
+        if request.prompt_ids:
+            ids = self._known(request.prompt_ids)
+        elif request.prompt is not None:
             ids = list(self.tokenizer.encode(request.prompt).ids)
         elif self.template is not None:
-            ids = list(self.tokenizer.encode(self.template(request.messages), add_special_tokens=False).ids)
+            ids = list(self.tokenizer.encode(self.template(request.messages, request.tools), add_special_tokens=False).ids)
+        elif request.tools:
+            raise BadInput(
+                "this model has no chat template, so it cannot be shown tools", remedy="Leave `tools` out, or describe them in a message."
+            )
         else:
             ids = list(self.tokenizer.encode(plain_chat(request.messages)).ids)
         if not ids and self.begin is not None:
@@ -67,6 +77,21 @@ class Wording:
     def decode(self, ids: Sequence[int]) -> str:
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
+
+    def token_text(self, token: int) -> str:
+        """One token as text, its leading space kept; of a token that is a part of a character, its name in the vocabulary."""
+        if token not in self._names:
+            anchor = self.tokenizer.encode("a", add_special_tokens=False).ids[-1:]  # a decoder may drop a space that begins a text
+            before = self.tokenizer.decode(anchor, skip_special_tokens=False)
+            text = self.tokenizer.decode([*anchor, token], skip_special_tokens=False)[len(before) :]
+            self._names[token] = self.tokenizer.id_to_token(token) or "" if not text or BROKEN in text else text
+        return self._names[token]
+
+    def _known(self, ids: Sequence[int]) -> list[int]:
+        size = self.tokenizer.get_vocab_size()
+        if (wrong := max(ids)) >= size:
+            raise BadInput(f"prompt_ids holds {wrong}; this model's vocabulary has {size} tokens")
+        return list(ids)
 
 
 def plain_chat(messages: Sequence[Message]) -> str:
