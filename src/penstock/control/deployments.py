@@ -13,6 +13,7 @@ from typing import Any
 from penstock.control.contract import Again, Done, Outcome
 from penstock.control.gateway import acknowledged, gateway_url, publish
 from penstock.control.policy import deploy_of, kept, with_policy
+from penstock.control.scaling.live import with_replicas
 from penstock.control.split import Part, Wanted, leading, live_of, servable, split_of, told, wanted_of
 from penstock.control.world import World
 from penstock.core.errors import NotFound
@@ -65,11 +66,6 @@ def phase_of(resource: Resource) -> str:
     return resource.phase if resource.status.get("generation") == resource.generation else "pending"
 
 
-def with_replicas(wanted: Wanted, resource: Resource, world: World) -> Wanted:  # noqa: ARG001 (what a scaler would look at)
-    """`wanted` with the number of replicas that each of its versions should have now: the one place where scaling has its say."""
-    return wanted
-
-
 class DeploymentReconciler:
     kind = "deployment"
 
@@ -82,8 +78,8 @@ class DeploymentReconciler:
         if resource.spec.get("delete"):
             return self._remove(resource, endpoints, world)
         status = dict(resource.status)
-        wanted = with_replicas(wanted_of(resource, world.store.registry), resource, world)
-        live = live_of(status)  # what the gateway routes to
+        found = wanted_of(resource, world.store.registry)
+        wanted, live = with_replicas(found, live_of(status), resource, status, world)  # live: what the gateway routes to
         if status.get("generation") != resource.generation:
             # A new wish starts fresh: replicas that failed under an older one must not speak for it.
             status.update(generation=resource.generation, error=None)
@@ -121,7 +117,8 @@ class DeploymentReconciler:
             world.store.events.add("deployment", resource.id, "deployment.live", told(resource.spec["model"], live), said)
         full = all(len(_ready(seen, part)) >= part.replicas for part in wanted.weighted)
         left = {str(part.version) for part in before} - {str(part.version) for part in wanted.parts}
-        soon = not full or changed or bool(left)
+        fewer = {part.version: part.replicas for part in before} != {part.version: part.replicas for part in live}
+        soon = not full or changed or bool(left) or fewer  # fewer: the ones too many go at the next pass, which nothing routes to by now
         return self._save(resource, status, "live" if full else "degraded", SOON_S if soon else WATCH_S, world)
 
     def _route(
@@ -130,7 +127,8 @@ class DeploymentReconciler:
         """Publishes the ready replicas of what can be served of `wanted`; returns the number of the snapshot that holds them."""
         can = servable(wanted, {part.version: len(_ready(seen, part)) for part in wanted.parts})
         routes = tuple(
-            VersionRoute(str(part.version), part.bundle, part.weight, tuple(_route_to(r) for r in _ready(seen, part))) for part in can.parts
+            VersionRoute(str(part.version), part.bundle, part.weight, tuple(_route_to(r) for r in _ready(seen, part)[: part.replicas]))
+            for part in can.parts
         )
         model = with_policy(ModelRoute(resource.name, resource.spec["task"], routes), resource.spec)
         model = replace(model, headers=can.headers, shadow=can.shadow, experiment=experiment)
@@ -151,8 +149,11 @@ class DeploymentReconciler:
 
 
 def _endpoint(resource: Resource, parts: Sequence[Part]) -> EndpointSpec:
-    """Every version of `parts` once; where one stands twice, the later one, which is wanted, says how many replicas."""
-    versions = {part.version: VersionSpec(str(part.version), part.bundle, part.replicas) for part in parts}
+    """Every version of `parts` once, with the most replicas that are asked of it: what the gateway still routes to is not drained."""
+    most: dict[int, int] = {}
+    for part in parts:
+        most[part.version] = max(part.replicas, most.get(part.version, 0))
+    versions = {part.version: VersionSpec(str(part.version), part.bundle, most[part.version]) for part in parts}
     return EndpointSpec(resource.name, tuple(versions.values()), deploy_of(resource.spec).engine)
 
 
@@ -198,7 +199,8 @@ def _route_to(replica: ReplicaState) -> ReplicaRoute:
 
 
 def _show(replica: ReplicaState) -> dict[str, Any]:
-    return {"id": replica.id, "version": replica.version, "phase": replica.phase, "address": replica.address, "error": replica.error}
+    row = {"id": replica.id, "version": replica.version, "phase": replica.phase, "address": replica.address, "error": replica.error}
+    return {**row, "cold_start_s": replica.cold_start_s}
 
 
 def lead_of(resource: Resource) -> int:

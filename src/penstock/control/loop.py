@@ -12,6 +12,7 @@ from typing import Any
 from penstock.control.contract import Again, Outcome, Reconciler
 from penstock.control.deployments import DeploymentReconciler
 from penstock.control.runs import ENDED, RunReconciler
+from penstock.control.scaling.live import wake_held
 from penstock.control.state import RunState
 from penstock.control.world import LEASE_S, World
 from penstock.core.errors import Conflict, DatabaseUnavailable, Interrupted, PenstockError
@@ -37,7 +38,7 @@ def tick(world: World, table: Mapping[str, Reconciler[Resource, World]]) -> floa
     """
     resource = world.store.resources.lease(list(table), world.owner, LEASE_S)
     if resource is None:
-        return IDLE_S
+        return 0.0 if wake_held(world) else IDLE_S
     try:
         outcome: Outcome = table[resource.kind].reconcile(resource, world)
         due = world.clock.now() + outcome.after_s if isinstance(outcome, Again) else None

@@ -38,7 +38,7 @@ def with_policy(route: ModelRoute, row: Mapping[str, Any]) -> ModelRoute:
         protect.fallback,
         protect.concurrency,
         protect.queue,
-        protect.hold if deploy.scale.min == 0 else 0.0,
+        protect.hold if deploy.scale.sleeps else 0.0,
     )
     guards = []
     for rail in deploy.guardrails:

@@ -121,6 +121,7 @@ class ReplicaState:
     error: str | None = None
     started_at: float | None = None
     memory_bytes: int | None = None
+    cold_start_s: float | None = None  # from its start until it was ready
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import zoneinfo
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -18,9 +20,27 @@ class ScaleTime(Record):
     days: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
     start: str = Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="time of day, such as 08:00")
     end: str = Field(pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="time of day; before `start` it means the next day")
-    timezone: str = "UTC"
+    timezone: str = Field(default="UTC", description="a name such as Europe/Berlin")
     min: int = Field(ge=0)
-    max: int | None = Field(default=None, ge=1)
+    max: int | None = Field(default=None, ge=1, description="default: that of `scale`, or `min` where that is more")
+
+    @model_validator(mode="after")
+    def _sound(self) -> ScaleTime:
+        if self.max is not None and self.max < self.min:
+            raise ValueError(f"max {self.max} is below min {self.min}")
+        if unknown := _unknown_zone(self.timezone):
+            raise ValueError(unknown)
+        return self
+
+
+def _unknown_zone(name: str) -> str | None:
+    """Why `name` is no time zone; None where it is one."""
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        near = difflib.get_close_matches(name, sorted(zoneinfo.available_timezones()), 1)
+        return f"{name!r} is no time zone" + (f"; did you mean {near[0]!r}?" if near else "; write it like Europe/Berlin or UTC")
+    return None
 
 
 class Scale(Record):
@@ -45,6 +65,11 @@ class Scale(Record):
     @property
     def most(self) -> int:
         return self.max or max(self.min, 1)
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether there are times with no replica at all."""
+        return self.min == 0 or any(entry.min == 0 for entry in self.schedule)
 
 
 class Protect(Record):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from penstock.store.database import Database
 from penstock.store.schema import points as table
@@ -58,3 +58,8 @@ class Points:
         with self._database.reading() as connection:
             rows = connection.execute(statement).all()
         return [Point(r.run, r.step, r.name, r.at_step, math.nan if r.value is None else r.value, r.at) for r in rows]
+
+    def forget(self, run: str, step: str, *, before_step: int) -> None:
+        """Removes points of the step whose at_step is lower."""
+        with self._database.begin() as connection:
+            connection.execute(delete(table).where(table.c.run == run, table.c.step == step, table.c.at_step < before_step))

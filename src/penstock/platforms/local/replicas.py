@@ -50,8 +50,14 @@ class Replica:
         if not self.alive:
             return ReplicaState(self.id, self.spec["version"], self.spec["digest"], "failed", None, self.why(), self.started_at)
         phase: Any = "draining" if self.draining_since is not None else "ready" if address else "starting"
-        memory = _memory_bytes(self.pid)
-        return ReplicaState(self.id, self.spec["version"], self.spec["digest"], phase, address, None, self.started_at, memory)
+        memory, cold = _memory_bytes(self.pid), self.cold_start_s() if address else None
+        return ReplicaState(self.id, self.spec["version"], self.spec["digest"], phase, address, None, self.started_at, memory, cold)
+
+    def cold_start_s(self) -> float | None:
+        """From the start of the process until it said that it is ready."""
+        with contextlib.suppress(FileNotFoundError):
+            return max(0.0, (self.folder / "ready.json").stat().st_mtime - self.started_at)
+        return None
 
     def why(self) -> str:
         """What it said before it ended, and where its log is."""
