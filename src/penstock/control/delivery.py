@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def _world() -> Iterator[World]:
+def opened_world() -> Iterator[World]:
+    """The world of the working directory's home, closed at the end."""
     world = open_world(Home.find())
     try:
         yield world
@@ -41,7 +42,7 @@ def deploy_version(name: str, model: str, version: str, *, replicas: int | None,
 
     Raises GateRefused, NotFound, BadInput, ReplicaFailed.
     """
-    with _world() as world:
+    with opened_world() as world:
         found = world.store.registry.get(model, _version(version))
         if found.state == "refused" and not force:
             raise GateRefused(
@@ -84,7 +85,7 @@ def _platforms(world: World, version: ModelVersion, wanted: str) -> dict[str, An
 
 def roll_back(name: str, to: int | None) -> dict[str, Any]:
     """Serves `to`, or the version that served before the present one. Raises NotFound, BadInput, ReplicaFailed."""
-    with _world() as world:
+    with opened_world() as world:
         resource = get_deployment(world, name)
         target = to if to is not None else _previous(world, name, lead_of(resource))
         found = world.store.registry.get(resource.spec["model"], target)
@@ -129,7 +130,7 @@ def seen_from(home: Home, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def deployment_story(name: str) -> dict[str, Any]:
-    with _world() as world:
+    with opened_world() as world:
         resource = get_deployment(world, name)
         history = [{"at": at, "live": [_live(row) for row in live]} for at, live in world.store.registry.live_history(name)]
         events = [{"at": e.at, "type": e.type, "message": e.message} for e in world.store.events.list("deployment", resource.id)]
@@ -142,7 +143,7 @@ def live_versions(name: str, at: str) -> dict[str, Any]:
         instant = datetime.now(UTC) if at == "now" else datetime.fromisoformat(at).astimezone(UTC)
     except ValueError as error:
         raise BadInput(f"{at!r} is not a time; write it like 2026-11-21T03:12:00") from error
-    with _world() as world:
+    with opened_world() as world:
         if not world.store.registry.live_history(name):
             get_deployment(world, name)  # one that never served is told from one that does not exist
         live = world.store.registry.live_at(name, instant.timestamp())
@@ -150,7 +151,7 @@ def live_versions(name: str, at: str) -> dict[str, Any]:
 
 
 def delete_deployment(name: str) -> None:
-    with _world() as world:
+    with opened_world() as world:
         resource = get_deployment(world, name)
         ensure_up(world.home)
         world.store.resources.set_spec("deployment", resource.id, {**resource.spec, "delete": True})
@@ -159,7 +160,7 @@ def delete_deployment(name: str) -> None:
 
 def ask(name: str, inputs: Sequence[str], *, key: str | None, top_k: int, max_tokens: int) -> list[dict[str, Any]]:
     """Answers of deployment `name`, one per input, through the gateway. Without a key, the commands' own is used."""
-    with _world() as world:
+    with opened_world() as world:
         resource = get_deployment(world, name)
         url = gateway_url(world.home)
         if url is None:

@@ -1,0 +1,58 @@
+"""`penstock traffic`, as far as it needs no replica: what is asked is understood or refused, and shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from penstock.control.deployments import desired_deployment
+from penstock.control.traffic import set_traffic
+from penstock.control.world import World
+from penstock.core.home import Home
+
+if TYPE_CHECKING:
+    from penstock.store.store import Store
+
+
+@pytest.fixture
+def world(store: Store) -> World:
+    for n in (1, 2):
+        digest = "sha256:" + str(n) * 64
+        store.registry.register("m", digest, run=f"run-{n}", task="text-classification", metrics={}, gates=[], facts={})
+    made = World(store, Home.find(), "test")
+    desired_deployment(made, "m", "m", 1, {"traffic": {"shadow": {"sample": "10%"}}}, {}, principal="test")
+    return made
+
+
+def test_show_tells_shares_rules_and_the_way_back(call: Any, world: World) -> None:
+    set_traffic(world, "m", {1: 90, 2: 10}, principal="test")
+    found = call("traffic", "show", "m", "--json").json
+    assert found["versions"] == [{"version": 1, "share": 0.0, "wanted": 0.9}, {"version": 2, "share": 0.0, "wanted": 0.1}]
+    assert found["before"] == [{"version": 1, "share": 1.0}]
+    assert found["shadow"] == {"version": "challenger", "sample": 0.1}
+    lines = call("traffic", "show", "m").out
+    assert "a copy of 10 % goes to version challenger" in lines
+    assert "before: version 1 100 %" in lines
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("set", "m", "1=90"), "sum to 90 %"),
+        (("set", "m", "1=50", "1=50"), "stands twice"),
+        (("set", "m", "1"), "VERSION=PERCENT"),
+        (("set", "m", "best=100"), "is not a version"),
+        (("shadow", "m"), "--off"),
+        (("shadow", "m", "2", "--sample", "110%"), "110%"),
+        (("shadow", "m", "2", "--sample", "much"), "not a fraction"),
+        (("header", "m", "x-beta", "2"), "HEADER=VALUE"),
+        (("header", "m", "x-beta=1"), "--off"),
+    ],
+)
+def test_what_is_no_wish_is_refused_before_anything_starts(call: Any, folder: Any, arguments: tuple[str, ...], told: str) -> None:
+    done = call("traffic", *arguments, "--json")
+    assert done.code == 2
+    assert told in done.error["message"]
+    assert not (folder / ".penstock" / "up.json").exists()
