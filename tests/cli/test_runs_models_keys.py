@@ -13,6 +13,7 @@ import pytest
 
 from penstock.core.digests import digest_json, hex_of
 from penstock.store import owners
+from penstock.store.keys import Terms
 
 if TYPE_CHECKING:
     from penstock.store.resources import Resource
@@ -290,3 +291,47 @@ class TestKeys:
         assert call("keys", "revoke", "ci").code == 2
         assert call("keys", "list", "--json").json["keys"][0]["revoked_at"] is not None
         assert [e.action for e in store.audit.list()] == ["key.create", "key.revoke"]
+
+    def test_limits_are_given_changed_shown_and_audited(self, call, store: Store) -> None:
+        given = ("--requests-per-minute", "60", "--concurrency", "4", "--budget", "20USD", "--period", "day", "--model", "chat")
+        made = call("keys", "create", "ci", *given, "--json").json
+        assert (made["requests_per_minute"], made["budget_usd"], made["models"]) == (60, 20, ["chat"])
+        other = ("--requests-per-minute", "none", "--priority", "low", "--model", "none")
+        changed = call("keys", "limit", "ci", *other, "--json").json["limited"]
+        assert [c["id"] for c in changed] == [made["id"]]
+        listed = call("keys", "list", "--json").json["keys"][0]
+        assert listed["requests_per_minute"] is None
+        assert (listed["concurrency"], listed["budget_usd"], listed["budget_period"]) == (4, 20, "day")
+        assert (listed["priority"], listed["models"]) == ("low", [])
+        assert listed["spent"] is None
+        assert "4 at once; 20 USD a day; low priority" in call("keys").out
+        assert [e.action for e in store.audit.list()] == ["key.create", "key.limit"]
+        assert store.audit.list()[1].detail["priority"] == "low"
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [("--concurrency", "two"), ("--concurrency", "0"), ("--budget", "20 EUR"), ("--period", "week"), ("--priority", "urgent"), ()],
+    )
+    def test_limits_that_make_no_sense_are_refused(self, call, store: Store, wrong: tuple[str, ...]) -> None:
+        call("keys", "create", "ci")
+        told = call("keys", "limit", "ci", *wrong, "--json")
+        assert told.code == 2
+        assert store.keys.list()[0].terms == Terms()
+
+    @pytest.mark.usefixtures("store")
+    def test_what_was_spent_is_shown_and_what_cannot_be_read_is_said(self, call) -> None:
+        from penstock.core.home import Home
+        from penstock.serving.limits import Limiter
+        from penstock.serving.snapshot import KeyEntry
+
+        made = call("keys", "create", "ci", "--budget", "2", "--json").json
+        entry = KeyEntry(made["id"], "ci", "0")
+        limiter = Limiter(Home.find().gateway)
+        limiter.configure([entry])
+        limiter.settle(limiter.admit(entry, 1, 0.0), 1, 0.75)
+        limiter.close()
+        assert call("keys", "list", "--json").json["keys"][0]["spent"] == {"day_usd": 0.75, "month_usd": 0.75, "total_usd": 0.75}
+        assert "0.7500 USD" in call("keys").out
+        (Home.find().gateway / "limits" / "state").write_bytes(b"gone wrong")
+        assert "not a file of Penstock's" in call("keys", "list", "--json").json["problem"]
+        assert "move it away" in call("keys").err

@@ -29,7 +29,12 @@ def test_fractions(text: str | float, expected: float) -> None:
     assert units.fraction(text) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("read", [units.seconds, units.size_bytes, units.fraction])
+@pytest.mark.parametrize(("text", "expected"), [("20USD", 20.0), ("0.5 USD", 0.5), ("3", 3.0), (7, 7.0)])
+def test_money(text: str | float, expected: float) -> None:
+    assert units.usd(text) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("read", [units.usd, units.seconds, units.size_bytes, units.fraction])
 @pytest.mark.parametrize("text", ["", "x", "5 parts", "-3m", "1e3s", "5%%", "MiB", "1,5h"])
 def test_anything_else_is_refused_with_the_value(read: object, text: str) -> None:
     with pytest.raises(ValueError, match="is not a"):

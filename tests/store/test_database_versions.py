@@ -6,10 +6,14 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, inspect
 
+from penstock.core.clock import SystemClock
 from penstock.core.errors import BadInput, DatabaseUnavailable, DatabaseVersion
 from penstock.store import migrations, schema
 from penstock.store.database import Database
+from penstock.store.keys import Keys, Terms
 from penstock.store.migrations import Migration
+
+KNOWN = tuple(migrations.MIGRATIONS)
 
 
 def _url(folder: Path) -> str:
@@ -31,6 +35,7 @@ def _make_older(url: str) -> None:
     with database.begin() as connection:
         connection.exec_driver_sql("DROP TABLE points")
         connection.exec_driver_sql("DROP INDEX builds_stage")
+        connection.exec_driver_sql("ALTER TABLE keys DROP COLUMN terms")
         connection.exec_driver_sql("UPDATE penstock_schema SET version = 0")
     database.close()
 
@@ -55,7 +60,7 @@ def test_an_older_database_is_stepped_forward(url: str, monkeypatch: pytest.Monk
     expected = _columns(fresh)
     fresh.close()
     _make_older(url)
-    monkeypatch.setattr(migrations, "MIGRATIONS", (Migration(1, _to_one),))
+    monkeypatch.setattr(migrations, "MIGRATIONS", (Migration(1, _to_one), *KNOWN))
     database = Database(url)
     assert _columns(database) == expected
     with database.reading() as connection:
@@ -69,10 +74,25 @@ def test_a_step_that_fails_leaves_the_older_version_whole(url: str, monkeypatch:
     monkeypatch.setattr(migrations, "MIGRATIONS", (Migration(1, _fails_halfway),))
     with pytest.raises(RuntimeError, match="killed here"):
         Database(url)
-    monkeypatch.setattr(migrations, "MIGRATIONS", (Migration(1, _to_one),))
+    monkeypatch.setattr(migrations, "MIGRATIONS", (Migration(1, _to_one), *KNOWN))
     database = Database(url)
     assert "points" in _columns(database)
     database.close()
+
+
+def test_keys_of_version_one_have_no_limits_after_the_step(url: str) -> None:
+    database = Database(url)
+    key, _ = Keys(database, SystemClock()).create("old")
+    with database.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE keys DROP COLUMN terms")
+        connection.exec_driver_sql("UPDATE penstock_schema SET version = 1")
+    database.close()
+    stepped = Database(url)
+    keys = Keys(stepped, SystemClock())
+    assert keys.list() == [key]
+    assert keys.limit("old", {"concurrency": 3})[0].terms == Terms(concurrency=3)
+    assert keys.list()[0].terms == Terms(concurrency=3)
+    stepped.close()
 
 
 def test_every_version_has_its_step() -> None:

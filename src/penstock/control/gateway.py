@@ -9,16 +9,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import psutil
 
 from penstock.control.detached import end_process, lives, start_detached
 from penstock.core.errors import PenstockError, PortTaken
 from penstock.core.home import Home
-from penstock.serving.snapshot import KeyEntry, ModelRoute, Snapshot, read_snapshot, write_snapshot
+from penstock.serving.snapshot import KeyEntry, KeyLimits, ModelRoute, Snapshot, read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
+    from penstock.store.keys import Key
     from penstock.store.store import Store
 
 DEFAULT_PORT = 8080
@@ -31,7 +32,7 @@ def publish(store: Store, home: Home, model: ModelRoute | None = None, *, remove
     A snapshot that would say the same is not written. Several processes may call this at once.
     """
     path = home.gateway / "snapshot.json"
-    keys = tuple(KeyEntry(k.id, k.name, k.sha256) for k in store.keys.list() if k.revoked_at is None)
+    keys = tuple(_entry(key) for key in store.keys.list() if key.revoked_at is None)
     with _locked(home.gateway / "snapshot.lock"):
         now = _current(path)
         models = {m.name: m for m in now.models if m.name != removed}
@@ -43,6 +44,15 @@ def publish(store: Store, home: Home, model: ModelRoute | None = None, *, remove
         wanted = replace(wanted, version=now.version + 1)
         write_snapshot(path, wanted)
         return wanted.version
+
+
+def _entry(key: Key) -> KeyEntry:
+    from penstock.store.keys import PRIORITIES
+
+    terms = key.terms
+    period = cast('Literal["day", "month", "total"]', terms.budget_period)  # Terms checked it
+    limits = KeyLimits(terms.requests_per_minute, terms.tokens_per_minute, terms.concurrency, terms.budget_usd, period)
+    return KeyEntry(key.id, key.name, key.sha256, PRIORITIES.index(terms.priority), terms.models, limits)
 
 
 def _current(path: Path) -> Snapshot:

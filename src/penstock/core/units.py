@@ -39,6 +39,16 @@ def fraction(value: str | int | float) -> float:
     return float(match[1]) / (100.0 if match[2] else 1.0)
 
 
+def usd(value: str | int | float) -> float:
+    """`20`, `"20USD"`, `"0.50 USD"` → US dollars."""
+    if isinstance(value, (int, float)):
+        return float(value)
+    match = re.fullmatch(_NUMBER + r"(USD)?\s*", value)
+    if not match:
+        raise ValueError(f"{value!r} is not an amount of money; write 20 or 20USD")
+    return float(match[1])
+
+
 def show_bytes(count: float) -> str:
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(count) < 1024:

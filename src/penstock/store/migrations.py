@@ -24,7 +24,11 @@ class Migration:
     apply: Callable[[Connection], None]
 
 
-MIGRATIONS: Sequence[Migration] = ()
+def _terms_of_keys(connection: Connection) -> None:
+    connection.exec_driver_sql("ALTER TABLE keys ADD COLUMN terms TEXT")
+
+
+MIGRATIONS: Sequence[Migration] = (Migration(2, _terms_of_keys),)
 
 
 def stored_version(connection: Connection) -> int | None:

@@ -15,7 +15,7 @@ from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, Tab
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-VERSION = 1
+VERSION = 2
 
 
 def _decoded(value: str) -> Any:
@@ -174,6 +174,7 @@ keys = Table(
     Column("sha256", Text, nullable=False, unique=True),
     Column("created_at", Double, nullable=False),
     Column("revoked_at", Double),
+    Column("terms", Json),
 )
 
 audit = Table(
