@@ -1,0 +1,96 @@
+"""Personal data told by form: `find` and `mask`. One file a kind; the table lists them.
+
+Not covered: names of people, places and organisations, and whatever only its meaning gives away.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from penstock.screening.contract import HOLD, REACH, Finding
+from penstock.screening.folding import plain
+from penstock.screening.masking import masked
+from penstock.screening.personal.contract import Kind, Span, traits
+from penstock.screening.personal.table import kinds
+
+CHECK = "personal_data"
+_SPACE = re.compile(r"\s")
+_SLICE = 8192  # characters examined in one go, so that no single call of `re` holds a thread for long
+
+
+class PersonalData:
+    """The check `personal_data`. `types` as in `find`."""
+
+    name, whole, reach = CHECK, False, REACH
+
+    def __init__(self, types: Iterable[str] = ()) -> None:
+        self.kinds = kinds(tuple(types))
+
+    def find(self, text: str) -> list[Finding]:
+        return _find(text, self.kinds)
+
+    def opening(self, text: str) -> int:
+        tail = text[-HOLD:]
+        first = len(tail.rstrip()) if tail[-1:].isspace() else len(tail) - len(tail.split()[-1]) if tail else 0
+        seen = traits(tail) if any(char.isdigit() for char in tail) else 0
+        for kind in self.kinds:
+            if seen or not kind.needs:
+                found = kind.opening.search(tail)
+                if found is not None and found.start() < first:
+                    first = found.start()
+        return len(text) - len(tail) + first
+
+
+def find(text: str, types: Iterable[str] = ()) -> list[Finding]:
+    """Personal data in `text`, in order, not overlapping. `types`: names of kinds; none: all. Raises BadInput for unknown kinds."""
+    return _find(text, kinds(tuple(types)))
+
+
+def mask(text: str, types: Iterable[str] = ()) -> str:
+    """`text` with every finding replaced by its kind in brackets, such as `[EMAIL]`. Masking a masked text changes nothing."""
+    return masked(text, _find(text, kinds(tuple(types))))
+
+
+def _find(text: str, wanted: tuple[Kind, ...]) -> list[Finding]:
+    flat = plain(text)
+    found = _in_slices(flat.text, wanted) if len(flat.text) > _SLICE else _spans(flat.text, wanted)
+    if not found:
+        return []
+    places = flat.spans([span for span, _ in found])
+    return [Finding(CHECK, kind, start, end) for (start, end), (_, kind) in zip(places, found, strict=True)]
+
+
+def _spans(text: str, wanted: tuple[Kind, ...]) -> list[tuple[Span, str]]:
+    seen = traits(text)
+    if not seen:
+        return []
+    found: list[tuple[Span, str]] = []
+    taken: bytearray | None = None
+    for kind in wanted:
+        if kind.needs & seen != kind.needs:
+            continue
+        for start, end in kind.find(text):
+            if taken is None:
+                taken = bytearray(len(text))
+            if taken.find(1, start, end) < 0:
+                taken[start:end] = b"\1" * (end - start)
+                found.append(((start, end), kind.name))
+    found.sort()
+    return found
+
+
+def _in_slices(text: str, wanted: tuple[Kind, ...]) -> list[tuple[Span, str]]:
+    """As `_spans`, in slices that overlap and end between words; a finding belongs to the slice in whose first part it begins."""
+    found: list[tuple[Span, str]] = []
+    done = start = 0
+    while start < len(text):
+        border = start + _SLICE
+        space = _SPACE.search(text, border + HOLD)
+        base = max(0, start - REACH)
+        for (first, last), kind in _spans(text[base : space.start() if space is not None else len(text)], wanted):
+            if base + first >= max(start, done) and base + first < border:
+                done = base + last
+                found.append(((base + first, done), kind))
+        start = border
+    return found

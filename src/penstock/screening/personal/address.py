@@ -1,0 +1,44 @@
+"""Street addresses as far as form tells: a number beside a name with a street word, flats, post boxes. English and some European forms.
+
+Not covered: places without a street word, addresses that need a gazetteer.
+"""
+
+from __future__ import annotations
+
+import re
+
+from penstock.screening.personal.contract import DIGIT, Kind, Span
+
+_NAME = r"[^\W\d_a-z][\w'’.-]{0,24}"
+_ENGLISH = (
+    r"(?:Street|St|Avenue|Ave|Road|Rd|Boulevard|Blvd|Lane|Ln|Drive|Dr|Court|Ct|Place|Pl|Square|Sq|Terrace|Way|Parkway|Pkwy|Highway|Hwy"
+    r"|Close|Crescent|Cres|Circle|Cir|Trail|Alley)"
+)
+_ROMANCE = r"(?:Via|Viale|Piazza|Corso|Rua|Travessa|Rue|Avenue|Boulevard|Calle|Avenida|Plaza|Paseo|Carrer|Praça|Strada|Ulica|Ul\.)"
+_ENDING = (
+    r"(?:straße|strasse|str\.|gasse|weg|platz|allee|ring|gatan|gata|vägen|väg|vegen|veien|vei|vej|gade|stræde"
+    r"|katu|tie|kuja|polku|straat|laan|plein|dijk|utca|ulica)"
+)
+_FLAT = r"(?:Apt|Apartment|Suite|Ste|Unit)\b\.? #?[0-9]{1,5}\b"
+_PATTERN = re.compile(
+    rf"(?<![\w.,-])[0-9]{{1,5}}[A-Za-z]? (?:[NSEW]\.? )?(?:{_NAME} ){{1,4}}{_ENGLISH}\b\.?(?:,? {_FLAT})?"
+    rf"|(?<![\w.,-])[0-9]{{1,5}},? {_ROMANCE} (?:[\w'’.-]{{1,24}} ?){{1,5}}(?![\w])"
+    rf"|\b{_ROMANCE} (?:[^\W\d][\w'’.-]{{0,24}} ){{1,5}}[0-9]{{1,4}}\b"
+    rf"|\b[^\W\d_a-z]\w{{2,20}}{_ENDING} [0-9]{{1,4}}[a-z]?\b"
+    rf"|\b{_FLAT}|\bP\.? ?O\.? Box [0-9]{{1,6}}\b|\b(?:PSC|Unit) [0-9]{{1,5}},? Box [0-9]{{1,5}}\b"
+)
+
+
+def _find(text: str) -> list[Span]:
+    return [m.span() for m in _PATTERN.finditer(text)]
+
+
+KIND = Kind(
+    "address",
+    DIGIT,
+    _find,
+    re.compile(
+        rf"(?:[0-9]{{1,5}}[A-Za-z]?,? (?:[\w'’.#-]{{1,25}} ?,?){{0,8}}|{_ROMANCE} (?:[\w'’.-]{{1,25}} ?){{0,6}}"
+        r"|[^\W\d_a-z]\w{4,28}\.? [0-9]{0,4}[a-z]?|(?:Apt|Apartment|Suite|Ste|P\.? ?O\.?|PSC|Unit)\.? ?[\w,# ]{0,20})\Z"
+    ),
+)

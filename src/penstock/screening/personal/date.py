@@ -1,0 +1,30 @@
+"""Dates with a day: numeric, ISO 8601 with or without a time, and English words. Not covered: a year or a weekday alone."""
+
+from __future__ import annotations
+
+import re
+
+from penstock.screening.personal.contract import DIGIT, Kind, matches
+
+_MONTH = (
+    r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?"
+    r"|Sep(?:t(?:ember)?)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\b\.?"
+)
+_DAY, _NUMBER = r"(?:0?[1-9]|[12][0-9]|3[01])", r"(?:0?[1-9]|1[0-2])"
+_YEAR, _TH = r"(?:1[89]|20)[0-9]{2}", r"(?:st|nd|rd|th)?"
+_TIME = r"(?:[T ][0-2][0-9]:[0-5][0-9](?::[0-5][0-9](?:[.,][0-9]{1,9})?)?(?:Z|[+-][0-2][0-9]:?[0-5][0-9])?)?"
+_NUMERIC = "|".join(
+    rf"{_YEAR}{s}(?:0[1-9]|1[0-2]){s}(?:0[1-9]|[12][0-9]|3[01]){_TIME}|(?:{_NUMBER}{s}{_DAY}|{_DAY}{s}{_NUMBER}){s}(?:{_YEAR}|[0-9]{{2}})"
+    for s in ("-", "/", r"\.")
+)
+_PATTERN = re.compile(
+    rf"(?<![\w./-])(?:{_NUMERIC}|{_DAY}{_TH}(?: of)? {_MONTH}(?:,? {_YEAR})?|{_MONTH} {_DAY}{_TH}(?:,? {_YEAR})?)(?!\w|[-/.:][0-9])"
+)
+
+_OPENING = re.compile(
+    rf"(?:{_YEAR}-[0-9-]{{0,6}}[T ]?[0-9:.,Z+-]*"
+    rf"|[0-9]{{1,2}}{_TH}(?: o?f?)?(?: [A-Z]?[a-z]{{0,8}}\.?)?(?:,? [0-9]{{0,4}})?"
+    rf"|[A-Z][a-z]{{2,8}}\.?(?: [0-9]{{0,2}}{_TH})?(?:,? ?[0-9]{{0,4}})?)\Z"
+)
+
+KIND = Kind("date", DIGIT, matches(_PATTERN), _OPENING)
