@@ -1,4 +1,4 @@
-"""What people do with traffic: set the split, the shadow and header rules, go back, look. Each change waits until the gateway follows it."""
+"""What people do with traffic: set the split, shadow and header rules, go back, look. Each change waits until the gateway follows."""
 
 from __future__ import annotations
 
