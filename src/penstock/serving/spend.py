@@ -177,15 +177,20 @@ class Book:
             for block in range(first, last, BLOCK):
                 if view[block + which] == current:
                     total += view[block + amount]
-        if not (total >= 0.0 and total < math.inf and min(view[first + MARK : last : BLOCK]) == 1.0):
+        marked = view[first + MARK] if last - first == BLOCK else min(view[first + MARK : last : BLOCK])
+        if not (0.0 <= total < math.inf and marked == 1.0):
             raise SpendUnreadable("the row of this key is damaged")
         return total
 
     def reserved(self, row: int) -> float:
         """USD held for requests in flight, all processes together."""
+        if self.view[1] == 1.0:
+            return self.view[row + BLOCK + RESERVED]
         return float(sum(self.view[row + BLOCK + RESERVED : row + BLOCK * (1 + self.slots) : BLOCK]))
 
     def in_flight(self, row: int) -> int:
+        if self.view[1] == 1.0:
+            return int(self.view[row + BLOCK + IN_FLIGHT])
         return int(sum(self.view[row + BLOCK + IN_FLIGHT : row + BLOCK * (1 + self.slots) : BLOCK]))
 
     def add(self, row: int, usd: float, calendar: Calendar) -> None:
@@ -205,6 +210,9 @@ class Book:
     def _current(self, row: int, which: int, calendar: Calendar) -> float:
         """The latest period that the clock or any process has seen."""
         first, last = row + BLOCK + which, row + BLOCK * (1 + self.slots)
+        if last - first < BLOCK:  # one process: no slices
+            seen, own = calendar.day if which == DAY else calendar.month, self.view[first]
+            return own if own > seen else seen
         return max(calendar.day if which == DAY else calendar.month, *self.view[first:last:BLOCK])
 
     def _grow(self, doubles: int) -> None:
