@@ -27,6 +27,7 @@ PenstockError                      exit code 1 unless said
 ├── ExtraMissing                   an optional dependency is not installed
 ├── PlatformLacks                  a platform cannot do what is asked; says why
 ├── ReplicaFailed                  a serving process did not become ready
+├── UpstreamRefused                a model server behind Penstock answered with an error
 ├── EngineClosed                   the engine was closed while a request waited
 ├── Conflict                       somebody else changed the row first
 └── AuditBroken                    the audit chain does not verify
@@ -226,6 +227,19 @@ class PlatformLacks(PenstockError):
 class ReplicaFailed(PenstockError):
     code = "replica-failed"
     remedy = "Read the replica's log (its path is in the message); the version that served before goes on serving."
+
+
+class UpstreamRefused(PenstockError):
+    """`status` is the HTTP status that the server answered with."""
+
+    code = "upstream-refused"
+    remedy = "The message is the server's own; look at its log, and at the address and key that the model was imported with."
+
+    status = 502
+
+    def __init__(self, message: str, status: int = 502) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class EngineClosed(PenstockError):

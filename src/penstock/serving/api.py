@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import orjson
 
-from penstock.core.errors import BadInput, EngineClosed, ReplicaFailed
+from penstock.core.errors import BadInput, EngineClosed, ReplicaFailed, UpstreamRefused
 from penstock.engines.contract import Adapting, Classified, ClassifyRequest, Embedded, Engine, Request
 from penstock.serving.choices import ChatShape, CompletionShape, Shape, usage
 from penstock.serving.errors import RequestRefused, busy, nearest
@@ -88,6 +88,8 @@ class Api:
             return error
         if isinstance(error, BadInput):
             return RequestRefused(400, str(error), "bad_input")
+        if isinstance(error, UpstreamRefused):
+            return _from_upstream(error)
         if isinstance(error, EngineClosed):
             return busy("This replica is closing; try again", "replica_closing")
         name, frame = type(error).__name__, _frame(error)
@@ -227,6 +229,15 @@ _ROUTES: dict[str, Callable[[Api, Exchange, Any], Awaitable[None]]] = {
 
 def _request_id(exchange: Exchange) -> str:
     return str(exchange.state)
+
+
+def _from_upstream(error: UpstreamRefused) -> RequestRefused:
+    """The server's own word where the request is at fault; "try another replica" where it is full; else a bad gateway."""
+    if error.status in (400, 404, 413, 422):
+        return RequestRefused(error.status, str(error), "upstream_refused")
+    if error.status in (429, 503):
+        return busy(f"The model server is busy: {error}", "upstream_busy")
+    return RequestRefused(502, f"The model server behind this replica failed ({error.status})", "upstream_failed")
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

@@ -8,7 +8,9 @@ from typing import Any, Protocol
 from penstock.serving.snapshot import Limits
 
 JSON, TEXT, EVENTS = b"application/json", b"text/plain; charset=utf-8", b"text/event-stream; charset=utf-8"
-HTML = b"text/html; charset=utf-8"
+MAX_HEAD_BYTES = 64 << 10
+MIN_BODY_RATE = 64 << 10  # bytes/s under which a body counts as slow
+IDLE_S = 75.0  # for which a connection may lie unused
 
 
 class Wire(Protocol):

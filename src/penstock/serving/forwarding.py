@@ -40,7 +40,7 @@ class Forward:
     async def whole(self) -> bytes:
         """The body of the answer."""
         parts, size = [], 0
-        async with aclosing(cast(Any, await self._engine.forward(self._path, self._value))) as pieces:
+        async with aclosing(cast(Any, self._engine.forward(self._path, self._value))) as pieces:
             async for piece in pieces:
                 parts.append(piece)
                 size += len(piece)
@@ -51,7 +51,7 @@ class Forward:
     async def events(self) -> AsyncIterator[bytes]:
         """The stream, an event at a time, ready to be written; its `[DONE]` is left out."""
         rest = b""
-        async with aclosing(cast(Any, await self._engine.forward(self._path, self._value))) as pieces:
+        async with aclosing(cast(Any, self._engine.forward(self._path, self._value))) as pieces:
             async for piece in pieces:
                 *lines, rest = (rest + piece).split(b"\n")
                 for line in lines:

@@ -16,12 +16,10 @@ from typing import Any
 import httptools
 
 from penstock.serving.errors import error_body
-from penstock.serving.exchange import JSON, Exchange, Listener
+from penstock.serving.exchange import IDLE_S, JSON, MAX_HEAD_BYTES, MIN_BODY_RATE, Exchange, Listener
 
-MAX_HEAD_BYTES = 64 << 10
 MAX_WAITING = 8  # parsed requests of one connection that wait for their turn
-MIN_BODY_RATE = 64 << 10  # bytes/s under which a body counts as slow
-IDLE_S, LINGER_S, LINGER_BYTES = 75.0, 1.0, 1 << 20
+LINGER_S, LINGER_BYTES = 1.0, 1 << 20
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n"
 STATUS = {s.value: b"HTTP/1.1 %d %s\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
 

@@ -30,8 +30,7 @@ from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 
 from penstock.serving.errors import error_body
-from penstock.serving.exchange import JSON, Exchange, Listener
-from penstock.serving.http1 import IDLE_S, MAX_HEAD_BYTES, MIN_BODY_RATE
+from penstock.serving.exchange import IDLE_S, JSON, MAX_HEAD_BYTES, MIN_BODY_RATE, Exchange, Listener
 
 MAX_STREAMS, MAX_RESETS = 128, 100
 HIGH_WATER = 64 << 10  # bytes of one stream that wait for the client's window
@@ -201,11 +200,10 @@ class Connection(asyncio.Protocol):
             self.drain()
 
     def drain(self) -> None:
-        """Says that no further stream is served; closes once those that run are answered."""
-        if not self._going:
-            self._going = True
-            self._transport.write(GoAwayFrame(stream_id=0, last_stream_id=self._last).serialize())
+        """Serves no further stream; closes once those that run are answered. GOAWAY only then: some clients give up all streams at it."""
+        self._going = True
         if not self._streams:
+            self._transport.write(GoAwayFrame(stream_id=0, last_stream_id=self._last).serialize())
             self._transport.close()
 
     def _request(self, event: RequestReceived) -> None:
@@ -326,7 +324,7 @@ class Connection(asyncio.Protocol):
         if self._going and not self._streams:
             self._batching = False
             self._flush()
-            self._transport.close()
+            self.drain()
 
     def _stop_reading(self, stream: Stream) -> None:
         if self._unread.pop(stream.number, None) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +13,7 @@ from penstock.cli.completion import complete_model
 from penstock.cli.dates import when
 from penstock.cli.figures import headline, listed
 from penstock.cli.output import here, table
-from penstock.core.errors import GateRefused
+from penstock.core.errors import BadInput, GateRefused
 
 if TYPE_CHECKING:
     from penstock.store.registry import ModelVersion
@@ -58,6 +59,30 @@ def show(model: Model, version: Annotated[str, typer.Argument(help="Number, alia
     with opened() as store:
         found = _as_json(store.registry.get(model, version), store)
     here().show(found, lambda: _lines(found))
+
+
+@app.command("import")
+def import_model(
+    model: Annotated[str, typer.Argument(help="Model name.")],
+    bundle: Annotated[Path | None, typer.Argument(help="Folder of a bundle.", exists=True, file_okay=False)] = None,
+    url: Annotated[str | None, typer.Option(help="Of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1.")] = None,
+    there: Annotated[str, typer.Option("--model", help="The model's name at that server; needed when it has several.")] = "",
+    key: Annotated[str | None, typer.Option(help="The server's key as a reference: '${secret:NAME}'.")] = None,
+    task: Annotated[str, typer.Option(help="text-generation or embedding.")] = "text-generation",
+) -> None:
+    """Register a model server (vLLM, TGI, llama.cpp, …) or a bundle folder as a version."""
+    from penstock.cli.state import opened, principal
+    from penstock.control.imports import import_bundle, import_server
+
+    if (bundle is None) == (url is None):
+        raise BadInput("give a bundle folder or --url", remedy="`penstock models import NAME --url http://127.0.0.1:8000/v1`")
+    with opened(create=True) as store:
+        if bundle is not None:
+            made = import_bundle(store, model, bundle, principal=principal())
+        else:
+            made = import_server(store, model, str(url), model=there, key=key, task=task, principal=principal())
+    data = {"model": model, "version": made.version, "digest": made.bundle, "task": made.task, "facts": dict(made.facts)}
+    here().show(data, lambda: [f"{model} version {made.version}: serve it with `penstock deploy {model} {made.version}`"])
 
 
 @app.command()
