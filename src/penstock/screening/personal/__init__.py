@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from penstock.screening.contract import HOLD, REACH, Finding
 from penstock.screening.folding import plain
 from penstock.screening.masking import masked
-from penstock.screening.personal.contract import Kind, Span, traits
+from penstock.screening.personal.contract import Kind, traits
 from penstock.screening.personal.table import kinds
 
 CHECK = "personal_data"
@@ -55,17 +55,17 @@ def mask(text: str, types: Iterable[str] = ()) -> str:
 def _find(text: str, wanted: tuple[Kind, ...]) -> list[Finding]:
     flat = plain(text)
     found = _in_slices(flat.text, wanted) if len(flat.text) > _SLICE else _spans(flat.text, wanted)
-    if not found:
-        return []
-    places = flat.spans([span for span, _ in found])
-    return [Finding(CHECK, kind, start, end) for (start, end), (_, kind) in zip(places, found, strict=True)]
+    if flat.text != text:
+        places = flat.spans([(start, end) for start, end, _ in found])
+        return [Finding(CHECK, kind, start, end) for (start, end), (_, _, kind) in zip(places, found, strict=True)]
+    return [Finding(CHECK, kind, start, end) for start, end, kind in found]
 
 
-def _spans(text: str, wanted: tuple[Kind, ...]) -> list[tuple[Span, str]]:
+def _spans(text: str, wanted: tuple[Kind, ...]) -> list[tuple[int, int, str]]:
     seen = traits(text)
     if not seen:
         return []
-    found: list[tuple[Span, str]] = []
+    found: list[tuple[int, int, str]] = []
     taken: bytearray | None = None
     for kind in wanted:
         if kind.needs & seen != kind.needs:
@@ -75,22 +75,23 @@ def _spans(text: str, wanted: tuple[Kind, ...]) -> list[tuple[Span, str]]:
                 taken = bytearray(len(text))
             if taken.find(1, start, end) < 0:
                 taken[start:end] = b"\1" * (end - start)
-                found.append(((start, end), kind.name))
-    found.sort()
+                found.append((start, end, kind.name))
+    if len(found) > 1:
+        found.sort()
     return found
 
 
-def _in_slices(text: str, wanted: tuple[Kind, ...]) -> list[tuple[Span, str]]:
+def _in_slices(text: str, wanted: tuple[Kind, ...]) -> list[tuple[int, int, str]]:
     """As `_spans`, in slices that overlap and end between words; a finding belongs to the slice in whose first part it begins."""
-    found: list[tuple[Span, str]] = []
+    found: list[tuple[int, int, str]] = []
     done = start = 0
     while start < len(text):
         border = start + _SLICE
         space = _SPACE.search(text, border + HOLD)
         base = max(0, start - REACH)
-        for (first, last), kind in _spans(text[base : space.start() if space is not None else len(text)], wanted):
+        for first, last, kind in _spans(text[base : space.start() if space is not None else len(text)], wanted):
             if base + first >= max(start, done) and base + first < border:
                 done = base + last
-                found.append(((base + first, done), kind))
+                found.append((base + first, done, kind))
         start = border
     return found

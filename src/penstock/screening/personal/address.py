@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from penstock.screening.personal.contract import DIGIT, Kind, Span
+from penstock.screening.personal.contract import DIGIT, Kind, Span, anchored
 
 _NAME = r"[^\W\d_a-z][\w'’.-]{0,24}"
 _ENGLISH = (
@@ -15,22 +15,40 @@ _ENGLISH = (
     r"|Close|Crescent|Cres|Circle|Cir|Trail|Alley)"
 )
 _ROMANCE = r"(?:Via|Viale|Piazza|Corso|Rua|Travessa|Rue|Avenue|Boulevard|Calle|Avenida|Plaza|Paseo|Carrer|Praça|Strada|Ulica|Ul\.)"
+_STREET = re.compile("V[il]|Pi|Cor|Rua|Tra|Rue|Ave|Bou|Cal|Pla|Pas|Car|Pra|Str|Ul")
+_LAST = "e.gztnaiuj"  # letters with which the endings below end
 _ENDING = (
     r"(?:straße|strasse|str\.|gasse|weg|platz|allee|ring|gatan|gata|vägen|väg|vegen|veien|vei|vej|gade|stræde"
     r"|katu|tie|kuja|polku|straat|laan|plein|dijk|utca|ulica)"
 )
 _FLAT = r"(?:Apt|Apartment|Suite|Ste|Unit)\b\.? #?[0-9]{1,5}\b"
-_PATTERN = re.compile(
-    rf"(?<![\w.,-])[0-9]{{1,5}}[A-Za-z]? (?:[NSEW]\.? )?(?:{_NAME} ){{1,4}}{_ENGLISH}\b\.?(?:,? {_FLAT})?"
-    rf"|(?<![\w.,-])[0-9]{{1,5}},? {_ROMANCE} (?:[\w'’.-]{{1,24}} ?){{1,5}}(?![\w])"
-    rf"|\b{_ROMANCE} (?:[^\W\d][\w'’.-]{{0,24}} ){{1,5}}[0-9]{{1,4}}\b"
-    rf"|\b[^\W\d_a-z]\w{{2,20}}{_ENDING} [0-9]{{1,4}}[a-z]?\b"
-    rf"|\b{_FLAT}|\bP\.? ?O\.? Box [0-9]{{1,6}}\b|\b(?:PSC|Unit) [0-9]{{1,5}},? Box [0-9]{{1,5}}\b"
+_BEGIN = r"(?<![\w.,-])"
+_number_first = anchored(
+    re.compile(
+        rf"{_BEGIN}[0-9]{{1,5}}(?:[A-Za-z]? (?:[NSEW]\.? )?(?:{_NAME} ){{1,4}}{_ENGLISH}\b\.?(?:,? {_FLAT})?"
+        rf"|,? {_ROMANCE} (?:[\w'’.-]{{1,24}} ?){{1,5}}(?!\w))"
+    ),
+    re.compile(r"[0-9]{1,5}[A-Za-z]?,? [^\W\d_a-z]"),
 )
+_street_first = anchored(
+    re.compile(rf"\b{_ROMANCE} (?:[^\W\d][\w'’.-]{{0,24}} ){{1,5}}[0-9]{{1,4}}\b"), re.compile(r"[A-Z][a-z]{1,8}\.? [^\W\d]")
+)
+_labelled = anchored(
+    re.compile(rf"\b{_FLAT}|\bP\.? ?O\.? Box [0-9]{{1,6}}\b|\b(?:PSC|Unit) [0-9]{{1,5}},? Box [0-9]{{1,5}}\b"),
+    re.compile("Ap|Su|Ste|Uni|P"),
+)
+_HOUSE = re.compile(r" [0-9]{1,4}[a-z]?\b")
+_COMPOUND = re.compile(rf"\b[^\W\d_a-z]\w{{2,20}}{_ENDING}\Z")
 
 
 def _find(text: str) -> list[Span]:
-    return [m.span() for m in _PATTERN.finditer(text)]
+    found = [*_number_first(text), *_labelled(text)]
+    if _STREET.search(text) is not None:
+        found += _street_first(text)
+    for house in _HOUSE.finditer(text):
+        if text[house.start() - 1] in _LAST and (street := _COMPOUND.search(text, max(0, house.start() - 28), house.start())):
+            found.append((street.start(), house.end()))
+    return sorted(found)
 
 
 KIND = Kind(

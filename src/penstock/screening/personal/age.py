@@ -13,7 +13,13 @@ _OTHER = r"(?![\w%]|[.,:/][0-9]| (?:degrees|percent|pages?|minutes|times))"
 _BEFORE = re.compile(rf"\b(?:aged|age(?: of| is|:)?|turn(?:s|ed|ing)?) (1[01][0-9]|[1-9]?[0-9]){_OTHER}", re.IGNORECASE)
 
 
+_HINTS = ("year", "yr", "y/o", "yo ", "month", "age", "turn")
+
+
 def _find(text: str) -> list[Span]:
+    low = text.lower()
+    if not any(hint in low for hint in _HINTS):
+        return []
     return sorted({m.span(1) for pattern in (_AFTER, _BEFORE) for m in pattern.finditer(text)})
 
 

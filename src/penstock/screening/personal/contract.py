@@ -43,6 +43,24 @@ def traits(text: str) -> int:
     return found
 
 
+def anchored(pattern: re.Pattern[str], coarse: re.Pattern[str]) -> Callable[[str], list[Span]]:
+    """The `find` of a kind whose `pattern` is tried only where `coarse` matches.
+
+    `coarse` begins with a character or class, which `re` skips to quickly; a pattern that begins with a look behind cannot.
+    """
+
+    def find(text: str) -> list[Span]:
+        found: list[Span] = []
+        end = 0
+        for place in coarse.finditer(text):
+            if place.start() >= end and (match := pattern.match(text, place.start())) is not None:
+                end = match.end()
+                found.append(match.span(1 if pattern.groups else 0))
+        return found
+
+    return find
+
+
 def matches(pattern: re.Pattern[str]) -> Callable[[str], list[Span]]:
     """The `find` of a kind that a pattern alone decides; group 1 is the finding where the pattern has one."""
     group = 1 if pattern.groups else 0

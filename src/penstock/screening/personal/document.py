@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from penstock.screening.personal.contract import DIGIT, Kind, matches
+from penstock.screening.personal.contract import DIGIT, Kind, Span
 
 _PATTERN = re.compile(
     r"\b(?:(?:driver['’]?s?|driving) licen[cs]e|passport|national id|identity card|id card)(?: number| no\.?)?(?: is|:)? "
@@ -12,4 +12,12 @@ _PATTERN = re.compile(
     re.IGNORECASE,
 )
 
-KIND = Kind("document", DIGIT, matches(_PATTERN))
+_HINTS = ("licen", "passport", "identity", "id ")
+
+
+def _find(text: str) -> list[Span]:
+    low = text.lower()
+    return [m.span(1) for m in _PATTERN.finditer(text)] if any(hint in low for hint in _HINTS) else []
+
+
+KIND = Kind("document", DIGIT, _find)

@@ -5,19 +5,25 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from penstock.screening.personal.contract import DIGIT, Kind, Span
+from penstock.screening.personal.contract import DIGIT, Kind, Span, anchored
 
 _PART = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_FOUR = re.compile(rf"(?<![\w.])(?:{_PART}\.){{3}}{_PART}(?!\w|\.[0-9])")
-_SIX = re.compile(r"(?<![\w:.])[0-9A-Fa-f:][0-9A-Fa-f:.]{1,44}(?![\w:])")
-
-
-def _four(text: str) -> list[Span]:
-    return [m.span() for m in _FOUR.finditer(text)] if text.count(".") > 2 else []
+_four = anchored(re.compile(rf"(?<![\w.])(?:{_PART}\.){{3}}{_PART}(?!\w|\.[0-9])"), re.compile(r"[0-9]{1,3}\.[0-9]{1,3}\."))
+_SIX = re.compile(r"[0-9A-Fa-f:]{1,4}:[0-9A-Fa-f:.]{1,44}")
 
 
 def _six(text: str) -> list[Span]:
-    return [(m.start(), m.start() + len(m[0].rstrip("."))) for m in _SIX.finditer(text) if m[0].count(":") > 1 and _valid(m[0].rstrip("."))]
+    found = []
+    for match in _SIX.finditer(text):
+        address = match[0].rstrip(".")
+        before, after = text[match.start() - 1 : match.start()], text[match.end() : match.end() + 1]
+        if (
+            address.count(":") > 1
+            and not (before.isalnum() or before in ("_", ":", ".")) | (after.isalnum() or after in ("_", ":"))
+            and _valid(address)
+        ):
+            found.append((match.start(), match.start() + len(address)))
+    return found
 
 
 def _valid(text: str) -> bool:
@@ -29,7 +35,7 @@ def _valid(text: str) -> bool:
 
 
 def _find(text: str) -> list[Span]:
-    found = _four(text)
+    found = _four(text) if text.count(".") > 2 else []
     if text.count(":") > 1:
         found = sorted(found + _six(text))
     return found
