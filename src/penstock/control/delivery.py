@@ -165,7 +165,7 @@ def ask(name: str, inputs: Sequence[str], *, key: str | None, top_k: int, max_to
         url = gateway_url(world.home)
         if url is None:
             raise PenstockError("the gateway does not run", remedy="Start it with `penstock up`.")
-        secret = key or _own_key(world)
+        secret = key or own_key(world)
         if resource.spec["task"] == "text-classification":
             body = {"model": name, "input": list(inputs), "top_k": top_k}
             answer = _post(f"{url}/v1/classify", secret, body)
@@ -174,7 +174,7 @@ def ask(name: str, inputs: Sequence[str], *, key: str | None, top_k: int, max_to
         return [{"input": body["prompt"], "text": _post(f"{url}/v1/completions", secret, body)["choices"][0]["text"]} for body in bodies]
 
 
-def _own_key(world: World) -> str:
+def own_key(world: World) -> str:
     """The commands' own key: made once, kept in a file that only its owner reads; made anew when it was revoked."""
     path = world.home.folder / "predict.key"
     active = {key.sha256 for key in world.store.keys.list() if key.revoked_at is None}
