@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.serving.feedback import Feedback, read_feedback
-from penstock.serving.records import read_records
+from penstock.serving.record_files import read_records
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
-"""One line a request, appended off the hot path: `YYYYMMDD-HH-<pid>-<n>.jsonl`, rotated by hour and size; later Parquet.
+"""One line a request, appended off the hot path: `YYYYMMDD-HH-<pid>-<n>.jsonl`, rotated by hour and size; later Parquet (record_files.py).
 
-No prompt text, no answer text, no key: only the key's id. What cannot be written (disk full, read-only) is dropped and counted; serving
-never waits for it. A line that a crash cut short is skipped by the reader.
+No key, only its id; no text unless the model's route asks for it, and then masked here, in the writer's thread (capture.py). What cannot
+be written (disk full, read-only) is dropped and counted; serving never waits for it. `kill -9` loses what was answered within the last
+FLUSH_S and the time of one write; a line that it cut short is skipped by the reader.
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import orjson
 
-from penstock.core.files import told_plainly
+from penstock.serving.capture import Captured
 
 log = logging.getLogger("penstock.records")
 FLUSH_S, SLICE, SEGMENT_BYTES, MAX_BUFFERED = 0.1, 64, 64 << 20, 200_000
-_GRACE_S = 60.0
+MAX_CAPTURED = 32 << 20  # bytes of requests and answers that wait to be read and masked; as many may just be at it
+Energy = Callable[[str, float], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +66,33 @@ class Record:
 
 
 class RecordWriter:
-    """Buffers on the event loop, writes in a thread. `written` and `dropped` are counts since the start."""
+    """Buffers on the event loop, writes in a thread. `written`, `dropped` and `texts_dropped` are counts since the start.
+
+    `energy` gives the watt-hours of a request by its replica and its seconds there (energy.py); it is asked in the writer's thread.
+    """
 
     def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
         self.folder, self.segment_bytes = folder, segment_bytes
-        self.written = self.dropped = 0
+        self.written = self.dropped = self.texts_dropped = 0
+        self.energy: Energy | None = None
         self._buffer: list[Record] = []
+        self._texts: dict[int, Captured] = {}  # by place in the buffer
+        self._held = 0
         self._task: asyncio.Task[None] | None = None
         self._file: int | None = None
         self._hour, self._number, self._size = "", 0, 0
         self._complained = False
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Record, texts: Captured | None = None) -> None:
         if len(self._buffer) >= MAX_BUFFERED:
             self.dropped += 1
             return
+        if texts is not None:
+            if self._held + texts.size > MAX_CAPTURED:
+                self.texts_dropped += 1
+            else:
+                self._held += texts.size
+                self._texts[len(self._buffer)] = texts
         self._buffer.append(record)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._soon())
@@ -88,13 +101,29 @@ class RecordWriter:
         """Writes what is buffered."""
         if self._task is not None:
             await self._task
-        self.write(self._take())
+        self.write(*self._take())
         self._shut()
 
-    def write(self, batch: list[Record]) -> None:
+    def write(self, batch: list[Record], texts: dict[int, Captured] | None = None) -> None:
         """Appends whole lines; never raises on what the file system refuses."""
         for start in range(0, len(batch), SLICE):  # the system call between two slices lets the event loop have the interpreter
-            self._append(batch[start : start + SLICE])
+            rows = batch[start : start + SLICE]
+            if texts or self.energy is not None:
+                rows = [self._completed(record, (texts or {}).pop(start + place, None)) for place, record in enumerate(rows)]
+            self._append(rows)
+
+    def _completed(self, record: Record, texts: Captured | None) -> Record:
+        """With its texts, masked, and its energy. A text that cannot be masked is left out."""
+        changes: dict[str, object] = {}
+        if texts is not None:
+            try:
+                changes["text_in"], changes["text_out"] = texts.texts()
+            except Exception as error:
+                self.texts_dropped += 1
+                log.error("the texts of request %s could not be read and are not kept (%s)", record.id, type(error).__name__)
+        if self.energy is not None and record.replica is not None:
+            changes["energy_wh"] = round(self.energy(record.replica, (record.total_ms - record.queue_ms) / 1000), 9)
+        return replace(record, **changes) if changes else record  # type: ignore[arg-type]  # names of fields
 
     def _append(self, batch: list[Record]) -> None:
         data = b"".join([orjson.dumps(r, option=orjson.OPT_APPEND_NEWLINE) for r in batch])
@@ -123,14 +152,15 @@ class RecordWriter:
     async def _soon(self) -> None:
         await asyncio.sleep(FLUSH_S)
         try:
-            await asyncio.get_running_loop().run_in_executor(None, self.write, self._take())
+            await asyncio.get_running_loop().run_in_executor(None, self.write, *self._take())
         finally:
             self._task = None
         if self._buffer:
             self._task = asyncio.get_running_loop().create_task(self._soon())
 
-    def _take(self) -> list[Record]:
-        taken, self._buffer = self._buffer, []
+    def _take(self) -> tuple[list[Record], dict[int, Captured]]:
+        taken = self._buffer, self._texts
+        self._buffer, self._texts, self._held = [], {}, 0
         return taken
 
     def _segment(self, more: int) -> int:
@@ -149,64 +179,3 @@ class RecordWriter:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-
-
-def read_records(folder: Path, since: float = 0.0, until: float = float("inf")) -> Iterator[dict[str, Any]]:
-    """Records with since ≤ ts < until (seconds since the epoch), segment by segment; within a segment in the order of completion."""
-    first = time.strftime("%Y%m%d-%H", time.gmtime(max(since - 1, 0)))
-    for path in sorted(folder.glob("*.jsonl")):
-        if path.name[:11] < first:
-            continue
-        with path.open("rb") as file:
-            for line in file:
-                record = _parsed(line)
-                if record is not None and since <= record["ts"] < until:
-                    yield record
-
-
-def closed_segments(folder: Path, now: float | None = None) -> list[Path]:
-    """Segments that nobody appends to any more: a later one of the same process exists, or their hour is past."""
-    paths = sorted(folder.glob("*.jsonl"), key=_order)
-    current = time.strftime("%Y%m%d-%H", time.gmtime((time.time() if now is None else now) - _GRACE_S))
-    newest = {_order(path)[0]: path for path in paths}
-    return [path for path in paths if path.name[:11] < current or newest[_order(path)[0]] != path]
-
-
-def compact(folder: Path, into: Path, now: float | None = None) -> list[Path]:
-    """Writes each closed segment as `into/<name>.parquet` and removes it; a crash in between repeats the segment, never loses it."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    written = []
-    into.mkdir(parents=True, exist_ok=True)
-    for path in closed_segments(folder, now):
-        with path.open("rb") as file:
-            rows = [row for line in file if (row := _parsed(line)) is not None]
-        target, beside = into / f"{path.stem}.parquet", into / f".{path.stem}.parquet.part"
-        if rows:
-            with told_plainly(target):
-                pq.write_table(pa.Table.from_pylist(rows, schema=_schema()), beside, compression="zstd")
-                beside.replace(target)
-            written.append(target)
-        path.unlink()
-    return written
-
-
-def _schema() -> Any:
-    import pyarrow as pa
-
-    kinds = {"float": pa.float64(), "int": pa.int64(), "bool": pa.bool_(), "tuple[str, ...]": pa.list_(pa.string())}
-    return pa.schema([(name, kinds.get(str(kind), pa.string())) for name, kind in Record.__annotations__.items()])
-
-
-def _order(path: Path) -> tuple[str, str, int]:
-    hour, pid, number = path.stem.rsplit("-", 2)
-    return pid, hour, int(number)
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) and "ts" in value else None
