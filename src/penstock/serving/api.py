@@ -20,7 +20,8 @@ from typing import Any, cast
 import orjson
 
 from penstock.core.errors import BadInput, EngineClosed, ReplicaFailed, UpstreamRefused
-from penstock.engines.contract import Adapting, Classified, ClassifyRequest, Embedded, Engine, Request
+from penstock.engines.contract import Classified, ClassifyRequest, Embedded, Engine, Request
+from penstock.serving.adapters import adapters
 from penstock.serving.choices import ChatShape, CompletionShape, Shape, usage
 from penstock.serving.errors import RequestRefused, busy, nearest
 from penstock.serving.exchange import Exchange
@@ -95,7 +96,7 @@ class Api:
         name, frame = type(error).__name__, _frame(error)
         trace = _TRACE.fullmatch(exchange.headers.get(b"traceparent", b""))
         log.error("request %s failed: %s at %s (trace %s)", _request_id(exchange), name, frame, trace[1].decode() if trace else "none")
-        if isinstance(error, (ReplicaFailed, MemoryError)):
+        if isinstance(error, (ReplicaFailed, MemoryError)) or "bad_alloc" in str(error):
             asyncio.get_running_loop().call_soon(self.on_broken, f"{name} at {frame}")
             return busy(f"The engine of this replica broke ({name}); another one takes over", "engine_broken")
         return RequestRefused(500, f"The engine failed ({name})", "engine_failed")
@@ -212,11 +213,6 @@ class Api:
             async for chunk in chunks:
                 return chunk
         raise RuntimeError("the engine gave no answer")
-
-
-def adapters(engine: Engine) -> tuple[str, ...]:
-    """Names of the loaded adapters; none where the engine has no such thing."""
-    return tuple(cast(Adapting, engine).adapters) if hasattr(engine, "load_adapter") else ()
 
 
 _ROUTES: dict[str, Callable[[Api, Exchange, Any], Awaitable[None]]] = {

@@ -78,7 +78,9 @@ def parse_feedback(value: Mapping[str, Any], key: str | None, now: float) -> Fee
 
 def masked(said: Feedback, mask: Callable[[str], str]) -> Feedback:
     """Its free texts without personal data; the name stays that of what was said."""
-    texts = {name: mask(text) for name in ("label", "correction", "comment", "user") if (text := getattr(said, name)) is not None}
+    texts: dict[str, Any] = {
+        name: mask(text) for name in ("label", "correction", "comment", "user") if (text := getattr(said, name)) is not None
+    }
     return replace(said, **texts)
 
 

@@ -22,6 +22,7 @@ from penstock.engines.contract import (
     Text,
     TokenLogprob,
 )
+from penstock.serving.warming import shapes
 
 LABELS = ("billing", "cards", "transfers")
 LOGPROB = -0.25  # of every word but a prompt's first
@@ -30,7 +31,7 @@ LOGPROB = -0.25  # of every word but a prompt's first
 class EchoEngine:
     """Says the prompt's words back, one a step, round and round. Same request, same answer; a word is a token, ids read as `t7 t8`.
 
-    Settings: `task`, `step_s` (pause per token or per request), `fail` ("load" raises when made), `steps_file` (one byte a step),
+    Settings: `task`, `step_s` (pause per token or per request, those of the warm-up excepted), `fail` ("load" raises when made), `steps_file` (one byte a step),
     `tools` (chats may have tools). A text that contains `\\x00` is refused (BadInput); one that contains `boom` makes it raise, `doom`
     breaks the engine for good. Choice 1 says the words from the second on, and so forth; an adapter's words are `<adapter>:word`.
     `output` of kind "json" or "json_schema" is answered by a JSON object that says so; other kinds are refused.
@@ -44,11 +45,15 @@ class EchoEngine:
         self._tools = bool(settings.get("tools"))
         self._requests = 0
         self._adapters: dict[str, Path] = {}
+        self._warming = list(shapes(str(settings.get("task", "text-generation")), 4096))
         self.info = EngineInfo("echo", str(settings.get("task", "text-generation")), None, "none", 4096, LABELS, dict(settings))
 
     async def generate(self, request: Request) -> AsyncIterator[Chunk]:
         self._requests += 1
-        if isinstance(request, ClassifyRequest):
+        if request in self._warming:
+            self._warming.remove(request)
+            yield Text("", "stop", 1, 1)
+        elif isinstance(request, ClassifyRequest):
             await self._pause(request.texts)
             yield Classified([_scores(text)[: request.top_k] for text in request.texts], sum(_count(t) for t in request.texts))
         elif isinstance(request, EmbedRequest):
