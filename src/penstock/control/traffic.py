@@ -31,7 +31,7 @@ def set_traffic(
     total = sum(split.values())
     if not split or not math.isfinite(total) or total <= 0 or min(split.values()) < 0:
         raise BadInput(f"a split needs shares that are not negative, and one above 0; given: {dict(split)}")
-    with _changing(world, name) as resource:
+    with changing(world, name) as resource:
         shares: dict[int, Part] = {}
         for wanted, share in split.items():
             found = resolve(world.store.registry, name, resource.spec["model"], wanted)
@@ -47,7 +47,7 @@ def undo_traffic(world: World, name: str, *, principal: str) -> Resource:
 
     Raises NotFound, BadInput when there was none.
     """
-    with _changing(world, name) as resource:
+    with changing(world, name) as resource:
         rows = resource.spec.get("before")
         if not rows:
             raise BadInput(f"{name!r} has had one split only; there is nothing to go back to")
@@ -57,7 +57,7 @@ def undo_traffic(world: World, name: str, *, principal: str) -> Resource:
 
 def set_shadow(world: World, name: str, shadow: Shadow | None, *, principal: str) -> Resource:
     """A copy of `shadow.sample` of the requests goes to `shadow.version`, or none. Raises NotFound."""
-    with _changing(world, name) as resource:
+    with changing(world, name) as resource:
         if shadow is not None:
             resolve(world.store.registry, name, resource.spec["model"], shadow.version)
         return _want_rules(world, resource, {"shadow": shadow}, "traffic.shadow", principal)
@@ -65,7 +65,7 @@ def set_shadow(world: World, name: str, shadow: Shadow | None, *, principal: str
 
 def set_header(world: World, name: str, header: str, value: str, version: Version | None, *, principal: str) -> Resource:
     """Requests whose `header` has `value` go to `version`; None takes the rule away. Raises NotFound, also for a rule that is not there."""
-    with _changing(world, name) as resource:
+    with changing(world, name) as resource:
         rules = deploy_of(resource.spec).traffic.headers
         others = tuple(rule for rule in rules if (rule.header.lower(), rule.value) != (header.lower(), value))
         if version is None:
@@ -105,7 +105,7 @@ def _want_rules(world: World, resource: Resource, change: Mapping[str, Any], act
 
 
 @contextlib.contextmanager
-def _changing(world: World, name: str) -> Iterator[Resource]:
+def changing(world: World, name: str) -> Iterator[Resource]:
     """The row, read and written in one transaction: of two who change it at once, the second sees what the first wrote."""
     with world.store.database.begin() as connection:
         world.store.database.serialize(connection, f"deployment/{name}")

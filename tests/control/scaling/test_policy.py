@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.control.scaling.policy import Decision, Observation, Rules, State, decide
+from penstock.control.scaling.windows import Average, Bucket, growth, put
 from penstock.spec.deploy import Scale, ScaleTime
 
 START = 1_700_000_000.0  # a Tuesday, 22:13 UTC
@@ -95,11 +96,27 @@ def test_growing_load_is_drawn_out_by_a_cold_start() -> None:
     states = {cold: State() for cold in (0.0, 60.0)}
     for second in range(60):
         for cold, state in states.items():
-            states[cold] = decide(state, load(second * 0.2, ready=20), Rules(scale, cold), START + second).state
+            states[cold] = decide(state, load(second * 0.2, ready=20, rate=second * 0.2), Rules(scale, cold), START + second).state
     now, ahead = states[0.0].wanted, states[60.0].wanted
     assert now is not None
     assert ahead is not None
     assert ahead - now >= 10, "0.2 a second over 60 s are 12 more"
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32), level=st.floats(1, 80), takes_s=st.floats(1, 20))
+def test_steady_random_arrivals_are_hardly_ever_taken_for_growth(seed: int, level: float, takes_s: float) -> None:
+    chance, ends, buckets, taken = random.Random(seed), list[float](), tuple[Bucket, ...](), 0
+    due = START
+    for second in range(900):
+        now = START + second
+        while due <= now:
+            ends.append(due + takes_s)
+            due += chance.expovariate(level / takes_s)
+        ends = [end for end in ends if end > now]
+        buckets = put(buckets, now, Average(len(ends), 0.0, level / takes_s), 60.0)
+        taken += second > 120 and growth(buckets) > 0
+    assert taken / 780 <= 0.05
 
 
 def test_to_zero_after_idle_and_back_at_once_for_a_held_request() -> None:

@@ -44,11 +44,13 @@ def put(buckets: Sequence[Bucket], now: float, seen: Average, span_s: float) -> 
 
 
 def average(buckets: Sequence[Bucket], now: float, span_s: float) -> Average:
-    """Over the part of the last `span_s` that was seen: every bucket counts alike, however often was looked in it."""
-    seen = [b for b in buckets if b.at > now - span_s] or list(buckets[-1:])
-    if not seen:
-        return Average()
-    size = len(seen)
+    """Over the part of the last `span_s` that was seen."""
+    return mean([b for b in buckets if b.at > now - span_s] or buckets[-1:])
+
+
+def mean(seen: Sequence[Bucket]) -> Average:
+    """Every bucket counts alike, however often was looked in it."""
+    size = max(len(seen), 1)
     return Average(
         sum(b.demand / b.count for b in seen) / size,
         sum(b.waiting / b.count for b in seen) / size,
@@ -57,17 +59,25 @@ def average(buckets: Sequence[Bucket], now: float, span_s: float) -> Average:
 
 
 def growth(buckets: Sequence[Bucket]) -> float:
-    """Requests by which demand grows a second; 0 unless the newer half lies above the older by three standard errors."""
-    means = [b.demand / b.count for b in buckets]
-    half = len(means) // 2
+    """Requests by which demand grows a second; 0 unless the newer half of the window lies above the older by three standard errors.
+
+    The error is the larger of what the buckets show and what steady Poisson arrivals alone would make: of a mean demand N whose requests
+    take N / rate seconds (Little's law), an average over h seconds has the variance N · min(1, 2 (N / rate) / h).
+    """
+    half = len(buckets) // 2
     if half < 3:
         return 0.0
-    older, newer = means[:half], means[-half:]
-    first, second = sum(older) / half, sum(newer) / half
-    spread = sum((v - first) ** 2 for v in older) + sum((v - second) ** 2 for v in newer)
-    error = (spread / (half * (half - 1))) ** 0.5
-    apart_s = sum(b.at for b in buckets[-half:]) / half - sum(b.at for b in buckets[:half]) / half
-    return (second - first) / apart_s if apart_s > 0 and second - first > 3 * error else 0.0
+    older, newer = buckets[:half], buckets[-half:]
+    first, second = mean(older), mean(newer)
+    apart_s = (sum(b.at for b in newer) - sum(b.at for b in older)) / half
+    rise, level, rate = second.demand - first.demand, (first.demand + second.demand) / 2, (first.rate + second.rate) / 2
+    if rise <= 0 or apart_s <= 0:
+        return 0.0
+    shown = sum((b.demand / b.count - middle.demand) ** 2 for part, middle in ((older, first), (newer, second)) for b in part)
+    takes_s = level / rate if rate > 0 else apart_s
+    by_chance = 2 * level * min(1.0, 2 * takes_s / apart_s)
+    error = max(shown / (half * (half - 1)), by_chance) ** 0.5
+    return rise / apart_s if rise > 3 * error else 0.0
 
 
 Peak = tuple[float, int]  # when (seconds since the epoch), how many
