@@ -15,6 +15,7 @@ from penstock.engines import bundle_file
 from penstock.engines.bundle_file import BundleFile, read_bundle, verify_bundle
 
 if TYPE_CHECKING:
+    from penstock.stages.optimize.embedder import Pooling
     from penstock.store.registry import ModelVersion
     from penstock.store.store import Store
 
@@ -48,6 +49,23 @@ def import_server(store: Store, name: str, url: str, *, model: str, key: str | N
         write_atomic(folder / bundle_file.NAME, description.data())
         facts = {"server": server.root, "server_kind": found.kind, "server_version": found.version, "server_model": server.model}
         return _register(store, name, folder, description, facts, principal)
+
+
+def import_embedder(
+    store: Store, name: str, base: str, *, pooling: Pooling | None, normalize: bool, max_length: int | None, principal: str
+) -> ModelVersion:
+    """Registers base model `base` (packaged, a folder, a hub id) as a version that embeds. Raises ModelUnavailable, BadInput."""
+    from penstock.stages.optimize.embedder import export_embedder
+    from penstock.stages.train.bases import locate_base
+
+    with tempfile.TemporaryDirectory() as made:
+        source, digest = locate_base(base, Path.cwd(), Path(made))
+        folder = Path(made) / "bundle"
+        facts = {"base": base, **export_embedder(source, folder, pooling, normalize, max_length)}
+        files = {path.relative_to(folder).as_posix(): digest_file(path) for path in files_under(folder)}
+        bundle = BundleFile(name, "embedding", facts["engine"], "f32", facts["max_length"], (), files, {"model": digest})
+        write_atomic(folder / bundle_file.NAME, bundle.data())
+        return _register(store, name, folder, bundle, facts, principal)
 
 
 def import_bundle(store: Store, name: str, folder: Path, *, principal: str) -> ModelVersion:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.core.errors import ArtifactCorrupt, ArtifactMissing
+from penstock.core.errors import ArtifactCorrupt, ArtifactMissing, BadInput
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +51,22 @@ class Encoder:
         """Token ids of each text with the model's special tokens."""
         found = self.tokenizer.encode_batch_fast(list(texts)) if len(texts) > 1 else [self.tokenizer.encode(texts[0])]
         return [Encoded(one.ids, bool(one.overflowing)) for one in found]
+
+    def encode_any(self, texts: Sequence[str | Sequence[int]]) -> list[Encoded]:
+        """As `encode`, where some texts may be token ids already; those are only cut."""
+        plain = [text for text in texts if isinstance(text, str)]
+        found = iter(self.encode(plain) if plain else ())
+        return [next(found) if isinstance(text, str) else Encoded(text[: self.max_length], len(text) > self.max_length) for text in texts]
+
+    def check_ids(self, rows: Sequence[Sequence[int]]) -> None:
+        """Raises BadInput for no tokens, or one that the vocabulary does not have."""
+        size = self.tokenizer.get_vocab_size()
+        for at, ids in enumerate(rows):
+            if not ids:
+                raise BadInput(f"text {at} has no token ids")
+            wrong = next((one for one in ids if not 0 <= one < size), None)
+            if wrong is not None:
+                raise BadInput(f"text {at} holds token id {wrong}; this model's vocabulary has {size}")
 
     def pad_rows(self, rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
         """Ids and attention mask, both (rows, longest) int64."""

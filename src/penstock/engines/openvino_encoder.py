@@ -25,6 +25,7 @@ from penstock.engines.settings import settings_of
 from penstock.engines.tally import Tally
 
 NAME = "openvino-encoder"
+Text = str | Sequence[int]  # or its token ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class OpenVinoEncoder:
         self._encoder = encoder
         self._outputs = {name: at for at, port in enumerate(compiled.outputs) for name in port.get_names()}
         self._requests = [compiled.create_infer_request() for _ in range(workers)]
+        self._width = _width(compiled, self._outputs)
         self._tally = Tally("requests", "texts", "tokens", "truncated", "batches", "batch_items", "busy_s")
         self._max_batch = int(info.settings["max_batch"])
         self._gatherer: Gatherer[_Row] = Gatherer(self._infer, workers=workers, max_batch=2 * self._max_batch, name=NAME)
@@ -81,11 +83,9 @@ class OpenVinoEncoder:
             rows = await self._rows(request.texts, "logits")
             yield Classified([ranked(row.values, self.info.labels, request.top_k) for row in rows], sum(row.tokens for row in rows))
         elif isinstance(request, EmbedRequest):
-            check_texts(request.texts)
-            if "embedding" not in self._outputs:
-                raise BadInput("this bundle's graph has no embedding output, so it serves labels only", remedy="Export the model again.")
-            rows = await self._rows(request.texts, "embedding")
-            yield Embedded([row.values.tolist() for row in rows], sum(row.tokens for row in rows))
+            self._check_embed(request)
+            rows = await self._rows(request.texts or request.ids, "embedding")
+            yield Embedded([shortened(row.values, request.dimensions).tolist() for row in rows], sum(row.tokens for row in rows))
         else:
             raise BadInput(
                 f"an encoder classifies and embeds; it cannot serve a {type(request).__name__}",
@@ -98,13 +98,25 @@ class OpenVinoEncoder:
     async def close(self) -> None:
         await asyncio.to_thread(self._gatherer.close)
 
-    async def _rows(self, texts: Sequence[str], output: str) -> list[_Row]:
+    def _check_embed(self, request: EmbedRequest) -> None:
+        if "embedding" not in self._outputs:
+            raise BadInput("this bundle's graph has no embedding output, so it serves labels only", remedy="Export the model again.")
+        if bool(request.texts) == bool(request.ids):
+            raise BadInput("a request for embeddings holds texts or token ids, not both and not neither")
+        if request.texts:
+            check_texts(request.texts)
+        else:
+            self._encoder.check_ids(request.ids)
+        if request.dimensions is not None and not 1 <= request.dimensions <= self._width:
+            raise BadInput(f"dimensions is {request.dimensions}; this model's vectors have {self._width}")
+
+    async def _rows(self, texts: Sequence[Text], output: str) -> list[_Row]:
         self._tally.add(requests=1, texts=len(texts))
         return await self._gatherer.submit(texts, output)
 
     def _infer(self, worker: int, items: list[Item[_Row]]) -> list[_Row]:
         begun = time.perf_counter()
-        encoded = self._encoder.encode([item.text for item in items])
+        encoded = self._encoder.encode_any([item.text for item in items])
         lengths = [len(one.ids) for one in encoded]
         rows: list[_Row | None] = [None] * len(items)
         for group in by_length(lengths, self._max_batch):
@@ -113,14 +125,35 @@ class OpenVinoEncoder:
                 found = self._requests[worker].infer([ids, mask], share_inputs=True, share_outputs=True)
             except RuntimeError as error:
                 raise ReplicaFailed(f"OpenVINO failed on {len(group)} rows of {ids.shape[1]} tokens: {error}") from error
-            probabilities = softmax(found[self._outputs["logits"]])
-            vectors = found[self._outputs["embedding"]].copy() if "embedding" in self._outputs else None
+            wanted = {items[at].call.what for at in group}
+            answers = {name: self._answers(name, found) for name in wanted}
             for place, at in enumerate(group):
-                values = vectors[place] if vectors is not None and items[at].call.what == "embedding" else probabilities[place]
-                rows[at] = _Row(values, lengths[at])
+                rows[at] = _Row(answers[items[at].call.what][place], lengths[at])
         self._tally.batch(len(items), time.perf_counter() - begun)
         self._tally.add(tokens=sum(lengths), truncated=sum(one.cut for one in encoded))
         return [row for row in rows if row is not None]
+
+    def _answers(self, output: str, found: Any) -> Any:
+        """(rows, labels) probabilities or (rows, hidden) vectors."""
+        values = found[self._outputs[output]]
+        return softmax(values) if output == "logits" else values.copy()
+
+
+def _width(compiled: Any, outputs: Mapping[str, int]) -> int:
+    if "embedding" not in outputs:
+        return 0
+    last = compiled.outputs[outputs["embedding"]].get_partial_shape()[1]
+    return int(last.get_length()) if last.is_static else 1 << 16
+
+
+def shortened(vector: Any, dimensions: int | None) -> Any:
+    """The first `dimensions` components, of unit length again."""
+    if dimensions is None or dimensions == len(vector):
+        return vector
+    import numpy as np
+
+    cut = vector[:dimensions]
+    return cut / max(float(np.linalg.norm(cut)), 1e-12)
 
 
 def _hints(wanted: EncoderSettings, threads: int) -> dict[str, str]:

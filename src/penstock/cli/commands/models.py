@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
     from penstock.store.store import Store
 
 app = typer.Typer(rich_markup_mode=None, invoke_without_command=True)
+
+
+class Pooling(StrEnum):
+    mean = "mean"
+    cls = "cls"
+    max = "max"
+
+
 Model = Annotated[str, typer.Argument(help="Model name.", autocompletion=complete_model)]
 
 
@@ -65,20 +74,25 @@ def show(model: Model, version: Annotated[str, typer.Argument(help="Number, alia
 def import_model(
     model: Annotated[str, typer.Argument(help="Model name.")],
     bundle: Annotated[Path | None, typer.Argument(help="Folder of a bundle.", exists=True, file_okay=False)] = None,
+    embed: Annotated[str | None, typer.Option(help="Base model that turns texts into vectors: minilm, a folder, a hub id.")] = None,
+    pooling: Annotated[Pooling | None, typer.Option(help="Of --embed. [default: as the base says, else mean]")] = None,
     url: Annotated[str | None, typer.Option(help="Of an OpenAI-compatible server, such as http://127.0.0.1:8000/v1.")] = None,
     there: Annotated[str, typer.Option("--model", help="The model's name at that server; needed when it has several.")] = "",
     key: Annotated[str | None, typer.Option(help="The server's key as a reference: '${secret:NAME}'.")] = None,
     task: Annotated[str, typer.Option(help="text-generation or embedding.")] = "text-generation",
 ) -> None:
-    """Register a model server (vLLM, TGI, llama.cpp, …) or a bundle folder as a version."""
+    """Register a model server (vLLM, TGI, llama.cpp, …), a sentence encoder or a bundle folder as a version."""
     from penstock.cli.state import opened, principal
-    from penstock.control.imports import import_bundle, import_server
+    from penstock.control.imports import import_bundle, import_embedder, import_server
 
-    if (bundle is None) == (url is None):
-        raise BadInput("give a bundle folder or --url", remedy="`penstock models import NAME --url http://127.0.0.1:8000/v1`")
+    if [bundle, url, embed].count(None) != 2:
+        raise BadInput("give a bundle folder, --url or --embed", remedy="`penstock models import NAME --url http://127.0.0.1:8000/v1`")
     with opened(create=True) as store:
         if bundle is not None:
             made = import_bundle(store, model, bundle, principal=principal())
+        elif embed is not None:
+            mode: Any = pooling.value if pooling else None
+            made = import_embedder(store, model, embed, pooling=mode, normalize=True, max_length=None, principal=principal())
         else:
             made = import_server(store, model, str(url), model=there, key=key, task=task, principal=principal())
     data = {"model": model, "version": made.version, "digest": made.bundle, "task": made.task, "facts": dict(made.facts)}
