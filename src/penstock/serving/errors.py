@@ -32,5 +32,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def busy(message: str, code: str) -> RequestRefused:
-    return RequestRefused(503, message, code, headers=b"retry-after: 1\r\n")
+def busy(message: str, code: str, after_s: int = 1) -> RequestRefused:
+    """503; `after_s`: when asking again may help."""
+    return RequestRefused(503, message, code, headers=b"retry-after: %d\r\n" % after_s)

@@ -14,13 +14,16 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
 import orjson
 
 from penstock.core.errors import BadInput, PenstockError, PortTaken
 from penstock.core.files import write_atomic
+from penstock.serving.gateway_metrics import per_model
 from penstock.serving.handling import Gateway
+from penstock.serving.load import write_load
 from penstock.serving.server import HttpServer
 from penstock.serving.tls import Certificate
 from penstock.serving.workers import Supervisor, write_counts
@@ -29,10 +32,12 @@ log = logging.getLogger("penstock.gateway")
 POLL_S, COUNT_TURNS, CERTIFICATE_TURNS, DRAIN_S = 0.1, 5, 50, 30.0
 
 
-async def serve(folder: Path, listener: socket.socket, worker: int | None = None, certificate: Certificate | None = None) -> int:
-    """Serves until SIGTERM or SIGINT; then finishes what is in flight. `worker`: its number when there are several."""
-    gateway = Gateway(folder, worker)
-    gateway.table.refresh()
+async def serve(
+    folder: Path, listener: socket.socket, worker: int | None = None, certificate: Certificate | None = None, processes: int = 1
+) -> int:
+    """Serves until SIGTERM or SIGINT; then finishes what is in flight. `worker`: its number when there are several `processes`."""
+    gateway = Gateway(folder, worker, processes)
+    gateway.refresh()
     limits = gateway.table.snapshot.limits
     server = gateway.server = HttpServer(gateway.handle, on_timeout=gateway.timed_out, on_refused=gateway.refused, limits=limits)
     await server.adopt(listener, certificate.context if certificate is not None else None)
@@ -46,7 +51,7 @@ async def serve(folder: Path, listener: socket.socket, worker: int | None = None
     await stop.wait()
     poller.cancel()
     await server.drain(DRAIN_S)
-    await gateway.records.close()
+    await gateway.close()
     log.info("gateway stopped")
     return 0
 
@@ -54,12 +59,10 @@ async def serve(folder: Path, listener: socket.socket, worker: int | None = None
 def _announce(gateway: Gateway, listener: socket.socket) -> None:
     """Says which snapshot is in force: to everybody, or as a worker to the supervisor."""
     version, pid = gateway.table.snapshot.version, os.getpid()
-    if gateway.server is not None:
-        gateway.server.limits = gateway.table.snapshot.limits
     try:
         if gateway.worker is not None:
-            counts = {"pid": pid, "snapshot_version": version, "sums": gateway.sums(), "series": gateway.metrics.dump()}
-            write_counts(gateway.folder, gateway.worker, counts)
+            told = {"sums": gateway.sums(), "models": per_model(gateway.table), "series": gateway.metrics.dump()}
+            write_counts(gateway.folder, gateway.worker, {"pid": pid, "snapshot_version": version, **told})
         else:
             host, port = listener.getsockname()[:2]
             state = {
@@ -76,19 +79,33 @@ def _announce(gateway: Gateway, listener: socket.socket) -> None:
 
 
 async def _poll(gateway: Gateway, listener: socket.socket, stop: asyncio.Event, certificate: Certificate | None) -> None:
-    parent, turns = os.getppid(), 0
+    parent, turns, complained = os.getppid(), 0, False
     while True:
         await asyncio.sleep(POLL_S)
         turns += 1
-        changed = gateway.table.refresh()
+        changed = gateway.refresh()
         if certificate is not None and turns % CERTIFICATE_TURNS == 0:
             certificate.refresh()
         if changed:
             log.info("snapshot %d is in force", gateway.table.snapshot.version)
         if changed or (gateway.worker is not None and turns % COUNT_TURNS == 0):
             _announce(gateway, listener)
+        if turns % COUNT_TURNS == 0:
+            complained = _tell_load(gateway, complained)
         if gateway.worker is not None and os.getppid() != parent:
             stop.set()  # the supervisor is gone; another one will start
+
+
+def _tell_load(gateway: Gateway, complained: bool) -> bool:
+    """For whoever scales. True when it cannot be written; said once."""
+    now = time.monotonic()
+    try:
+        write_load(gateway.folder, gateway.worker or 0, {name: lane.load(now) for name, lane in gateway.table.lanes.items()})
+    except (PenstockError, OSError) as error:
+        if not complained:
+            log.error("the load cannot be written: %s", error)
+        return True
+    return False
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -111,6 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tls-key", type=Path, help="PEM private key of the certificate")
     parser.add_argument("--socket", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--processes", type=int, default=1, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
@@ -122,7 +140,7 @@ def main(arguments: list[str] | None = None) -> int:
             return Supervisor(given.home, listener, given.workers, certificate).run()
         import uvloop
 
-        return uvloop.run(serve(given.home, listener, given.worker, certificate))
+        return uvloop.run(serve(given.home, listener, given.worker, certificate, given.processes))
     except PenstockError as error:
         log.error("%s %s", error, error.way_out)
         return error.exit_code

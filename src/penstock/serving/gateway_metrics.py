@@ -6,40 +6,63 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from penstock.serving.lane import COUNTED
 from penstock.serving.metrics import Labels, RequestMetrics
 from penstock.serving.table import Table
 
 SUMMED: Mapping[str, tuple[str, str]] = {
     "in_flight": ("gauge", "Requests being answered."),
-    "queue": ("gauge", "Requests that wait for a connection to their replica."),
     "connections": ("gauge", "Open client connections."),
     "snapshot_errors_total": ("counter", "Snapshot files that could not be read."),
-    "retries_total": ("counter", "Attempts after the first."),
     "records_written_total": ("counter", "Request records on disk."),
     "records_dropped_total": ("counter", "Request records lost to a full disk or buffer."),
+    "texts_dropped_total": ("counter", "Captured texts that were not kept."),
+    "feedback_total": ("counter", "Feedback on disk."),
 }
+PER_MODEL: Mapping[str, tuple[str, str]] = {
+    **{name: ("counter", text) for name, text in COUNTED.items()},
+    "waiting": ("gauge", "Requests that wait for a replica with room."),
+    "held": ("gauge", "Requests that wait for the first replica."),
+    "shadow_in_flight": ("gauge", "Copies under way to a shadow version."),
+    "prefix_hits_total": ("counter", "Prompts sent to the replica that had read their beginning."),
+    "prefix_misses_total": ("counter", "Prompts long enough to be known, sent to another replica."),
+}
+PerModel = Mapping[str, Mapping[str, float]]
+
+
+def per_model(table: Table) -> dict[str, dict[str, float]]:
+    """Counts of this process, by model and the names of PER_MODEL."""
+    now = time.monotonic()
+    return {name: lane.counted(now) for name, lane in table.lanes.items()}
 
 
 def render(metrics: RequestMetrics, sums: Mapping[str, float], table: Table, others: Iterable[Mapping[str, Any]] = ()) -> bytes:
-    """Prometheus text. `sums` has the names of SUMMED; each of `others` has `series` (of RequestMetrics.dump) and `sums`."""
-    whole, totals = RequestMetrics("penstock"), dict(sums)
+    """Prometheus text. `sums` has the names of SUMMED; each of `others` has `series` (of RequestMetrics.dump), `sums` and `models`."""
+    whole, totals, models = RequestMetrics("penstock"), dict(sums), per_model(table)
     whole.absorb(metrics.dump())
     for other in others:
         whole.absorb(other["series"])
         for name in SUMMED:
             totals[name] += other["sums"][name]
+        for model, counts in other["models"].items():
+            own = models.setdefault(model, dict.fromkeys(PER_MODEL, 0.0))
+            for name in PER_MODEL:
+                own[name] += counts[name]
     for name, (kind, help_text) in SUMMED.items():
         whole.gauge(name, help_text, {(): totals[name]}, kind)
+    for name, (kind, help_text) in PER_MODEL.items():
+        whole.gauge(name, help_text, {(("model", model),): counts[name] for model, counts in models.items()}, kind)
     whole.gauge("replicas", "Replicas by state.", _replicas(table))
     whole.gauge("snapshot_version", "Snapshot in force.", {(): table.snapshot.version})
     return whole.render()
 
 
 def _replicas(table: Table) -> dict[Labels, float]:
-    now, found = time.monotonic(), dict[Labels, float]()
-    for model in table.models.values():
-        for version in model.versions.values():
-            for state, wanted in (("up", True), ("down", False)):
-                labels = (("model", model.name), ("version", version.name), ("state", state))
-                found[labels] = sum(r.up(now) is wanted for r in version.replicas)
+    """`down`: its circuit is open."""
+    found = dict[Labels, float]()
+    for lane in table.lanes.values():
+        for version in lane.model.versions.values():
+            for state, down in (("up", False), ("down", True)):
+                labels = (("model", lane.model.name), ("version", version.name), ("state", state))
+                found[labels] = sum(r.circuit.opened is down for r in version.replicas)
     return found

@@ -3,55 +3,67 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import orjson
-
-from penstock.serving.errors import RequestRefused, nearest
-from penstock.serving.exchange import TEXT, Exchange
-from penstock.serving.gateway_metrics import render
+from penstock.serving.answer import Answer
+from penstock.serving.asking import GENERATIVE, RELAYED, estimate, find, read, ticket_of
+from penstock.serving.capture import captured
+from penstock.serving.errors import RequestRefused
+from penstock.serving.exchange import Exchange
+from penstock.serving.feedback import FeedbackWriter
 from penstock.serving.identity import request_id
+from penstock.serving.limits import Limiter
 from penstock.serving.metrics import RequestMetrics
-from penstock.serving.params import parse_object
-from penstock.serving.records import Record, RecordWriter
-from penstock.serving.relay import Relay, Ticket
+from penstock.serving.own import OwnRoutes
+from penstock.serving.recording import record_of, record_of_copy, record_of_refusal
+from penstock.serving.records import RecordWriter
+from penstock.serving.relay import Relay
 from penstock.serving.server import HttpServer
+from penstock.serving.shadow import Copy
+from penstock.serving.snapshot import KeyEntry
 from penstock.serving.table import Table
-from penstock.serving.workers import read_counts
+from penstock.serving.ticket import Ticket
 
-STICKY_BYTES = 256
-_GENERATIVE = ("/v1/completions", "/v1/chat/completions")
-_RELAYED = frozenset(("/v1/classify", "/v1/embeddings", *_GENERATIVE))
-_JSON_KINDS = (b"application/json", b"application/x-www-form-urlencoded")  # the second is what curl says when nobody said anything
+INLINE_CHARS = 16_384  # beyond it a request's text is checked in a thread
 
 
 class Gateway:
-    """Checks, routes, relays and records. One per process."""
+    """Checks, routes, relays and records. One per process; `processes` share the port."""
 
-    def __init__(self, folder: Path, worker: int | None = None) -> None:
+    def __init__(self, folder: Path, worker: int | None = None, processes: int = 1) -> None:
         self.folder, self.worker = folder, worker
         self.loop = asyncio.get_running_loop()
-        self.table = Table(folder / "snapshot.json")
+        self.limiter = Limiter(folder, worker)
+        self.table = Table(folder / "snapshot.json", processes, self._copied)
         self.metrics = RequestMetrics("penstock")
         self.records = RecordWriter(folder / "records")
-        self.in_flight = self.retried = 0
+        self.feedback = FeedbackWriter(folder / "feedback")
+        self.in_flight = 0
         self.started = time.time()
         self.server: HttpServer | None = None
         self.scheme = "http"
+        self.own = OwnRoutes(self)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def refresh(self) -> bool:
+        """Looks for another snapshot; True when one took effect."""
+        changed = self.table.refresh(self.limiter.configure)
+        if changed and self.server is not None:
+            self.server.limits = self.table.snapshot.limits
+        return changed
 
     def handle(self, exchange: Exchange) -> None:
         ident = request_id(exchange.headers)
         try:
-            if exchange.path in _RELAYED:
+            if exchange.path in RELAYED:
                 self._relay(exchange, ident)
             else:
-                self._own(exchange, ident)
+                self.own.answer(exchange, ident)
         except RequestRefused as refused:
-            headers = b"%bx-request-id: %b\r\n" % (refused.headers, ident.encode())
-            exchange.reply(refused.status, refused.body(), headers)
-            self._note(exchange, ident, refused.status)
+            self.refuse(exchange, ident, refused)
 
     def timed_out(self, exchange: Exchange) -> None:
         if isinstance(exchange.state, Relay):
@@ -60,141 +72,115 @@ class Gateway:
     def refused(self, status: int) -> None:
         self.metrics.done("", "", "", status, 0.0)
 
+    def refuse(self, exchange: Exchange, ident: str, refused: RequestRefused) -> None:
+        """Answers, counts and records a request that got no further than the gateway's own checks."""
+        if exchange.finished:
+            return
+        known = exchange.state if isinstance(exchange.state, tuple) else None
+        exchange.reply(refused.status, refused.body(), b"%bx-request-id: %b\r\n" % (refused.headers, ident.encode()))
+        route = exchange.path if exchange.path in RELAYED else ""
+        self.metrics.done(route, "", "", refused.status, time.monotonic() - exchange.arrived)
+        self.records.add(record_of_refusal(exchange, ident, (refused.status, refused.code), known))
+
+    def later(self, exchange: Exchange, ident: str, work: Any) -> None:
+        """Runs a coroutine that answers the exchange; what it refuses is answered here."""
+
+        async def run() -> None:
+            try:
+                await work
+            except RequestRefused as refused:
+                self.refuse(exchange, ident, refused)
+
+        task = self.loop.create_task(run())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def _relay(self, exchange: Exchange, ident: str) -> None:
-        table, headers = self.table, exchange.headers
-        key = table.keys.find(headers)
-        if exchange.method != b"POST":
-            raise RequestRefused(405, f"{exchange.path} answers POST only", "method_not_allowed", headers=b"allow: POST\r\n")
-        _check_kind(headers)
-        value = parse_object(exchange.body)
-        name = value.get("model")
-        if not isinstance(name, str):
-            raise RequestRefused(400, "model must be a string: the name of a model (GET /v1/models lists them)", "invalid_value", "model")
-        model = table.models.get(name)
-        if model is None:
-            hint = nearest(name, table.models)
-            raise RequestRefused(404, f"There is no model {name[:80]!r} here{hint}", "model_not_found", "model")
-        pinned = None
-        if (version := headers.get(b"x-penstock-version")) is not None:
-            pinned = version.decode("latin-1")
-            if pinned not in model.versions:
-                raise RequestRefused(404, f"Model {name!r} has no version {pinned[:40]!r} here", "version_not_found", "x-penstock-version")
-        user = value.get("user")
-        sticky = headers.get(b"x-penstock-session") or (user.encode() if isinstance(user, str) and user else b"")
-        sticky = sticky[:STICKY_BYTES] or f"{key.id} {exchange.peer}".encode()
-        payload = b"POST %b HTTP/1.1\r\nhost: replica\r\ncontent-length: %d\r\nx-request-id: %b\r\n\r\n%b" % (
-            exchange.path.encode(),
-            len(exchange.body),
-            ident.encode(),
-            exchange.body,
-        )
-        exchange.cancel_on_eof = exchange.path in _GENERATIVE
-        ticket = Ticket(ident, exchange.path, model, sticky, pinned, key.id, table.snapshot.limits.retries)
-        relay = exchange.state = Relay(ticket, exchange, payload, self._done)
+        key: KeyEntry = self.table.keys.find(exchange.headers)
+        exchange.state = (key, None)
+        value = read(exchange)
+        place = find(self.table, key, value)
+        model = place[0].model
+        exchange.state = (key, model.name)
+        ticket = ticket_of(exchange, ident, key, value, place)
+        tokens, cost = estimate(exchange, value, model.route.price)
+        ticket.granted = self.limiter.admit(key, tokens, exchange.arrived, cost)
+        try:
+            if model.guards is not None and model.guards.looks_at_input:
+                if model.guards.input_size(exchange.path, value) > INLINE_CHARS:
+                    self.later(exchange, ident, self._check_in_thread(exchange, ticket, value))
+                    return
+                _checked(ticket, model.guards.input(exchange.path, value))
+            self._go(exchange, ticket)
+        except RequestRefused:
+            self.limiter.settle(ticket.granted, 0, 0.0)
+            raise
+
+    async def _check_in_thread(self, exchange: Exchange, ticket: Ticket, value: Mapping[str, Any]) -> None:
+        guards = ticket.lane.model.guards
+        try:
+            if guards is not None:
+                _checked(ticket, await self.loop.run_in_executor(None, guards.input, exchange.path, value))
+        except RequestRefused:
+            self.limiter.settle(ticket.granted, 0, 0.0)
+            raise
+        if exchange.finished:  # the client left
+            self.limiter.settle(ticket.granted, 0, 0.0)
+        else:
+            self._go(exchange, ticket)
+
+    def _go(self, exchange: Exchange, ticket: Ticket) -> None:
+        route, guards = ticket.lane.model.route, ticket.lane.model.guards
+        lines = b"x-request-id: %b\r\n" % ticket.id.encode()
+        if ticket.granted.state.rated:
+            lines += ticket.granted.headers
+        answer = Answer(exchange, lines, guards.output(ticket.route, ticket.stream) if guards is not None else None)
+        if route.capture is not None:
+            answer.kept = captured(route.capture, ticket.id, ticket.body)
+        exchange.cancel_on_eof = ticket.route in GENERATIVE
+        exchange.deadline = min(exchange.deadline, exchange.arrived + route.protection.timeout_s)
+        relay = exchange.state = Relay(ticket, exchange, answer, self._done)
         self.in_flight += 1
         relay.go()
 
-    def _own(self, exchange: Exchange, ident: str) -> None:
-        path, headers = exchange.path, b"x-request-id: %b\r\n" % ident.encode()
-        listing = path == "/v1/models" or path.startswith("/v1/models/")
-        if not listing and path not in ("/healthz", "/metrics"):
-            raise RequestRefused(404, f"There is nothing at {path[:80]!r}", "unknown_route")
-        if listing or not _loopback(exchange.peer):
-            self.table.keys.find(exchange.headers)
-        if exchange.method not in (b"GET", b"HEAD"):
-            raise RequestRefused(405, f"{path} answers GET only", "method_not_allowed", headers=b"allow: GET\r\n")
-        if path == "/healthz":
-            draining = self.server is not None and self.server.draining
-            health = {"status": "draining" if draining else "ok", "snapshot_version": self.table.snapshot.version}
-            exchange.reply(503 if draining else 200, orjson.dumps(health), headers)
-        elif path == "/metrics":
-            exchange.reply(200, self._metrics(), headers, TEXT)
-        elif path == "/v1/models":
-            exchange.reply(200, orjson.dumps({"object": "list", "data": [self._model(m) for m in self.table.models]}), headers)
-        else:
-            name = path.removeprefix("/v1/models/")
-            if name not in self.table.models:
-                hint = nearest(name, self.table.models)
-                raise RequestRefused(404, f"There is no model {name[:80]!r} here{hint}", "model_not_found", "model")
-            exchange.reply(200, orjson.dumps(self._model(name)), headers)
-
-    def _model(self, name: str) -> dict[str, object]:
-        model = self.table.models[name]
-        live = [{"version": v.name, "digest": v.digest, "weight": v.weight} for v in model.versions.values()]
-        base = {"id": name, "object": "model", "created": int(self.started), "owned_by": "penstock"}
-        return {**base, "task": model.task, "versions": live}
-
-    def _done(self, relay: Relay, status: int) -> None:
+    def _done(self, relay: Relay, status: int, code: str | None) -> None:
         self.in_flight -= 1
-        ticket, exchange, now = relay.ticket, relay.exchange, time.monotonic()
-        version = relay.version.name if relay.version is not None else ""
-        self.retried += max(relay.attempts - 1, 0)
-        total = now - exchange.arrived
-        self.metrics.done(ticket.route, ticket.model.name, version, status, total)
-        prompt, completion = relay.usage
-        self.metrics.used(ticket.model.name, version, prompt, completion)
-        record = Record(
-            ts=round(time.time() - total, 6),
-            id=ticket.id,
-            model=ticket.model.name,
-            version=version or None,
-            replica=relay.replica_id,
-            route=ticket.route,
-            key=ticket.key,
-            status=status,
-            bytes_in=len(exchange.body),
-            bytes_out=exchange.sent,
-            prompt_tokens=prompt,
-            completion_tokens=completion,
-            queue_ms=_ms((relay.sent or now) - exchange.arrived),
-            first_ms=_ms((relay.first or now) - exchange.arrived),
-            total_ms=_ms(total),
-            attempts=relay.attempts,
-        )
-        self.records.add(record)
+        now = time.monotonic()
+        record = record_of(relay, status, code, now)
+        ticket, model, version = relay.ticket, record.model or "", record.version or ""
+        self.metrics.done(ticket.route, model, version, status, now - relay.exchange.arrived)
+        if ticket.stream and relay.answer.started:
+            self.metrics.first(model, version, relay.answer.first - relay.exchange.arrived)
+        prompt, completion = relay.answer.usage
+        self.metrics.used(model, version, prompt, completion)
+        self.limiter.settle(ticket.granted, prompt + completion, record.cost_usd)
+        self.records.add(record, relay.answer.kept)
 
-    def _note(self, exchange: Exchange, ident: str, status: int) -> None:
-        """Counts and records a request that never got as far as a replica."""
-        route = exchange.path if exchange.path in _RELAYED else ""
-        total = time.monotonic() - exchange.arrived
-        self.metrics.done(route, "", "", status, total)
-        sizes = (len(exchange.body), exchange.sent, 0, 0)
-        waits = (_ms(total), _ms(total), _ms(total), 0)
-        self.records.add(Record(round(time.time() - total, 6), ident, None, None, None, route, None, status, *sizes, *waits))
+    def _copied(self, copy: Copy) -> None:
+        self.records.add(record_of_copy(copy, time.monotonic()))
 
     def sums(self) -> dict[str, float]:
         """This process's counts, by the names of gateway_metrics.SUMMED."""
         return {
             "in_flight": self.in_flight,
-            "queue": sum(replica.queued for replica in self.table.replicas.values()),
             "connections": len(self.server.connections) if self.server is not None else 0,
             "snapshot_errors_total": self.table.errors,
-            "retries_total": self.retried,
             "records_written_total": self.records.written,
             "records_dropped_total": self.records.dropped,
+            "texts_dropped_total": self.records.texts_dropped,
+            "feedback_total": self.feedback.written,
         }
 
-    def _metrics(self) -> bytes:
-        others = [] if self.worker is None else [c for n, c in read_counts(self.folder).items() if n != self.worker]
-        return render(self.metrics, self.sums(), self.table, others)
+    async def close(self) -> None:
+        """Writes what is not written yet."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5.0)
+        await self.records.close()
+        self.limiter.close()
 
 
-def _check_kind(headers: dict[bytes, bytes]) -> None:
-    kind = headers.get(b"content-type")
-    if kind is not None:
-        plain = kind.partition(b";")[0].strip().lower()
-        if plain not in _JSON_KINDS and not plain.endswith(b"+json"):
-            raise RequestRefused(415, f"Send application/json, not {plain.decode('latin-1')[:60]!r}", "unsupported_media_type")
-    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise RequestRefused(415, "Send the body uncompressed (no content-encoding)", "unsupported_encoding")
-
-
-def _loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)
+def _checked(ticket: Ticket, found: Any) -> None:
+    """Takes over what the guards say of a request."""
+    ticket.flags, ticket.guard_s = found.flags, found.seconds
+    if found.changed:
+        ticket.change(found.value)

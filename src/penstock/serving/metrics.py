@@ -60,6 +60,7 @@ class RequestMetrics:
         self.requests = Family(f"{prefix}_requests_total", "counter", "Requests answered.")
         self.seconds = Histogram(f"{prefix}_request_seconds", "From the first byte of the request to the last of the answer.")
         self.tokens = Family(f"{prefix}_tokens_total", "counter", "Tokens read (prompt) and written (completion).")
+        self.first_seconds = Histogram(f"{prefix}_first_token_seconds", "From the request's first byte to the first event of a stream.")
         self.gauges: dict[str, Family] = {}
         self._prefix = prefix
         self._labels: dict[tuple[str, str, str, int], tuple[Labels, Labels]] = {}
@@ -72,6 +73,10 @@ class RequestMetrics:
             labels = self._labels[key] = ((*base, ("status", str(status))), base)
         self.requests.add(labels[0])
         self.seconds.observe(labels[1], seconds)
+
+    def first(self, model: str, version: str, seconds: float) -> None:
+        """A stream began."""
+        self.first_seconds.observe((("model", model), ("version", version)), seconds)
 
     def used(self, model: str, version: str, prompt: int, completion: int) -> None:
         base = (("model", model), ("version", version))
@@ -91,6 +96,7 @@ class RequestMetrics:
             "requests": [[labels, value] for labels, value in self.requests.series.items()],
             "tokens": [[labels, value] for labels, value in self.tokens.series.items()],
             "seconds": [[labels, counts, total[0]] for labels, (counts, total) in self.seconds.series.items()],
+            "first": [[labels, counts, total[0]] for labels, (counts, total) in self.first_seconds.series.items()],
         }
 
     def absorb(self, dumped: Mapping[str, Any]) -> None:
@@ -98,13 +104,14 @@ class RequestMetrics:
         for family, name in ((self.requests, "requests"), (self.tokens, "tokens")):
             for labels, value in dumped[name]:
                 family.add(_labels(labels), value)
-        for labels, counts, total in dumped["seconds"]:
-            own, sum_s = self.seconds.series.setdefault(_labels(labels), ([0] * len(counts), [0.0]))
-            own[:] = [a + b for a, b in zip(own, counts, strict=True)]
-            sum_s[0] += total
+        for histogram, name in ((self.seconds, "seconds"), (self.first_seconds, "first")):
+            for labels, counts, total in dumped[name]:
+                own, sum_s = histogram.series.setdefault(_labels(labels), ([0] * len(counts), [0.0]))
+                own[:] = [a + b for a, b in zip(own, counts, strict=True)]
+                sum_s[0] += total
 
     def render(self) -> bytes:
-        parts = [*self.requests.render(), *self.seconds.render(), *self.tokens.render()]
+        parts = [*self.requests.render(), *self.seconds.render(), *self.first_seconds.render(), *self.tokens.render()]
         for family in self.gauges.values():
             parts.extend(family.render())
         return "".join(parts).encode()

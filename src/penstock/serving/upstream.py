@@ -12,10 +12,11 @@ from typing import Any, Protocol
 
 import httptools
 
+from penstock.serving.circuit import Circuit
 from penstock.serving.snapshot import ReplicaRoute
 
 MAX_CONNECTIONS, MAX_QUEUE = 256, 1024  # per replica
-CONNECT_TIMEOUT_S, FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 0.1, 2.0
+CONNECT_TIMEOUT_S = 2.0
 
 
 class Call(Protocol):
@@ -51,6 +52,7 @@ class Connection(asyncio.Protocol):
         self._parser: Any = None
         self._headers: dict[bytes, bytes] = {}
         self._complete = self._keep = self._heard = self._used = False
+        self._broken, self._status = "", 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
@@ -65,7 +67,8 @@ class Connection(asyncio.Protocol):
         self._heard = True
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
+        except httptools.HttpParserError as error:
+            self._broken = f"its answer is not HTTP ({type(error).__name__})"
             self.abort()
             return
         if self._complete:
@@ -82,8 +85,7 @@ class Connection(asyncio.Protocol):
             if self._used and not self._heard:  # closed while it lay idle, most likely: that says nothing about the replica
                 self.replica.connect(call)
             else:
-                self.replica.failed()
-                call.on_lost(str(exc) if exc else "the replica closed the connection")
+                self.replica.lost(call, self._broken or (str(exc) if exc else "the replica closed the connection"))
         self.replica.pump()
 
     def on_message_begin(self) -> None:
@@ -93,8 +95,9 @@ class Connection(asyncio.Protocol):
         self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
+        self._status = self._parser.get_status_code()
         if self.call is not None:
-            self.call.on_head(self._parser.get_status_code(), self._headers)
+            self.call.on_head(self._status, self._headers)
 
     def on_body(self, data: bytes) -> None:
         if self.call is not None:
@@ -119,6 +122,7 @@ class Connection(asyncio.Protocol):
         call, self.call, self._complete, self._used = self.call, None, False, True
         if call is not None:
             call.connection = None
+            self.replica.answered(call, self._status)
             call.on_end(self._headers)
         if self._keep and not self._transport.is_closing():
             self.replica.release(self)
@@ -127,31 +131,28 @@ class Connection(asyncio.Protocol):
 
 
 class Replica:
-    """One replica as the gateway sees it: its connections, its queue, its health as far as calls have shown it."""
+    """One replica as the gateway sees it: its connections, its queue, its health as far as calls have shown it.
+
+    `load` counts calls from `submit` to their end: being served, connected for, or waiting here.
+    """
 
     def __init__(self, route: ReplicaRoute) -> None:
         self.route = route
+        self.header = b"x-penstock-replica: %b\r\n" % route.id.encode()
         self.connections: set[Connection] = set()
-        self.down_until = 0.0
+        self.circuit = Circuit(time.monotonic())
+        self.load = 0
         self.retired = False
         self._loop = asyncio.get_running_loop()
         self._idle: list[Connection] = []
         self._queue: deque[Call] = deque()
         self._opening = 0
-        self._failures = 0
+        self._probe: Call | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def load(self) -> int:
-        """Calls in flight, being connected or waiting."""
-        return len(self.connections) - len(self._idle) + self._opening + len(self._queue)
 
     @property
     def queued(self) -> int:
         return len(self._queue)
-
-    def up(self, now: float) -> bool:
-        return now >= self.down_until
 
     def submit(self, call: Call) -> bool:
         """Sends, connects or queues; False when the queue is full."""
@@ -163,6 +164,9 @@ class Replica:
             self._queue.append(call)
         else:
             return False
+        self.load += 1
+        if self.circuit.opened and self.circuit.begin(time.monotonic()):
+            self._probe = call
         return True
 
     def connect(self, call: Call) -> None:
@@ -172,9 +176,19 @@ class Replica:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def cancel(self, call: Call) -> None:
-        """Forgets a call; one that is being served takes its connection with it, so that the replica stops."""
+    def cancel(self, call: Call, hung: bool = False) -> None:
+        """Forgets a call that is not over; one that is being served takes its connection with it, so that the replica stops.
+
+        `hung`: it was silent for too long, which is a failure.
+        """
         call.cancelled = True
+        self.load -= 1
+        if hung:
+            self.circuit.failed(time.monotonic(), hard=True)
+        elif call is self._probe:
+            self.circuit.abandoned()
+        if call is self._probe:
+            self._probe = None
         connection = call.connection
         if connection is not None:
             connection.call, call.connection = None, None
@@ -182,8 +196,25 @@ class Replica:
         elif call in self._queue:
             self._queue.remove(call)
 
+    def answered(self, call: Call, status: int) -> None:
+        """A call came to its end."""
+        self.load -= 1
+        if call is self._probe:
+            self._probe = None
+        if status < 500:
+            self.circuit.succeeded(time.monotonic())
+        else:
+            self.circuit.failed(time.monotonic(), hard=False)
+
+    def lost(self, call: Call, reason: str) -> None:
+        """A call came to no end."""
+        self.load -= 1
+        if call is self._probe:
+            self._probe = None
+        self.circuit.failed(time.monotonic(), hard=True)
+        call.on_lost(reason)
+
     def release(self, connection: Connection) -> None:
-        self._failures = 0
         if self._queue:
             connection.send(self._queue.popleft())
         elif self.retired:
@@ -199,13 +230,7 @@ class Replica:
     def pump(self) -> None:
         """Gives what waits to connections that may now be opened."""
         while self._queue and len(self.connections) + self._opening < MAX_CONNECTIONS:
-            self.submit(self._queue.popleft())
-
-    def failed(self) -> None:
-        """Avoided for a while by those who choose; longer each time."""
-        self._failures += 1
-        pause = min(FIRST_PAUSE_S * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE_S)
-        self.down_until = time.monotonic() + pause
+            self.connect(self._queue.popleft())
 
     def retire(self) -> None:
         """Gone from the snapshot: what is in flight finishes, nothing is kept open."""
@@ -227,7 +252,6 @@ class Replica:
         if not reason:
             self.release(connection) if call.cancelled else connection.send(call)
             return
-        self.failed()
         if not call.cancelled:
-            call.on_lost(reason)
+            self.lost(call, reason)
         self.pump()

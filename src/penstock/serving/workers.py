@@ -67,7 +67,7 @@ class Supervisor:
             command = [sys.executable, "-m", "penstock.serving.gateway", "--home", str(self.folder), "--socket", str(handle)]
             if self.certificate is not None:
                 command += ["--tls-cert", str(self.certificate.chain), "--tls-key", str(self.certificate.key)]
-            self._running[worker] = subprocess.Popen([*command, "--worker", str(worker)], pass_fds=[handle])
+            self._running[worker] = subprocess.Popen([*command, "--worker", str(worker), "--processes", str(self.count)], pass_fds=[handle])
 
     def _announce(self) -> None:
         told = read_counts(self.folder)

@@ -1,0 +1,117 @@
+"""From what happened to a request to its record."""
+
+from __future__ import annotations
+
+import time
+
+from penstock.serving.asking import RELAYED, cost_usd, session_of
+from penstock.serving.exchange import Exchange
+from penstock.serving.records import Record
+from penstock.serving.relay import Relay
+from penstock.serving.shadow import Copy
+from penstock.serving.snapshot import KeyEntry
+from penstock.serving.tracing import span_id, trace_of
+
+
+def record_of(relay: Relay, status: int, code: str | None, now: float) -> Record:
+    """Of a request that got as far as its model's lane. Called for every request: positions and no repeated look-ups, for speed."""
+    ticket, exchange, answer, last = relay.ticket, relay.exchange, relay.answer, relay.last
+    route, trace = ticket.lane.model.route, ticket.trace
+    total, (prompt, completion) = now - exchange.arrived, answer.usage
+    guard = answer.guard
+    return Record(
+        ts=round(time.time() - total, 6),
+        id=ticket.id,
+        model=route.name,
+        version=last.version.name if last is not None else None,
+        replica=last.replica.route.id if last is not None else None,
+        route=ticket.route,
+        key=ticket.key.id,
+        status=status,
+        bytes_in=len(exchange.body),
+        bytes_out=exchange.sent,
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        queue_ms=_ms((relay.sent or now) - exchange.arrived),
+        first_ms=_ms((answer.first or now) - exchange.arrived),
+        total_ms=_ms(total),
+        attempts=relay.attempts,
+        error=code,
+        trace=trace.trace,
+        span=trace.span,
+        parent=trace.parent,
+        session=session_of(ticket.want.sticky),
+        adapter=ticket.want.adapter,
+        experiment=route.experiment,
+        fallback_for=ticket.asked if route.name != ticket.asked else None,
+        hedged=relay.hedges > 0,
+        stream=ticket.stream,
+        flags=ticket.flags if guard is None else (*ticket.flags, *guard.flags),
+        guard_ms=_ms(ticket.guard_s if guard is None else ticket.guard_s + guard.seconds),
+        cost_usd=cost_usd(route.price, prompt, completion) if status < 400 else 0.0,
+    )
+
+
+def record_of_copy(copy: Copy, now: float) -> Record:
+    """Of a shadow copy. It costs the client nothing."""
+    ticket, attempt = copy.ticket, copy.attempt
+    route, total = ticket.lane.model.route, now - copy.began
+    first = _ms((copy.first or now) - copy.began)
+    return Record(
+        ts=round(time.time() - total, 6),
+        id=copy.id,
+        model=route.name,
+        version=attempt.version.name if attempt is not None else None,
+        replica=attempt.replica.route.id if attempt is not None else None,
+        route=ticket.route,
+        key=ticket.key.id,
+        status=copy.status,
+        bytes_in=len(ticket.body),
+        bytes_out=copy.bytes_out,
+        prompt_tokens=copy.usage[0],
+        completion_tokens=copy.usage[1],
+        queue_ms=0.0,
+        first_ms=first,
+        total_ms=_ms(total),
+        attempts=1,
+        trace=ticket.trace.trace,
+        span=span_id(),
+        parent=ticket.trace.span,
+        session=session_of(ticket.want.sticky),
+        adapter=ticket.want.adapter,
+        experiment=route.experiment,
+        shadow_of=ticket.id,
+        stream=ticket.stream,
+    )
+
+
+def record_of_refusal(exchange: Exchange, ident: str, refused: tuple[int, str], known: tuple[KeyEntry, str | None] | None) -> Record:
+    """Of a request that got no further than the gateway's own checks. `refused`: status, code; `known`: key, model."""
+    total, trace = time.monotonic() - exchange.arrived, trace_of(exchange.headers)
+    key, model = known if known is not None else (None, None)
+    return Record(
+        ts=round(time.time() - total, 6),
+        id=ident,
+        model=model,
+        version=None,
+        replica=None,
+        route=exchange.path if exchange.path in RELAYED else "",
+        key=key.id if key is not None else None,
+        status=refused[0],
+        bytes_in=len(exchange.body),
+        bytes_out=exchange.sent,
+        prompt_tokens=0,
+        completion_tokens=0,
+        queue_ms=_ms(total),
+        first_ms=_ms(total),
+        total_ms=_ms(total),
+        attempts=0,
+        error=refused[1],
+        trace=trace.trace,
+        span=trace.span,
+        parent=trace.parent,
+    )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)

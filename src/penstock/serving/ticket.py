@@ -1,0 +1,49 @@
+"""What the gateway knows of a request before it is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from penstock.serving.balance import Want
+from penstock.serving.lane import Lane
+from penstock.serving.snapshot import KeyEntry
+from penstock.serving.tracing import Trace
+
+
+@dataclass(slots=True)
+class Ticket:
+    """What the gateway knows of a request before it is sent. `asked`: the model that was asked for, `exact` when its version was, too."""
+
+    id: str
+    route: str
+    lane: Lane
+    want: Want
+    key: KeyEntry
+    body: bytes
+    trace: Trace
+    asked: str
+    exact: bool = False
+    stream: bool = False
+    granted: Any = None  # the limiter's Pass
+    flags: tuple[str, ...] = ()
+    guard_s: float = 0.0
+
+    def change(self, value: Mapping[str, Any]) -> None:
+        """Another body goes to the replica."""
+        self.body = orjson.dumps(value)
+        if self.want.prompt is not None:
+            self.want.prompt = self.body
+
+    def payload(self, ident: str = "") -> bytes:
+        """The request for a replica. `ident`: instead of its own id."""
+        return b"POST %b HTTP/1.1\r\nhost: replica\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n%b" % (
+            self.route.encode(),
+            len(self.body),
+            (ident or self.id).encode(),
+            self.trace.header(),
+            self.body,
+        )
