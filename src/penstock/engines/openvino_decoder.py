@@ -15,6 +15,7 @@ from typing import Any
 from penstock.core.errors import ArtifactCorrupt, BadInput
 from penstock.engines.answers import Answers
 from penstock.engines.bundle_file import BundleFile
+from penstock.engines.constraints.outputs import grammar_of
 from penstock.engines.contract import Chunk, EngineInfo, GenerateRequest, Message, Request, Scored, ScoreRequest, Text
 from penstock.engines.lane import Lane
 from penstock.engines.openvino_graph import cores, precision_hint
@@ -90,7 +91,8 @@ class OpenVinoDecoder:
     async def _texts(self, request: GenerateRequest) -> AsyncGenerator[Text]:
         lane = self._lane(request)
         ids = self._wording.prompt_ids(request)
-        settings = samplings(request, min(request.max_tokens, self._wording.max_length - len(ids)), self._wording)
+        grammar = await asyncio.to_thread(grammar_of, request.output) if request.output else None
+        settings = samplings(request, min(request.max_tokens, self._wording.max_length - len(ids)), self._wording, grammar)
         self._tally.add(requests=1, prompt_tokens=len(ids))
         async with aclosing(Answers(lane, self._wording, request, ids, settings).chunks(self._tally)) as chunks:
             async for chunk in chunks:
@@ -99,8 +101,6 @@ class OpenVinoDecoder:
     def _lane(self, request: GenerateRequest) -> Lane:
         if request.adapter is not None:
             raise BadInput(f"no adapter {request.adapter!r} is loaded")
-        if request.output is not None:
-            raise BadInput("constrained output is not supported")
         return self._base
 
     async def _scored(self, text: str) -> Scored:

@@ -11,13 +11,13 @@ from penstock.engines.wording import Wording
 MOST_SEEDS = 1 << 64
 
 
-def samplings(request: GenerateRequest, room: int, wording: Wording) -> list[Any]:
+def samplings(request: GenerateRequest, room: int, wording: Wording, grammar: str | None) -> list[Any]:
     """A GenerationConfig for each of the request's answers, each of at most `room` tokens; answer i has the seed `seed + i`."""
     first = int.from_bytes(os.urandom(6), "big") if request.seed is None else request.seed
-    return [_sampling(request, room, wording, (first + at) % MOST_SEEDS) for at in range(request.n)]
+    return [_sampling(request, room, wording, (first + at) % MOST_SEEDS, grammar) for at in range(request.n)]
 
 
-def _sampling(request: GenerateRequest, room: int, wording: Wording, seed: int) -> Any:
+def _sampling(request: GenerateRequest, room: int, wording: Wording, seed: int, grammar: str | None) -> Any:
     import openvino_genai
 
     settings = openvino_genai.GenerationConfig()
@@ -36,4 +36,6 @@ def _sampling(request: GenerateRequest, room: int, wording: Wording, seed: int) 
     settings.frequency_penalty = request.frequency_penalty
     settings.repetition_penalty = request.repetition_penalty
     settings.logprobs = 1 if request.logprobs == 0 else 0  # the runtime tells the chosen token's only
+    if grammar is not None:
+        settings.structured_output_config = openvino_genai.StructuredOutputConfig(grammar=grammar)
     return settings
