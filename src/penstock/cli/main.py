@@ -47,6 +47,7 @@ COMMANDS = {
     "predict": Command("Send text to a deployment and print the answer.", "predict"),
     "bench": Command("Send load to a deployment: latency, the knee, recovery.", "bench"),
     "keys": Command("Create, limit, list and revoke gateway keys.", "keys"),
+    "requests": Command("List recorded requests; show one; KPIs by version.", "requests"),
     "up": Command("Start the background process: control loop, gateway, replicas.", "up"),
     "down": Command("Stop the background process and its replicas.", "down"),
     "status": Command("Show what runs in the background and what it serves.", "status"),

@@ -19,6 +19,7 @@ from typing import Any
 
 import psutil
 
+from penstock.control.compaction import Compaction
 from penstock.control.detached import end_process, lives, start_detached
 from penstock.control.gateway import ensure_gateway, gateway_state, publish, stop_gateway
 from penstock.control.loop import RETRY_S, idle, reconcilers, tick
@@ -111,18 +112,23 @@ def _loop(world: World, address: Address) -> None:
     signal.signal(signal.SIGTERM, lambda *_: asked.update(stop=True))
     signal.signal(signal.SIGINT, lambda *_: asked.update(stop=True))
     table, looked = reconcilers(), 0.0
-    while not asked["stop"]:
-        now = world.clock.monotonic()
-        if now - looked >= HOUSEKEEPING_S:
-            looked = now
-            _housekeeping(world, address)
-        try:
-            pause = tick(world, table)
-        except DatabaseUnavailable as error:
-            print(f"database: {error}", file=sys.stderr, flush=True)
-            pause = RETRY_S
-        if pause:
-            idle(pause, world)
+    compaction = Compaction(world.home.gateway / "records", world.home.gateway / "log")
+    try:
+        while not asked["stop"]:
+            now = world.clock.monotonic()
+            if now - looked >= HOUSEKEEPING_S:
+                looked = now
+                _housekeeping(world, address)
+                compaction.look(now)
+            try:
+                pause = tick(world, table)
+            except DatabaseUnavailable as error:
+                print(f"database: {error}", file=sys.stderr, flush=True)
+                pause = RETRY_S
+            if pause:
+                idle(pause, world)
+    finally:
+        compaction.close()
 
 
 def _housekeeping(world: World, address: Address) -> None:

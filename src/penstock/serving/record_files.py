@@ -23,9 +23,24 @@ _GRACE_S, _ROWS = 60.0, 8192
 def read_records(folder: Path, since: float = 0.0, until: float = float("inf")) -> Iterator[dict[str, Any]]:
     """Records with since ≤ ts < until (seconds since the epoch), segment by segment; within a segment in the order of completion."""
     for path in segments(folder, since):
-        for record in _rows(path):
+        for record in read_segment(path):
             if since <= record["ts"] < until:
                 yield record
+
+
+def read_segment(path: Path) -> Iterator[dict[str, Any]]:
+    """Every record of one file that `segments` named."""
+    if path.suffix == ".jsonl":
+        try:
+            yield from _lines(path)
+            return
+        except FileNotFoundError:  # compacted since it was listed
+            path = path.with_suffix(".parquet")
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(_ROWS):
+            yield from batch.to_pylist()
 
 
 def segments(folder: Path, since: float = 0.0) -> list[Path]:
@@ -92,20 +107,6 @@ def _schema() -> Any:
 
     kinds = {"float": pa.float64(), "int": pa.int64(), "bool": pa.bool_(), "tuple[str, ...]": pa.list_(pa.string())}
     return pa.schema([(name, kinds.get(str(kind), pa.string())) for name, kind in Record.__annotations__.items()])
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    if path.suffix == ".jsonl":
-        try:
-            yield from _lines(path)
-            return
-        except FileNotFoundError:  # compacted since it was listed
-            path = path.with_suffix(".parquet")
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(_ROWS):
-            yield from batch.to_pylist()
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
