@@ -160,7 +160,7 @@ def test_choices_do_not_mix() -> None:
 def test_ordinary_words_do_not_wait_for_the_end() -> None:
     made = guard(MASK)
     early = said(made.feed(event("The quick brown fox jumps over the lazy dog. ")))
-    assert early == "The quick brown fox jumps over the lazy dog."
+    assert early == "The quick brown fox jumps over the lazy dog. "
 
 
 def test_what_waits_is_bounded_and_a_long_finding_is_masked_whole() -> None:

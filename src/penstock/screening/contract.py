@@ -37,3 +37,9 @@ class Check(Protocol):
         What a stream may release is what lies before it. Never further than HOLD from the end.
         """
         ...
+
+
+def last_word(text: str) -> int:
+    """Where the last word begins while it may still grow, at most HOLD characters back; `len(text)` after a space."""
+    tail = text[-HOLD:]
+    return len(text) if not tail or tail[-1].isspace() else len(text) - len(tail.split()[-1])

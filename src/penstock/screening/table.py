@@ -11,6 +11,8 @@ CHECKS = Table(
     "check",
     {
         "personal_data": Row("penstock.screening.personal:PersonalData"),
+        "injection": Row("penstock.screening.injection:Injection"),
+        "toxicity": Row("penstock.screening.toxicity:Toxicity"),
         "words": Row("penstock.screening.words:Words"),
     },
 )

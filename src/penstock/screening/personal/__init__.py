@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from penstock.screening.contract import HOLD, REACH, Finding
+from penstock.screening.contract import HOLD, REACH, Finding, last_word
 from penstock.screening.folding import plain
 from penstock.screening.masking import masked
 from penstock.screening.personal.contract import Kind, traits
@@ -32,13 +32,11 @@ class PersonalData:
 
     def opening(self, text: str) -> int:
         tail = text[-HOLD:]
-        first = len(tail.rstrip()) if tail[-1:].isspace() else len(tail) - len(tail.split()[-1]) if tail else 0
-        seen = traits(tail) if any(char.isdigit() for char in tail) else 0
+        first = last_word(tail)
         for kind in self.kinds:
-            if seen or not kind.needs:
-                found = kind.opening.search(tail)
-                if found is not None and found.start() < first:
-                    first = found.start()
+            found = kind.opening.search(tail)
+            if found is not None and found.start() < first:
+                first = found.start()
         return len(text) - len(tail) + first
 
 
