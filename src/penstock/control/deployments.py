@@ -12,6 +12,7 @@ from typing import Any
 
 from penstock.control.contract import Again, Done, Outcome
 from penstock.control.gateway import acknowledged, gateway_url, publish
+from penstock.control.movers import follow_file
 from penstock.control.policy import deploy_of, kept, with_policy
 from penstock.control.scaling.live import with_replicas
 from penstock.control.split import Part, Wanted, leading, live_of, servable, split_of, told, wanted_of
@@ -118,6 +119,8 @@ class DeploymentReconciler:
         full = all(len(_ready(seen, part)) >= part.replicas for part in wanted.weighted)
         left = {str(part.version) for part in before} - {str(part.version) for part in wanted.parts}
         fewer = {part.version: part.replicas for part in before} != {part.version: part.replicas for part in live}
+        if full and (waits := follow_file(world, resource)):
+            status["notes"].append(waits)
         soon = not full or changed or bool(left) or fewer  # fewer: the ones too many go at the next pass, which nothing routes to by now
         return self._save(resource, status, "live" if full else "degraded", SOON_S if soon else WATCH_S, world)
 
@@ -131,7 +134,9 @@ class DeploymentReconciler:
             for part in can.parts
         )
         model = with_policy(ModelRoute(resource.name, resource.spec["task"], routes), resource.spec)
-        model = replace(model, headers=can.headers, shadow=can.shadow, experiment=experiment)
+        # While a version hands its share on, what is drawn is not what the experiment wants: such requests must not count for it.
+        drawn = all(abs(part.weight - wished.weight) < 1e-4 for part, wished in _pairs(can, wanted))
+        model = replace(model, headers=can.headers, shadow=can.shadow, experiment=experiment if drawn else None)
         status["route"] = [{"version": r.version, "weight": r.weight, "replicas": [at.id for at in r.replicas]} for r in routes]
         return publish(world.store, world.home, model)
 
@@ -182,6 +187,11 @@ def _beside(wanted: Wanted, seen: EndpointState) -> list[str]:
     aside = [part for part in wanted.parts if part.weight == 0 and not _ready(seen, part)]
     broken = {r.version: r.error for r in seen.replicas if r.phase == "failed"}
     return [f"version {p.version} is not ready: {broken.get(str(p.version)) or 'it starts'}" for p in aside]
+
+
+def _pairs(can: Wanted, wanted: Wanted) -> list[tuple[Part, Part]]:
+    by_version = {part.version: part for part in wanted.parts}
+    return [(part, by_version[part.version]) for part in can.parts]
 
 
 def _shares(parts: Sequence[Part]) -> list[tuple[int | str, str, float]]:

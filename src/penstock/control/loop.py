@@ -9,8 +9,10 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from penstock.control.bandits import BanditReconciler
 from penstock.control.contract import Again, Outcome, Reconciler
 from penstock.control.deployments import DeploymentReconciler
+from penstock.control.experiments import ExperimentReconciler
 from penstock.control.runs import ENDED, RunReconciler
 from penstock.control.scaling.live import wake_held
 from penstock.control.state import RunState
@@ -28,7 +30,7 @@ ATTACHED_S = 0.25
 
 
 def reconcilers() -> dict[str, Reconciler[Resource, World]]:
-    return {r.kind: r for r in (RunReconciler(), DeploymentReconciler())}
+    return {r.kind: r for r in (RunReconciler(), DeploymentReconciler(), ExperimentReconciler(), BanditReconciler())}
 
 
 def tick(world: World, table: Mapping[str, Reconciler[Resource, World]]) -> float:

@@ -20,9 +20,7 @@ from penstock.spec.deploy import HeaderRule, Shadow, Traffic, Version
 from penstock.store.resources import Resource
 
 
-def set_traffic(
-    world: World, name: str, split: Mapping[Version | str, float], *, principal: str, experiment: str | None = None
-) -> Resource:
+def set_traffic(world: World, name: str, split: Mapping[Any, float], *, principal: str, experiment: str | None = None) -> Resource:
     """Wants each version of `split` (number or alias) to get its share of requests; shares are taken relative to their sum.
 
     `experiment`: id of the experiment or bandit that moves the traffic and whose name is written into records; without one, an experiment

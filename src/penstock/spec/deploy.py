@@ -157,6 +157,8 @@ class Bandit(Record):
     versions: tuple[Version, ...] = Field(min_length=2)
     explore: Fraction = Field(default=0.05, gt=0, lt=0.5)
     every: Seconds = Field(default=60.0, gt=0)
+    metric: Literal["reward", "success", "latency"] = "reward"
+    half_life: Seconds = Field(default=86400.0, gt=0, description="how long until what was seen counts half: the world changes")
 
 
 class Traffic(Record):

@@ -1,0 +1,106 @@
+"""The rows that move a deployment's traffic, experiments and bandits: made from the file's section or from a command, at most one at work.
+
+A row from the file has an id by what it is about, so it is made once: decided or stopped, it does not start again for the same versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from penstock.control.policy import deploy_of
+from penstock.control.split import leading, resolve, split_of
+from penstock.control.world import World
+from penstock.core.digests import digest_json, hex_of
+from penstock.core.errors import BadInput, Conflict, NotFound
+from penstock.spec.deploy import Bandit, Experiment, Version
+from penstock.store.registry import ModelVersion
+from penstock.store.resources import Resource
+
+KINDS = ("experiment", "bandit")
+
+
+def experiment_row(world: World, deployment: Resource, wish: Experiment, *, principal: str) -> dict[str, Any]:
+    """The spec of an experiment between the version that leads and `wish.challenger`. Raises NotFound, BadInput when they are one."""
+    lead = leading(split_of(deployment.spec))
+    assert lead is not None
+    challenger = _version(world, deployment, wish.challenger)
+    if challenger.version == lead.version:
+        raise BadInput(f"version {lead.version} is the one that serves; an experiment needs another one beside it")
+    settings = wish.model_dump(mode="json", exclude={"challenger"})
+    champion = {"version": lead.version, "bundle": lead.bundle}
+    return {**settings, **_about(deployment, principal), "champion": champion, "challenger": _named(challenger)}
+
+
+def bandit_row(world: World, deployment: Resource, wish: Bandit, *, principal: str) -> dict[str, Any]:
+    """The spec of a bandit over `wish.versions`. Raises NotFound, BadInput for fewer than two different ones."""
+    found = [_version(world, deployment, version) for version in wish.versions]
+    if len({one.version for one in found}) < len(found):
+        named = ", ".join(f"{wanted} is {one.version}" for wanted, one in zip(wish.versions, found, strict=True))
+        raise BadInput(f"a bandit needs different versions ({named})")
+    settings = wish.model_dump(mode="json", exclude={"versions"})
+    return {**settings, **_about(deployment, principal), "versions": [_named(one) for one in found]}
+
+
+def start_mover(world: World, deployment: Resource, kind: str, spec: Mapping[str, Any]) -> Resource:
+    """Makes the row; its reconciler does the rest. Audited. Raises Conflict while another one moves this deployment's traffic."""
+    mover = deployment.spec.get("experiment")
+    if mover is not None and not _over(world, mover):
+        raise Conflict(f"{mover} moves the traffic of {deployment.name!r}", remedy=f"End it: penstock traffic undo {deployment.name}")
+    made = world.store.resources.create(kind, deployment.name, spec)
+    world.store.audit.append(spec["principal"], f"{kind}.start", deployment.name, {kind: made.id})
+    return made
+
+
+def follow_file(world: World, deployment: Resource) -> str | None:
+    """Starts what the file's `traffic` asks for, once, when nothing else moves the traffic. Returns why it cannot yet, in words."""
+    traffic = deploy_of(deployment.spec).traffic
+    kind = "experiment" if traffic.experiment is not None else "bandit"
+    try:
+        if traffic.experiment is not None:
+            spec = experiment_row(world, deployment, traffic.experiment, principal="file")
+        elif traffic.bandit is not None:
+            spec = bandit_row(world, deployment, traffic.bandit, principal="file")
+        else:
+            return None
+    except (NotFound, BadInput) as error:
+        return None if _moved(deployment) else f"the {kind} waits: {error}"
+    if _moved(deployment):
+        return None
+    ident = f"{kind}-{hex_of(digest_json([deployment.id, spec]))[:20]}"
+    try:
+        world.store.resources.get(kind, ident)
+    except NotFound:
+        world.store.resources.create(kind, deployment.name, spec, id=ident)
+        world.store.audit.append("file", f"{kind}.start", deployment.name, {kind: ident})
+    return None
+
+
+def mover_of(world: World, deployment: str) -> Resource | None:
+    """The newest experiment or bandit of a deployment, at work or over."""
+    found = [row for kind in KINDS if (row := world.store.resources.find(kind, deployment)) is not None]
+    return max(found, key=lambda row: row.created_at, default=None)
+
+
+def _moved(deployment: Resource) -> bool:
+    return deployment.spec.get("experiment") is not None
+
+
+def _over(world: World, mover: str) -> bool:
+    try:
+        row = world.store.resources.get(mover.partition("-")[0], mover)
+    except NotFound:
+        return True
+    return row.due_at is None
+
+
+def _version(world: World, deployment: Resource, wanted: Version) -> ModelVersion:
+    return resolve(world.store.registry, deployment.name, deployment.spec["model"], wanted)
+
+
+def _named(version: ModelVersion) -> dict[str, Any]:
+    return {"version": version.version, "bundle": version.bundle}
+
+
+def _about(deployment: Resource, principal: str) -> dict[str, Any]:
+    return {"deployment": deployment.name, "model": deployment.spec["model"], "principal": principal}

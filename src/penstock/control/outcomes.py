@@ -1,0 +1,113 @@
+"""What became of requests, by version: read from the gateway's records and feedback, each exactly once, however often it is looked.
+
+A request counts at the instant it was over, feedback at the instant it was given. A reader asks for the instants after its cursor up to
+LAG_S ago, when all that happened by then is on disk, and keeps the end as its new cursor. So a repeated or interrupted reading counts
+nothing twice, and needs no list of what was seen. Not covered: feedback later than FEEDBACK_S after its request; clocks set back by more
+than LAG_S.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from penstock.serving.feedback import read_feedback
+from penstock.serving.record_files import read_records
+
+LAG_S = 1.5  # records reach the disk within a tenth of a second; the rest is for a busy machine
+FEEDBACK_S = 3600.0
+CLIENT_GONE = 499
+FASTEST_S, SLOWEST_S = 0.001, 600.0  # between them latency becomes a score
+
+Metric = Literal["reward", "success", "latency"]
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`at`: seconds since the epoch. `session`: the request's own id where it had none. `value`: by the metric, higher is better."""
+
+    at: float
+    version: str
+    session: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Instants after `since`, up to and with `until`, in seconds since the epoch."""
+
+    since: float
+    until: float
+
+
+def ended(gateway: Path, experiment: str, span: Span, longest_s: float) -> list[Row]:
+    """Records of `experiment` whose requests were over within `span`, by arrival: the order in which they were over would depend on what is
+    measured. `longest_s`: what a request may take."""
+    found = (
+        record
+        for record in read_records(gateway / "records", span.since - longest_s - LAG_S, span.until)
+        if span.since < _end(record) <= span.until
+    )
+    return sorted(_drawn(found, experiment), key=lambda record: record["ts"])
+
+
+def rewarded(gateway: Path, experiment: str, span: Span) -> list[Outcome]:
+    """Scores that were given within `span` to requests of `experiment` by the key that asked, mapped from [-1, 1] to [0, 1]."""
+    said = [f for f in read_feedback(gateway / "feedback", span.since, math.nextafter(span.until, math.inf)) if f.score is not None]
+    said = [f for f in said if f.ts > span.since]
+    if not said:
+        return []
+    wanted, first = {f.id for f in said}, min(f.ts for f in said) - FEEDBACK_S
+    records = _drawn((r for r in read_records(gateway / "records", first, span.until) if r["id"] in wanted), experiment)
+    by_id = {(record["id"], record.get("key")): record for record in records}
+    found = []
+    for one in sorted(said, key=lambda f: f.ts):
+        record = by_id.get((one.id, one.key))
+        if record is not None and one.score is not None:
+            found.append(Outcome(one.ts, record["version"], session_of(record), (one.score + 1) / 2))
+    return found
+
+
+def measured(records: list[Row], metric: Metric) -> list[Outcome]:
+    """Success (not the server's fault: status below 500) or latency (a score of the logarithm of the time) of each record.
+
+    A client that went away says nothing of either; a failure counts as the slowest answer, since failing fast is no virtue.
+    """
+    value: Callable[[Row], float] = _success if metric == "success" else _speed
+    return [Outcome(_end(r), r["version"], session_of(r), value(r)) for r in records if r["status"] != CLIENT_GONE]
+
+
+def session_of(record: Row) -> str:
+    return str(record.get("session") or record["id"])
+
+
+def seconds_of(score: float) -> float:
+    """The time whose latency score this is; of a mean score the geometric mean."""
+    return float(FASTEST_S * (SLOWEST_S / FASTEST_S) ** (1 - score))
+
+
+def _success(record: Row) -> float:
+    return float(record["status"] < 500)
+
+
+def _speed(record: Row) -> float:
+    if record["status"] >= 500:
+        return 0.0
+    place = math.log(max(record["total_ms"] / 1000, FASTEST_S) / FASTEST_S) / math.log(SLOWEST_S / FASTEST_S)
+    return max(1.0 - place, 0.0)
+
+
+def _drawn(records: Any, experiment: str) -> Iterator[Row]:
+    """Those whose version was drawn by the experiment's shares: no copies, and nothing that another model answered instead."""
+    for record in records:
+        drawn = record.get("experiment") == experiment and record.get("version") is not None
+        if drawn and record.get("shadow_of") is None and record.get("fallback_for") is None:
+            yield record
+
+
+def _end(record: Row) -> float:
+    return float(record["ts"] + record["total_ms"] / 1000)
