@@ -19,6 +19,7 @@ class Lane:
 
     def __init__(self, pipeline: Any, scorer: Callable[[], Scorer], tally: Tally, name: str) -> None:
         self.pipeline, self._make_scorer = pipeline, scorer
+        self.users = 0  # answers that are on it; changed on event loops only
         self.stepper = Stepper(pipeline, tally, name)
         self._gatherer: Gatherer[list[TokenScore]] = Gatherer(self._work, workers=1, max_batch=32, name=f"{name}-score")
 

@@ -18,6 +18,9 @@ from penstock.engines.bundle_file import BundleFile
 from penstock.engines.constraints.outputs import grammar_of
 from penstock.engines.contract import Chunk, EngineInfo, GenerateRequest, Message, Request, Scored, ScoreRequest, Text
 from penstock.engines.lane import Lane
+from penstock.engines.lanes import Lanes
+from penstock.engines.lora import Adapter
+from penstock.engines.memory import resident_bytes
 from penstock.engines.openvino_graph import cores, precision_hint
 from penstock.engines.requests import check_generate, check_text
 from penstock.engines.sampling import samplings
@@ -48,19 +51,25 @@ class OpenVinoDecoder:
 
     info: EngineInfo
 
-    def __init__(self, lane: Callable[[Tally], Lane], wording: Wording, info: EngineInfo) -> None:
-        self.info, self._wording = info, wording
+    def __init__(self, make: Callable[[Adapter | None, Tally], Lane], wording: Callable[[Any], Wording], info: EngineInfo) -> None:
+        self.info = info
         self._tally = Tally("requests", "prompt_tokens", "completion_tokens", "cancelled", "batches", "batch_items", "busy_s")
-        self._base = lane(self._tally)
+        self._lanes = Lanes(lambda adapter: make(adapter, self._tally))
+        self._wording = wording(self._lanes.base.pipeline)
 
     @classmethod
     def open(cls, folder: Path, description: BundleFile, settings: Mapping[str, Any], digest: str | None) -> OpenVinoDecoder:
         wanted = settings_of(DecoderSettings, settings, NAME)
         properties = _properties(wanted)
-        pipeline = _pipeline(folder, wanted, properties)
-        wording = Wording.read(folder, description.max_length, _template(pipeline))
+
+        def make(adapter: Adapter | None, tally: Tally) -> Lane:
+            if adapter is None:
+                return Lane(_pipeline(folder, wanted, properties), lambda: Scorer(folder, properties), tally, NAME)
+            scorer = Scorer(folder, properties, adapter.applied)  # first: it finds out whether the adapter fits
+            return Lane(_pipeline(folder, wanted, properties | _adapting(adapter)), lambda: scorer, tally, f"{NAME}-adapter")
+
         info = EngineInfo(NAME, description.task, digest, description.precision, description.max_length, (), asdict(wanted) | properties)
-        return cls(lambda tally: Lane(pipeline, lambda: Scorer(folder, properties), tally, NAME), wording, info)
+        return cls(make, lambda pipeline: Wording.read(folder, description.max_length, _template(pipeline)), info)
 
     async def generate(self, request: Request) -> AsyncIterator[Chunk]:
         """Text chunks, or one Scored. Raises BadInput for other requests, bad values, or a prompt that leaves no room."""
@@ -80,32 +89,45 @@ class OpenVinoDecoder:
             )
 
     def metrics(self) -> Mapping[str, float]:
-        found = self._base.pipeline.get_metrics()
-        cache = {"cache_bytes": float(found.cache_size_in_bytes), "cache_usage": float(found.cache_usage)}
-        stepper = self._base.stepper
-        return {**self._tally.read(), **cache, "waiting": float(stepper.waiting), "running": float(stepper.running)}
+        lanes = self._lanes.all
+        caches = [lane.pipeline.get_metrics() for lane in lanes]
+        return {
+            **self._tally.read(),
+            "cache_bytes": float(sum(cache.cache_size_in_bytes for cache in caches)),
+            "cache_usage": max(float(cache.cache_usage) for cache in caches),
+            "waiting": float(sum(lane.stepper.waiting for lane in lanes)),
+            "running": float(sum(lane.stepper.running for lane in lanes)),
+            "adapters": float(len(self.adapters)),
+            "rss_bytes": float(resident_bytes()),
+        }
+
+    async def load_adapter(self, name: str, folder: Path) -> None:
+        """As the contract says; each adapter takes about as much memory as the model (see lanes.py)."""
+        await self._lanes.load(name, folder)
+
+    async def unload_adapter(self, name: str) -> None:
+        await self._lanes.unload(name)
+
+    @property
+    def adapters(self) -> Sequence[str]:
+        return self._lanes.names
 
     async def close(self) -> None:
-        await self._base.close()
+        await self._lanes.close()
 
-    async def _texts(self, request: GenerateRequest) -> AsyncGenerator[Text]:
-        lane = self._lane(request)
-        ids = self._wording.prompt_ids(request)
-        grammar = await asyncio.to_thread(grammar_of, request.output) if request.output else None
-        settings = samplings(request, min(request.max_tokens, self._wording.max_length - len(ids)), self._wording, grammar)
-        self._tally.add(requests=1, prompt_tokens=len(ids))
-        async with aclosing(Answers(lane, self._wording, request, ids, settings).chunks(self._tally)) as chunks:
-            async for chunk in chunks:
-                yield chunk
-
-    def _lane(self, request: GenerateRequest) -> Lane:
-        if request.adapter is not None:
-            raise BadInput(f"no adapter {request.adapter!r} is loaded")
-        return self._base
+    async def _texts(self, request: GenerateRequest) -> AsyncGenerator[Text, None]:
+        async with self._lanes.taken(request.adapter) as lane:
+            ids = self._wording.prompt_ids(request)
+            grammar = await asyncio.to_thread(grammar_of, request.output) if request.output else None
+            settings = samplings(request, min(request.max_tokens, self._wording.max_length - len(ids)), self._wording, grammar)
+            self._tally.add(requests=1, prompt_tokens=len(ids))
+            async with aclosing(Answers(lane, self._wording, request, ids, settings).chunks(self._tally)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
 
     async def _scored(self, text: str) -> Scored:
         reading = await asyncio.to_thread(read_text, text, self._wording)
-        return reading.scored(await self._base.score(reading.passages))
+        return reading.scored(await self._lanes.base.score(reading.passages))
 
 
 def _properties(wanted: DecoderSettings) -> dict[str, str]:
@@ -118,7 +140,15 @@ def _properties(wanted: DecoderSettings) -> dict[str, str]:
     return {**threads, **precision_hint(wanted.inference_precision), **cache}
 
 
-def _pipeline(folder: Path, wanted: DecoderSettings, properties: Mapping[str, str]) -> Any:
+def _adapting(adapter: Adapter) -> dict[str, Any]:
+    """The adapter in the runtime's form: a branch beside each weight, so that int8 weights stay as they are."""
+    import openvino_genai
+
+    mode = openvino_genai.AdapterConfig.Mode.MODE_STATIC
+    return {"adapters": openvino_genai.AdapterConfig(openvino_genai.Adapter(adapter.file), adapter.scale, mode)}
+
+
+def _pipeline(folder: Path, wanted: DecoderSettings, properties: Mapping[str, Any]) -> Any:
     import openvino_genai
 
     scheduler = openvino_genai.SchedulerConfig()

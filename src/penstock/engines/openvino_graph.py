@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from penstock.core.errors import ArtifactCorrupt, BadInput
 
 
-def compile_graph(folder: Path, hints: Mapping[str, str]) -> Any:
-    """openvino_model.xml of `folder`, compiled for the CPU. Raises ArtifactCorrupt when OpenVINO cannot read it."""
+def compile_graph(folder: Path, hints: Mapping[str, str], change: Callable[[Any], Any] | None = None) -> Any:
+    """openvino_model.xml of `folder`, after `change`, compiled for the CPU. Raises ArtifactCorrupt when OpenVINO cannot read it."""
     import openvino
 
     try:
         core = openvino.Core()
-        return core.compile_model(core.read_model(folder / "openvino_model.xml"), "CPU", dict(hints))
+        model = core.read_model(folder / "openvino_model.xml")
+        return core.compile_model(change(model) if change else model, "CPU", dict(hints))
     except RuntimeError as error:
         raise ArtifactCorrupt(f"OpenVINO cannot load the graph in {folder}: {str(error).strip().splitlines()[-1]}") from error
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from penstock.engines.openvino_graph import compile_graph
 from penstock.engines.token_scores import Passage, TokenScore, score_tokens
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Scorer:
-    """Log-probabilities by one graph; for one thread at a time."""
+    """Log-probabilities by one graph, after `change`; for one thread at a time."""
 
-    def __init__(self, folder: Path, properties: Mapping[str, str]) -> None:
-        compiled = compile_graph(folder, properties)
+    def __init__(self, folder: Path, properties: Mapping[str, str], change: Callable[[Any], Any] | None = None) -> None:
+        compiled = compile_graph(folder, properties, change)
         self._request = compiled.create_infer_request()
         self._inputs = [port.any_name for port in compiled.inputs]
         self.vocabulary: int = compiled.output("logits").get_partial_shape()[2].get_length()
