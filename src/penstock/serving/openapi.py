@@ -102,7 +102,7 @@ def _operation(route: Route, face: Face) -> dict[str, Any]:
         found["requestBody"] = {"required": True, "content": {"application/json": {"schema": REQUESTS[route.path]}}}
     content: dict[str, Any] = {"application/json": {"schema": ref(route.answer)}} if route.answer else {"text/plain": {"schema": TEXT}}
     if route.streamed:
-        content["text/event-stream"] = {"schema": {"type": "string", "description": "`data: {chunk}` events, then `data: [DONE]`"}}
+        content["text/event-stream"] = {"schema": {"description": "`data: {chunk}` events, then `data: [DONE]`"}}
     found["responses"] = {"200": {"description": route.says, "content": content}}
     for status in sorted(statuses):
         known = {"application/json": {"schema": ref("Health" if route.answer == "Health" and status == 503 else "Error")}}
