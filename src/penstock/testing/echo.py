@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,15 +32,17 @@ LOGPROB = -0.25  # of every word but a prompt's first
 class EchoEngine:
     """Says the prompt's words back, one a step, round and round. Same request, same answer; a word is a token, ids read as `t7 t8`.
 
-    Settings: `task`, `step_s` (pause per token or per request, those of the warm-up excepted), `fail` ("load" raises when made), `steps_file` (one byte a step),
-    `tools` (chats may have tools). A text that contains `\\x00` is refused (BadInput); one that contains `boom` makes it raise, `doom`
-    breaks the engine for good. Choice 1 says the words from the second on, and so forth; an adapter's words are `<adapter>:word`.
-    `output` of kind "json" or "json_schema" is answered by a JSON object that says so; other kinds are refused.
+    Settings: `task`, `step_s` (pause per token or per request, those of the warm-up excepted), `load_s` (pause when made),
+    `fail` ("load" raises when made), `steps_file` (one byte a step), `tools` (chats may have tools). A text that contains `\\x00` is
+    refused (BadInput); one that contains `boom` makes it raise, `doom` breaks the engine for good. Choice 1 says the words from the second
+    on, and so forth; an adapter's words are `<adapter>:word`. `output` of kind "json" or "json_schema" is answered by a JSON object that
+    says so; other kinds are refused.
     """
 
     def __init__(self, bundle: Path, settings: Mapping[str, Any]) -> None:
         if settings.get("fail") == "load":
             raise BadInput(f"the bundle {bundle} was told to fail")
+        time.sleep(float(settings.get("load_s", 0.0)))
         self._step_s = float(settings.get("step_s", 0.0))
         self._steps_file = settings.get("steps_file")
         self._tools = bool(settings.get("tools"))

@@ -22,8 +22,8 @@ class LocalPlatform:
     def refuse(self, job: JobSpec) -> None:
         refuse_impossible(job, capabilities())
 
-    def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> LocalEndpoints:  # noqa: ARG002 (has no settings)
-        return LocalEndpoints(home, artifacts)
+    def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> LocalEndpoints:
+        return LocalEndpoints(home, artifacts, settings)
 
 
 LOCAL = LocalPlatform()
