@@ -1,6 +1,6 @@
-"""Classification over HTTP beside LitServe: the same MiniLM weights, the same sentences, `wrk` at concurrency 1, 8 and 32.
+"""Classification over HTTP beside LitServe and BentoML: the same MiniLM weights and sentences, `wrk` at concurrency 1, 8 and 32.
 
-Ours: gateway with keys and records, one replica. Theirs: one LitServe worker, raw torch, batching as its documentation does.
+Ours: gateway with keys and records, one replica. Theirs: one worker, raw torch, batching as their documentation does.
 Prints requests/s, p50, p99 and ratios. `bf16` is the f32 bundle with the engine's `inference_precision` so set. The head is random:
 speed does not depend on what it says.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 from peer import Measured, environment, free_port, post_script, server, wrk
 from penstock.testing.serving import SECRET, Stage, snapshot_of
 
-LITSERVE = "0.2.19"
+LITSERVE, BENTOML = "0.2.19", "1.4.39"
 LABELS = [f"intent_{n}" for n in range(77)]
 SENTENCES = [
     "I am still waiting on my card, when will it arrive?",
@@ -62,6 +62,29 @@ class Classify(ls.LitAPI):
 if __name__ == "__main__":
     api = Classify(max_batch_size=32, batch_timeout=0.01)
     ls.LitServer(api, accelerator="cpu", workers_per_device=1).run(host="127.0.0.1", port=int(sys.argv[2]), generate_client_file=False)
+"""
+
+
+BENTO = """
+import os
+import bentoml
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+
+@bentoml.service(workers=1, traffic={"timeout": 60, "max_concurrency": 256})
+class Classify:
+    def __init__(self) -> None:
+        self.tokenizer = AutoTokenizer.from_pretrained(os.environ["MODEL"])
+        self.model = AutoModelForSequenceClassification.from_pretrained(os.environ["MODEL"]).eval()
+
+    @bentoml.api(batchable=True, max_batch_size=32, max_latency_ms=1000)
+    def predict(self, texts: list[str]) -> list[dict]:
+        with torch.inference_mode():
+            encoded = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+            scores = self.model(**encoded).logits.softmax(-1)
+        best = scores.argmax(-1).tolist()
+        return [{"label": self.model.config.id2label[at], "score": float(row[at])} for row, at in zip(scores, best)]
 """
 
 
@@ -119,16 +142,31 @@ def ours(bundle: Path, precision: str, root: Path, seconds: float) -> dict[int, 
         return _load(f"{gateway.url}/v1/classify", lua, seconds, [gateway.process.pid, replica.process.pid])
 
 
-def theirs(model: Path, root: Path, seconds: float) -> dict[int, Measured]:
-    """The better of one torch thread and torch's own choice, at each concurrency."""
+def litserve(model: Path, root: Path, seconds: float) -> dict[int, Measured]:
     python = environment("litserve", ["torch==2.13.0"], [f"litserve=={LITSERVE}", "transformers>=5.5,<5.6"])
     script, port = root / "serve.py", free_port()
     script.write_text(SERVER)
-    bodies = [json.dumps({"input": text}) for text in SENTENCES]
-    lua = post_script(root / "theirs.lua", bodies, {"content-type": "application/json"})
-    command, best = [str(python), str(script), str(model), str(port)], dict[int, Measured]()
+    lua = post_script(root / "litserve.lua", [json.dumps({"input": text}) for text in SENTENCES], {"content-type": "application/json"})
+    return _better([str(python), str(script), str(model), str(port)], port, "/health", lua, root / "litserve.log", seconds, {})
+
+
+def bento(model: Path, root: Path, seconds: float) -> dict[int, Measured]:
+    python = environment("bentoml", ["torch==2.13.0"], [f"bentoml=={BENTOML}", "transformers>=5.5,<5.6"])
+    folder, port = root / "bento", free_port()
+    folder.mkdir()
+    (folder / "service.py").write_text(BENTO)
+    lua = post_script(root / "bento.lua", [json.dumps({"texts": [text]}) for text in SENTENCES], {"content-type": "application/json"})
+    serve = [str(python.parent / "bentoml"), "serve", "service:Classify", "--working-dir", str(folder)]
+    env = {"MODEL": str(model), "BENTOML_DO_NOT_TRACK": "True", "BENTOML_HOME": str(folder / "home")}
+    command = [*serve, "--host", "127.0.0.1", "--port", str(port)]
+    return _better(command, port, "/readyz", lua, root / "bento.log", seconds, env)
+
+
+def _better(command: list[str], port: int, health: str, lua: Path, log: Path, seconds: float, env: dict[str, str]) -> dict[int, Measured]:
+    """The better of one torch thread and torch's own choice, at each concurrency."""
+    best = dict[int, Measured]()
     for threads in ({"OMP_NUM_THREADS": "1"}, {}):
-        with server(command, f"http://127.0.0.1:{port}/health", root / "litserve.log", env={"HF_HUB_OFFLINE": "1", **threads}) as pid:
+        with server(command, f"http://127.0.0.1:{port}{health}", log, env={"HF_HUB_OFFLINE": "1", **env, **threads}) as pid:
             for concurrency, found in _load(f"http://127.0.0.1:{port}/predict", lua, seconds, [pid]).items():
                 if concurrency not in best or found.per_second > best[concurrency].per_second:
                     best[concurrency] = found
@@ -140,15 +178,15 @@ def _load(url: str, lua: Path, seconds: float, pids: list[int]) -> dict[int, Mea
     return {concurrency: wrk(url, concurrency, seconds, lua, pids) for concurrency in (1, 8, 32)}
 
 
-def show(name: str, found: dict[int, Measured], beside: dict[int, Measured] | None = None) -> None:
+def show(name: str, found: dict[int, Measured], beside: dict[str, dict[int, Measured]]) -> None:
     for concurrency, m in found.items():
         line = f"{name:16} c{concurrency:<3} {m.per_second:8.1f} req/s   p50 {m.p50_s * 1e3:8.2f} ms   p99 {m.p99_s * 1e3:8.2f} ms"
         line += f"   CPU {m.cpu_s * 1e3:6.2f} ms each"
         line += f"   failed {m.failed}" if m.failed else ""
-        if beside is not None:
-            peer = beside[concurrency]
+        for other, rows in beside.items():
+            peer = rows[concurrency]
             ratios = m.per_second / peer.per_second, m.p99_s / peer.p99_s, m.cpu_s / peer.cpu_s
-            line += "   {:5.1f}x req/s, {:4.2f}x p99, {:4.2f}x CPU of LitServe's".format(*ratios)
+            line += "   {}: {:5.1f}x req/s, {:4.2f}x p99, {:4.2f}x CPU".format(other, *ratios)
         print(line, flush=True)
 
 
@@ -162,12 +200,13 @@ def main() -> int:
         root = Path(made)
         make_model(root / "model")
         bundles = {p: make_bundle(root / "model", root / p, p) for p in given.precision}
-        peer = None
+        peers = {}
         if not given.without_peer:
-            peer = theirs(root / "model", root, given.seconds)
-            show(f"LitServe {LITSERVE}", peer)
+            for name, measure in (("LitServe", litserve), ("BentoML", bento)):
+                peers[name] = measure(root / "model", root, given.seconds)
+                show(f"{name} {LITSERVE if name == 'LitServe' else BENTOML}", peers[name], {})
         for precision, bundle in bundles.items():
-            show(f"Penstock {precision}", ours(bundle, precision, root / f"serve-{precision}", given.seconds), peer)
+            show(f"Penstock {precision}", ours(bundle, precision, root / f"serve-{precision}", given.seconds), peers)
         print("budget: 3x at c1, 5x at c8 and c32, lower p99")
     return 0
 
