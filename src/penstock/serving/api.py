@@ -89,6 +89,8 @@ class Api:
             return error
         if isinstance(error, BadInput):
             return RequestRefused(400, str(error), "bad_input")
+        if isinstance(error, RecursionError):
+            return RequestRefused(400, "The body nests too deep", "bad_input")
         if isinstance(error, UpstreamRefused):
             return _from_upstream(error)
         if isinstance(error, EngineClosed):

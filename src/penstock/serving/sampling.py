@@ -140,7 +140,10 @@ def _structured(value: Any) -> OutputFormat:
 
 
 def _bounded(value: Any, where: str) -> Any:
-    size = len(orjson.dumps(value))
+    try:
+        size = len(orjson.dumps(value))
+    except TypeError:  # the parser reads 1024 levels, the writer and most readers of schemas far fewer
+        raise bad(f"{where} nests too deep", where) from None
     if size > MAX_FORMAT_BYTES:
         raise bad(f"{where} has {size} bytes; the limit is {MAX_FORMAT_BYTES}", where)
     return value
