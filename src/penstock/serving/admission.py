@@ -21,15 +21,15 @@ class WaitingLine(Generic[ItemT]):
 
     def __init__(self, bound: int) -> None:
         self.bound = bound
+        self.waiting: dict[ItemT, tuple[str, float]] = {}  # who waits, with group and level
         self._groups: dict[str, dict[float, dict[ItemT, int]]] = {}
-        self._where: dict[ItemT, tuple[str, float]] = {}
         self._numbers = itertools.count()
 
     def __len__(self) -> int:
-        return len(self._where)
+        return len(self.waiting)
 
     def __contains__(self, item: ItemT) -> bool:
-        return item in self._where
+        return item in self.waiting
 
     def __iter__(self) -> Iterator[ItemT]:
         """In the order in which they would go."""
@@ -45,13 +45,13 @@ class WaitingLine(Generic[ItemT]):
         """
         level = priority + _AGAIN if again else float(priority)
         shed = None
-        if len(self._where) >= self.bound:
+        if len(self.waiting) >= self.bound:
             shed = self._least()
-            if shed is None or self._where[shed][1] >= level:
+            if shed is None or self.waiting[shed][1] >= level:
                 return item
             self.remove(shed)
         self._groups.setdefault(group, {}).setdefault(level, {})[item] = next(self._numbers)
-        self._where[item] = (group, level)
+        self.waiting[item] = (group, level)
         return shed
 
     def first(self, group: str) -> ItemT | None:
@@ -61,7 +61,7 @@ class WaitingLine(Generic[ItemT]):
 
     def remove(self, item: ItemT) -> bool:
         """Forgets `item`; False when it does not wait."""
-        found = self._where.pop(item, None)
+        found = self.waiting.pop(item, None)
         if found is None:
             return False
         group, level = found

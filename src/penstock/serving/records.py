@@ -26,7 +26,7 @@ MAX_CAPTURED = 32 << 20  # bytes of requests and answers that wait to be read an
 Energy = Callable[[str, float], float]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every request, and a frozen one takes four times as long
 class Record:
     """Times: `ts` seconds since the epoch at arrival; `queue_ms` until sent to a replica, `first_ms` until the first byte of the answer."""
 
