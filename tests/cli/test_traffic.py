@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from penstock.control.deployments import desired_deployment
+from penstock.control.deployments import desired_deployment, get_deployment
+from penstock.control.movers import experiment_row, start_mover
 from penstock.control.traffic import set_traffic
 from penstock.control.world import World
 from penstock.core.home import Home
+from penstock.spec.deploy import Experiment
 
 if TYPE_CHECKING:
     from penstock.store.store import Store
@@ -28,7 +30,7 @@ def world(store: Store) -> World:
 def test_show_tells_shares_rules_and_the_way_back(call: Any, world: World) -> None:
     set_traffic(world, "m", {1: 90, 2: 10}, principal="test")
     found = call("traffic", "show", "m", "--json").json
-    assert found["versions"] == [{"version": 1, "share": 0.0, "wanted": 0.9}, {"version": 2, "share": 0.0, "wanted": 0.1}]
+    assert [(v["version"], v["share"], v["wanted"], v["requests"]) for v in found["versions"]] == [(1, 0.0, 0.9, 0), (2, 0.0, 0.1, 0)]
     assert found["before"] == [{"version": 1, "share": 1.0}]
     assert found["shadow"] == {"version": "challenger", "sample": 0.1}
     lines = call("traffic", "show", "m").out
@@ -49,6 +51,11 @@ def test_show_tells_shares_rules_and_the_way_back(call: Any, world: World) -> No
         (("shadow", "m", "2", "--sample", "much"), "not a fraction"),
         (("header", "m", "x-beta", "2"), "HEADER=VALUE"),
         (("header", "m", "x-beta=1"), "--off"),
+        (("experiment", "m", "--share", "0"), "share"),
+        (("experiment", "m", "--metric", "mood"), "metric"),
+        (("experiment", "m", "--challenger", "best"), "is not a version"),
+        (("bandit", "m", "1"), "versions"),
+        (("bandit", "m", "1", "2", "--explore", "60%"), "explore"),
     ],
 )
 def test_what_is_no_wish_is_refused_before_anything_starts(call: Any, folder: Any, arguments: tuple[str, ...], told: str) -> None:
@@ -56,3 +63,20 @@ def test_what_is_no_wish_is_refused_before_anything_starts(call: Any, folder: An
     assert done.code == 2
     assert told in done.error["message"]
     assert not (folder / ".penstock" / "up.json").exists()
+
+
+def test_what_an_experiment_and_a_shadow_found_is_told_in_lines(call: Any, world: World) -> None:
+    row = get_deployment(world, "m")
+    spec = experiment_row(world, row, Experiment(challenger=2), principal="test")
+    made = start_mover(world, row, "experiment", spec)
+    reading = {"verdict": "better", "effect": 0.1, "low": 0.05, "high": 0.2, "metric": "reward"}
+    ratio = {"mismatch": True, "observed": 0.7, "p": 1e-9, "expected": 0.5}
+    found = {"requests": {"1": 10, "2": 11}, "outcomes": {"1": 9, "2": 8}, "reading": reading, "ratio": ratio, "reason": "done"}
+    world.store.resources.take("experiment", made.id, world.owner, 10)
+    world.store.resources.save("experiment", made.id, world.owner, status=found, phase="decided", due_at=None)
+    lines = call("traffic", "show", "m").out
+    assert "experiment by reward: decided (done)" in lines
+    assert "version 1: 10 requests, 9 outcomes" in lines
+    assert "challenger +0.100 (+0.050 to +0.200): better" in lines
+    assert "do not trust the verdict" in lines
+    assert call("traffic", "show", "m", "--json").json["mover"]["found"]["reading"]["effect"] == 0.1

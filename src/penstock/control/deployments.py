@@ -12,7 +12,7 @@ from typing import Any
 
 from penstock.control.contract import Again, Done, Outcome
 from penstock.control.gateway import acknowledged, gateway_url, publish
-from penstock.control.movers import follow_file
+from penstock.control.movers import follow_file, still_wanted
 from penstock.control.policy import deploy_of, kept, with_policy
 from penstock.control.scaling.live import with_replicas
 from penstock.control.split import Part, Wanted, leading, live_of, servable, split_of, told, wanted_of
@@ -32,11 +32,12 @@ def desired_deployment(
 ) -> Resource:
     """Makes or changes the deployment `name` so that `version` of `model` gets all requests. Audited. Raises NotFound.
 
-    `deploy` is the section of the file; its key `monitor`, if any, is that section. An experiment or bandit that moved traffic ends.
+    `deploy` is the section of the file; its key `monitor`, if any, is that section. An experiment or bandit that moved traffic ends,
+    unless it is just the one that the file asks for.
     """
     found = world.store.registry.get(model, version)
     platform = deploy.get("to", "laptop")
-    spec = {
+    spec: dict[str, Any] = {
         "model": model,
         "versions": [{"version": found.version, "bundle": found.bundle, "weight": 1.0}],
         "experiment": None,
@@ -50,7 +51,11 @@ def desired_deployment(
     world.store.audit.append(principal, "deployment.apply", name, {"model": model, "version": found.version, "bundle": found.bundle})
     if existing is None or existing.phase == "deleted":  # a deleted one stays as history; its name is free again
         return world.store.resources.create("deployment", name, spec)
-    before = [part.share for part in split_of(existing.spec)]
+    present = existing.spec
+    if still_wanted(world, existing, found.version, spec["deploy"].get("traffic", {})):
+        kept_on = {name: present.get(name) for name in ("versions", "experiment", "before")}
+        return world.store.resources.set_spec("deployment", existing.id, {**spec, **kept_on})
+    before = [part.share for part in split_of(present)]
     return world.store.resources.set_spec("deployment", existing.id, {**spec, "before": before})
 
 
@@ -109,7 +114,7 @@ class DeploymentReconciler:
         live = [part for part in wanted.parts if part.weight > 0 or _ready(seen, part)]
         first = leading(live)
         status.update(live=[part.as_json() for part in live], version=first.version if first else None)
-        status.update(experiment=experiment, error=None)
+        status.update(experiment=experiment, shadow=wanted.shadow.version if wanted.shadow else None, error=None)
         changed = _shares(before) != _shares(live)
         if changed:
             if _shares(live) != [tuple(row) for row in world.store.registry.live_at(resource.name, world.clock.now())]:

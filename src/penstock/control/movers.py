@@ -13,7 +13,7 @@ from penstock.control.split import leading, resolve, split_of
 from penstock.control.world import World
 from penstock.core.digests import digest_json, hex_of
 from penstock.core.errors import BadInput, Conflict, NotFound
-from penstock.spec.deploy import Bandit, Experiment, Version
+from penstock.spec.deploy import Bandit, Deploy, Experiment, Version
 from penstock.store.registry import ModelVersion
 from penstock.store.resources import Resource
 
@@ -74,6 +74,33 @@ def follow_file(world: World, deployment: Resource) -> str | None:
         world.store.resources.create(kind, deployment.name, spec, id=ident)
         world.store.audit.append("file", f"{kind}.start", deployment.name, {kind: ident})
     return None
+
+
+def asks_for_challenger(deploy: Mapping[str, Any]) -> bool:
+    """Whether the file's traffic names the alias `challenger` anywhere."""
+    traffic = Deploy.model_validate({"traffic": deploy.get("traffic", {})}).traffic
+    named = [rule.version for rule in traffic.headers]
+    named += [one for one in (traffic.shadow and traffic.shadow.version, traffic.experiment and traffic.experiment.challenger) if one]
+    return "challenger" in (*named, *(traffic.bandit.versions if traffic.bandit else ()))
+
+
+def still_wanted(world: World, deployment: Resource, version: int, traffic: Mapping[str, Any]) -> bool:
+    """Whether an experiment or bandit that moves the traffic now is the one that `traffic` (JSON) asks for around `version`.
+
+    Then a run that deploys the same again must not begin it anew.
+    """
+    if not _moved(deployment) or traffic != deployment.spec.get("deploy", {}).get("traffic", {}):
+        return False
+    asked = Deploy.model_validate({"traffic": traffic}).traffic
+    if asked.experiment is not None:
+        wished: tuple[Version, ...] = (version, asked.experiment.challenger)
+    else:
+        wished = asked.bandit.versions if asked.bandit is not None else ()
+    try:
+        found = {_version(world, deployment, one).version for one in wished}
+    except NotFound:
+        return False
+    return version in found and found == {part.version for part in split_of(deployment.spec)}
 
 
 def mover_of(world: World, deployment: str) -> Resource | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from penstock.control.deployments import desired_deployment, lead_of, phase_of
 from penstock.control.graph import CHAMPION_STEP, Graph
+from penstock.control.movers import asks_for_challenger
 from penstock.control.split import live_of, split_of
 from penstock.control.state import RunState
 from penstock.control.world import World
@@ -32,13 +33,23 @@ def promote(run: Resource, graph: Graph, state: RunState, world: World) -> str:
     if not all(gate["passed"] for gate in state.gates):
         return "refused"
     assert state.model is not None
-    if state.model.get("alias") != "champion":
-        world.store.registry.set_alias(run.name, "champion", state.model["version"], f"run {run.id}")
-        state.model = {**state.model, "alias": "champion"}
     deploy = run.spec["pipeline"].get("deploy")
+    if "alias" not in state.model:
+        alias = _alias(run, deploy, state.model["version"], world)
+        world.store.registry.set_alias(run.name, alias, state.model["version"], f"run {run.id}")
+        state.model = {**state.model, "alias": alias}
     if not deploy or not run.spec.get("deploy", True):
         return "succeeded"
     return _deploy(run, deploy, state, world)
+
+
+def _alias(run: Resource, deploy: Mapping[str, Any] | None, version: int, world: World) -> str:
+    """The name that a version which passed its gates gets: `challenger` when the file's traffic has a place for one beside a champion."""
+    champion = world.store.registry.aliases(run.name).get("champion")
+    asks = deploy is not None and run.spec.get("deploy", True) and asks_for_challenger(deploy)
+    served = world.store.resources.find("deployment", (deploy or {}).get("name") or run.name)
+    serves = served is not None and served.phase != "deleted" and champion in {part.version for part in live_of(served.status)}
+    return "challenger" if asks and serves and champion != version else "champion"
 
 
 def merged_metrics(graph: Graph, state: RunState) -> dict[str, float]:
@@ -89,21 +100,23 @@ def _register(run: Resource, bundle: str, state: RunState, world: World) -> dict
 def _deploy(run: Resource, deploy: Mapping[str, Any], state: RunState, world: World) -> str:
     assert state.model is not None
     name = deploy.get("name") or run.name
+    beside = state.model.get("alias") == "challenger"
     if state.deployment is None:
         wanted = {**deploy, "monitor": run.spec["pipeline"].get("monitor")}
-        desired_deployment(world, name, run.name, state.model["version"], wanted, run.spec["platforms"], principal=f"run {run.id}")
+        first = world.store.registry.get(run.name, "champion").version if beside else state.model["version"]
+        desired_deployment(world, name, run.name, first, wanted, run.spec["platforms"], principal=f"run {run.id}")
         state.deployment = {"name": name, "url": None}
         return "deploying"
     resource = world.store.resources.find("deployment", name)
     if resource is None or resource.phase == "deleted" or resource.spec.get("delete"):
         raise ReplicaFailed(f"deployment {name!r} was deleted while the run waited for it")
-    if state.model["version"] not in {part.version for part in split_of(resource.spec)}:
+    if not beside and state.model["version"] not in {part.version for part in split_of(resource.spec)}:
         state.deployment = {"name": name, "url": resource.status.get("url"), "superseded_by": lead_of(resource)}
         return "succeeded"
     phase = phase_of(resource)
     if phase == "failed":
         raise ReplicaFailed(f"deployment {name!r}: {resource.status.get('error', 'no replica became ready')}")
-    if phase == "live" and state.model["version"] in {part.version for part in live_of(resource.status)}:
+    if phase == "live" and (beside or state.model["version"] in {part.version for part in live_of(resource.status)}):
         state.deployment = {"name": name, "url": resource.status.get("url")}
         return "succeeded"
     return "deploying"

@@ -7,17 +7,21 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from penstock.control.daemon import ensure_up
-from penstock.control.delivery import opened_world
+from penstock.control.delivery import opened_world, seen_from
 from penstock.control.deployments import GIVE_UP_S, get_deployment, phase_of
+from penstock.control.movers import bandit_row, experiment_row, mover_of, start_mover
 from penstock.control.policy import deploy_of
+from penstock.control.shadows import by_version, compare_shadow
 from penstock.control.show import deployment_row
 from penstock.control.split import live_of, split_of
 from penstock.control.traffic import set_header, set_shadow, set_traffic, undo_traffic
 from penstock.control.world import World, principal
 from penstock.core.errors import BadInput, ReplicaFailed
-from penstock.spec.deploy import Shadow, Version
+from penstock.serving.record_files import read_records
+from penstock.spec.deploy import Bandit, Experiment, Shadow, Version
 from penstock.store.resources import Resource
 
+RECENT_S = 3600.0
 ALIASES = ("champion", "challenger", "previous")
 
 
@@ -71,33 +75,78 @@ def change_header(name: str, header: str, value: str, version: Version | None) -
     return _settled(name, lambda world: set_header(world, name, header, value, version, principal=principal()))
 
 
+def begin_experiment(name: str, wish: Experiment) -> dict[str, Any]:
+    """Starts it and waits until the split is in force. Raises NotFound, BadInput, Conflict, ReplicaFailed."""
+    return _begun(name, "experiment", lambda world, row: experiment_row(world, row, wish, principal=principal()))
+
+
+def begin_bandit(name: str, wish: Bandit) -> dict[str, Any]:
+    return _begun(name, "bandit", lambda world, row: bandit_row(world, row, wish, principal=principal()))
+
+
 def traffic_story(name: str) -> dict[str, Any]:
-    """Who gets which requests now, by rule, and how the versions did."""
+    """Who gets which requests now, by rule, how the versions did in the last hour, and what an experiment or a bandit found."""
     with opened_world() as world:
         return story_of(world, get_deployment(world, name))
 
 
 def story_of(world: World, resource: Resource) -> dict[str, Any]:
-    from penstock.control.delivery import seen_from
-
     traffic = deploy_of(resource.spec).traffic.model_dump(mode="json")
     live = {part.version: part.weight for part in live_of(resource.status)}
     wanted = {part.version: part.weight for part in split_of(resource.spec)}
-    versions = [{"version": v, "share": live.get(v, 0.0), "wanted": wanted.get(v, 0.0)} for v in sorted({*live, *wanted})]
     row = seen_from(world.home, deployment_row(resource))
-    before = [{"version": part["version"], "share": part["weight"]} for part in resource.spec.get("before") or ()]
+    records = list(read_records(world.home.gateway / "records", world.clock.now() - RECENT_S))
+    did = by_version(records, resource.name)
+    empty = {"requests": 0, "failed": 0, "median_ms": None}
+    versions = [
+        {"version": v, "share": live.get(v, 0.0), "wanted": wanted.get(v, 0.0), **did.get(str(v), empty)} for v in sorted({*live, *wanted})
+    ]
+    shadow = traffic["shadow"]
+    if shadow is not None and (copied := _shadow_version(resource)) is not None:
+        shadow = {**shadow, "resolved": copied, **compare_shadow(records, resource.name, str(copied))}
     return {
         "deployment": resource.name,
         "model": row["model"],
         "phase": row["phase"],
         "versions": versions,
         "headers": traffic["headers"],
-        "shadow": traffic["shadow"],
+        "shadow": shadow,
         "moved_by": resource.spec.get("experiment"),
-        "before": before,
+        "mover": _mover(world, resource),
+        "before": [{"version": part["version"], "share": part["weight"]} for part in resource.spec.get("before") or ()],
         "notes": row["notes"],
         "error": row["error"],
     }
+
+
+def _shadow_version(resource: Resource) -> int | None:
+    found = resource.status.get("shadow")
+    return int(found) if found is not None else None
+
+
+def _mover(world: World, resource: Resource) -> dict[str, Any] | None:
+    """The newest experiment or bandit: its wish, and what it found, without what only the test itself needs."""
+    row = mover_of(world, resource.name)
+    if row is None:
+        return None
+    found = {k: v for k, v in row.status.items() if k not in ("race", "exposed", "counted", "arms", "cursor", "started")}
+    return {"id": row.id, "kind": row.kind, "phase": row.phase, "wish": row.spec, "found": found}
+
+
+def _begun(name: str, kind: str, spec: Callable[[World, Resource], dict[str, Any]]) -> dict[str, Any]:
+    with opened_world() as world:
+        ensure_up(world.home)
+        deployment = get_deployment(world, name)
+        row = start_mover(world, deployment, kind, spec(world, deployment))
+        deadline = time.monotonic() + GIVE_UP_S + 10
+        while time.monotonic() < deadline:
+            row = world.store.resources.get(kind, row.id)
+            if row.phase == "stopped":
+                raise ReplicaFailed(f"{row.id}: {row.status.get('reason')}")
+            if row.phase not in ("pending", "starting"):
+                return story_of(world, get_deployment(world, name))
+            time.sleep(0.05)
+        raise ReplicaFailed(f"{row.id} is still {row.phase} after {GIVE_UP_S:.0f} s; look at `penstock traffic show {name}`")
 
 
 def _settled(name: str, change: Callable[[World], Resource]) -> dict[str, Any]:
