@@ -80,16 +80,21 @@ def _spans(text: str, wanted: tuple[Kind, ...]) -> list[tuple[int, int, str]]:
 
 
 def _in_slices(text: str, wanted: tuple[Kind, ...]) -> list[tuple[int, int, str]]:
-    """As `_spans`, in slices that overlap and end between words; a finding belongs to the slice in whose first part it begins."""
+    """As `_spans`, in slices that overlap; a finding belongs to the slice in whose first part it begins.
+
+    One that reaches the end of its slice is taken to go on to the next space.
+    """
     found: list[tuple[int, int, str]] = []
-    done = start = 0
+    start = 0
     while start < len(text):
         border = start + _SLICE
-        space = _SPACE.search(text, border + HOLD)
-        base = max(0, start - REACH)
-        for first, last, kind in _spans(text[base : space.start() if space is not None else len(text)], wanted):
-            if base + first >= max(start, done) and base + first < border:
-                done = base + last
-                found.append((base + first, done, kind))
-        start = border
+        base, stop = max(0, start - REACH), min(border + HOLD, len(text))
+        for first, last, kind in _spans(text[base:stop], wanted):
+            if start <= base + first < border:
+                end = base + last
+                if end == stop < len(text):
+                    space = _SPACE.search(text, end)
+                    end = space.start() if space is not None else len(text)
+                found.append((base + first, end, kind))
+        start = max(border, found[-1][1] if found else 0)
     return found

@@ -25,7 +25,7 @@ _FLAT = r"(?:Apt|Apartment|Suite|Ste|Unit)\b\.? #?[0-9]{1,5}\b"
 _BEGIN = r"(?<![\w.,-])"
 _number_first = anchored(
     re.compile(
-        rf"{_BEGIN}[0-9]{{1,5}}(?:[A-Za-z]? (?:[NSEW]\.? )?(?:{_NAME} ){{1,4}}{_ENGLISH}\b\.?(?:,? {_FLAT})?"
+        rf"{_BEGIN}[0-9]{{1,5}}(?:[A-Za-z]? (?:[NSEW]\.? )?(?:{_NAME} ){{1,4}}{_ENGLISH}\b(?:\.?,? {_FLAT})?"
         rf"|,? {_ROMANCE} (?:[\w'’.-]{{1,24}} ?){{1,5}}(?!\w))"
     ),
     re.compile(r"[0-9]{1,5}[A-Za-z]?,? [^\W\d_a-z]"),
