@@ -21,6 +21,7 @@ import psutil
 
 from penstock.control.compaction import Compaction
 from penstock.control.detached import end_process, lives, start_detached
+from penstock.control.exporting import Exporting
 from penstock.control.gateway import ensure_gateway, gateway_state, publish, stop_gateway
 from penstock.control.loop import RETRY_S, idle, reconcilers, tick
 from penstock.control.world import World, open_world
@@ -112,14 +113,15 @@ def _loop(world: World, address: Address) -> None:
     signal.signal(signal.SIGTERM, lambda *_: asked.update(stop=True))
     signal.signal(signal.SIGINT, lambda *_: asked.update(stop=True))
     table, looked = reconcilers(), 0.0
-    compaction = Compaction(world.home.gateway / "records", world.home.gateway / "log")
+    beside = (Compaction(world.home.gateway / "records", world.home.gateway / "log"), Exporting(world.home.gateway))
     try:
         while not asked["stop"]:
             now = world.clock.monotonic()
             if now - looked >= HOUSEKEEPING_S:
                 looked = now
                 _housekeeping(world, address)
-                compaction.look(now)
+                for helper in beside:
+                    helper.look(now)
             try:
                 pause = tick(world, table)
             except DatabaseUnavailable as error:
@@ -128,7 +130,8 @@ def _loop(world: World, address: Address) -> None:
             if pause:
                 idle(pause, world)
     finally:
-        compaction.close()
+        for helper in beside:
+            helper.close()
 
 
 def _housekeeping(world: World, address: Address) -> None:

@@ -1,0 +1,36 @@
+"""The exporter is started where a collector is named, rests after it ended, and ends with the background process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from penstock.control.exporting import REST_S, Exporting
+from penstock.testing.serving import wait_for
+
+
+def exporters(folder: Path) -> list[psutil.Process]:
+    return [p for p in psutil.Process().children() if str(folder) in " ".join(p.cmdline())]
+
+
+def test_nothing_is_started_without_a_collector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
+    assert Exporting(tmp_path).look(1e6) is False
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_runs_and_another_after_a_rest_when_it_died(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    exporting = Exporting(tmp_path)
+    try:
+        assert exporting.look(100.0) is True
+        (running,) = exporters(tmp_path)
+        running.kill()
+        wait_for(lambda: exporting.look(101.0) is False, 10, "its end")
+        assert exporting.look(100.0 + REST_S) is True
+        assert len(exporters(tmp_path)) == 1
+    finally:
+        exporting.close()
+    assert exporters(tmp_path) == []
