@@ -66,7 +66,7 @@ def plays(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def decoder_folder(tmp_path_factory: pytest.TempPathFactory, plays: Path) -> Path:
     text = "\n\n".join(polars.read_parquet(plays / "train.parquet")["text"].to_list())
-    return decoder_model(tmp_path_factory.mktemp("decoder") / "model", text)
+    return decoder_model(tmp_path_factory.mktemp("decoder") / "model", text, context=128)
 
 
 @pytest.fixture(scope="session")
@@ -81,4 +81,4 @@ def encoder_bundle_int8(tmp_path_factory: pytest.TempPathFactory, encoder_folder
 
 @pytest.fixture(scope="session")
 def decoder_bundle(tmp_path_factory: pytest.TempPathFactory, decoder_folder: Path, plays: Path) -> Path:
-    return bundled(tmp_path_factory.mktemp("decoder-f32"), decoder_folder, plays, "text-generation", 64)
+    return bundled(tmp_path_factory.mktemp("decoder-f32"), decoder_folder, plays, "text-generation", 128)

@@ -71,7 +71,7 @@ def merged(folder: Path) -> list[list[Text]]:
     """What transformers says for PROMPTS, with log-probabilities."""
 
     async def all_of_them() -> list[list[Text]]:
-        reference = TorchReference.from_model(folder, "text-generation", 64)
+        reference = TorchReference.from_model(folder, "text-generation", 128)
         found = [await texts(reference, asked(prompt, logprobs=2)) for prompt in PROMPTS]
         await reference.close()
         return found

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from penstock.engines.contract import Engine
 from penstock.engines.table import open_engine
 from penstock.engines.torch_reference import TorchReference
-from penstock.testing.engines import DecoderConformance, EncoderConformance
+from penstock.testing.answers import AnswersConformance
+from penstock.testing.engines import EncoderConformance
 
 pytestmark = [
     pytest.mark.models,
@@ -43,13 +45,24 @@ class TestTorchEncoder(EncoderConformance):
         yield from used(TorchReference.from_model(encoder_folder, "text-classification", 64))
 
 
-class TestOpenVinoDecoder(DecoderConformance):
+class Answers(AnswersConformance):
+    folder: Path
+
+    def ids(self) -> list[int]:
+        return list(Tokenizer.from_file(str(self.folder / "tokenizer.json")).encode(self.prompt).ids)
+
+
+class TestOpenVinoDecoder(Answers):
     @pytest.fixture
     def engine(self, decoder_bundle: Path) -> Iterator[Engine]:
+        self.folder = decoder_bundle
         yield from used(open_engine(decoder_bundle))
 
 
-class TestTorchDecoder(DecoderConformance):
+class TestTorchDecoder(Answers):
+    tolerance = 1e-4
+
     @pytest.fixture
     def engine(self, decoder_folder: Path) -> Iterator[Engine]:
-        yield from used(TorchReference.from_model(decoder_folder, "text-generation", 64))
+        self.folder = decoder_folder
+        yield from used(TorchReference.from_model(decoder_folder, "text-generation", 128))

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -85,8 +86,9 @@ class TorchReference:
             check_generate(request)
             if request.adapter or request.output:
                 raise BadInput(f"engine {NAME!r} has no adapters and does not constrain output")
-            async for text in self._texts(request, self._wording):
-                yield text
+            async with aclosing(self._texts(request, self._wording)) as texts:
+                async for text in texts:
+                    yield text
         else:
             raise BadInput(f"a {self.info.task} model cannot serve a {type(request).__name__}")
 
@@ -138,7 +140,7 @@ class TorchReference:
 
         return score_tokens(passages, self._model.config.vocab_size, walk)
 
-    async def _texts(self, request: GenerateRequest, wording: Wording) -> AsyncIterator[Text]:
+    async def _texts(self, request: GenerateRequest, wording: Wording) -> AsyncGenerator[Text, None]:
         """One answer after the other; answer i has the seed `seed + i`."""
         ids = wording.prompt_ids(request)
         self._tally.add(tokens=len(ids))
@@ -153,11 +155,12 @@ class TorchReference:
         made = 0
         for at in range(request.n):
             seed = None if request.seed is None else request.seed + at
-            async for piece, count in self._answer(replace(request, seed=seed), wording, ids):
-                yield Text(piece.text, piece.finish_reason, len(ids), made + count, at, piece.logprobs)
+            async with aclosing(self._answer(replace(request, seed=seed), wording, ids)) as pieces:
+                async for piece, count in pieces:
+                    yield Text(piece.text, piece.finish_reason, len(ids), made + count, at, piece.logprobs)
             made += count
 
-    async def _answer(self, request: GenerateRequest, wording: Wording, ids: list[int]) -> AsyncIterator[tuple[Piece, int]]:
+    async def _answer(self, request: GenerateRequest, wording: Wording, ids: list[int]) -> AsyncGenerator[tuple[Piece, int], None]:
         room = min(request.max_tokens, self.info.max_length - len(ids))
         walk, answer = _Walk(self._model, request, ids), Answer(wording, request)
         try:
