@@ -147,6 +147,8 @@ def test_feedback_on_an_answer_meets_its_record(gateway: RunningGateway, officia
     assert first.json()["id"] == again.json()["id"]
     mine = [f for f in read_feedback(gateway.folder / "feedback", begun) if f.id == answer.id]
     assert [(f.score, f.label, f.key) for f in mine] == [(1.0, "fine", KEY.id)]
+    assert mine[0].comment is not None
+    assert "ann@example.org" not in mine[0].comment
     wait_for(lambda: any(row.record["id"] == answer.id for row in read_joined(gateway.folder, begun)), 5, "the record")
     [row] = [row for row in read_joined(gateway.folder, begun) if row.record["id"] == answer.id]
     assert (row.record["model"], row.score, row.label) == ("echo", 1.0, "fine")

@@ -36,7 +36,7 @@ _SAYS = ("score", "thumbs", "label", "correction", "comment")
 class Feedback:
     """`id`: of the request (its `x-request-id`, or the answer's `id`). `score` -1 (bad) to 1 (good); a thumb is ±1. `label`: the right
     class. `correction`: the answer that should have been. `key`: id of the gateway key. `ts`: seconds since the epoch. `feedback`: names
-    what was said by its content, so the same words from the same key have the same name.
+    what was said by its content, so the same words from the same key have the same name. `user`: a digest that tells speakers apart.
     """
 
     ts: float
@@ -70,22 +70,28 @@ def parse_feedback(value: Mapping[str, Any], key: str | None, now: float) -> Fee
         string(value, "label", MAX_LABEL),
         string(value, "correction", MAX_CORRECTION),
         string(value, "comment", MAX_COMMENT),
-        string(value, "user", MAX_USER),
+        speaker(key, string(value, "user", MAX_USER)),
     )
     digest = hashlib.blake2b(orjson.dumps([key, ident, score, *said]), digest_size=12).hexdigest()
     return Feedback(round(now, 6), ident, f"fb-{digest}", key, score, *said)
 
 
+def speaker(key: str | None, user: str | None) -> str | None:
+    """What is kept of a user's name, which may well be an address: the same for the same name and key."""
+    return None if user is None else f"u-{hashlib.blake2b(f'{key} {user}'.encode(), digest_size=8).hexdigest()}"
+
+
 def masked(said: Feedback, mask: Callable[[str], str]) -> Feedback:
     """Its free texts without personal data; the name stays that of what was said."""
-    texts: dict[str, Any] = {
-        name: mask(text) for name in ("label", "correction", "comment", "user") if (text := getattr(said, name)) is not None
-    }
+    texts: dict[str, Any] = {name: mask(text) for name in ("label", "correction", "comment") if (text := getattr(said, name)) is not None}
     return replace(said, **texts)
 
 
 class FeedbackWriter:
-    """Appends feedback in a thread; `written` and `refused` are counts since the start. `mask` cleans free text before it is written."""
+    """Appends feedback in a thread; `written` and `refused` are counts since the start.
+
+    `mask` cleans free text before it is written; default: personal data, as captured texts are.
+    """
 
     def __init__(self, folder: Path, mask: Callable[[str], str] | None = None) -> None:
         self.folder, self.mask = folder, mask
@@ -116,7 +122,7 @@ class FeedbackWriter:
 
     def write(self, said: Feedback) -> None:
         """Appends one whole line or none. Raises OSError."""
-        line = orjson.dumps(said if self.mask is None else masked(said, self.mask), option=orjson.OPT_APPEND_NEWLINE)
+        line = orjson.dumps(masked(said, self.mask or _personal()), option=orjson.OPT_APPEND_NEWLINE)
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{time.strftime('%Y%m%d-%H', time.gmtime(said.ts))}-{os.getpid()}.jsonl"
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
@@ -153,6 +159,12 @@ def read_feedback(folder: Path, since: float = 0.0, until: float = float("inf"))
                 if said is not None and since <= said.ts < until and said.feedback not in seen:
                     seen.add(said.feedback)
                     yield said
+
+
+def _personal() -> Callable[[str], str]:
+    from penstock.screening import mask
+
+    return mask
 
 
 def _parsed(line: bytes) -> Feedback | None:
