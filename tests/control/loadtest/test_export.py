@@ -72,7 +72,7 @@ def test_locust_sends_the_shape(address: str, tmp_path: Path) -> None:
 def test_a_wrong_key_fails_the_checks(address: str, tmp_path: Path) -> None:
     """Without this, a script that checks nothing would pass the tests above."""
     script = tmp_path / "load.js"
-    script.write_text(export("k6", address, orders(), (Piece(0.5, 1, 1),), 2))
+    script.write_text(export("k6", address, orders(), (Piece(1, 1, 1),), 2))
     summary = tmp_path / "summary.json"
     command = [str(k6()), "run", "--quiet", "--no-usage-report", "--summary-export", str(summary), str(script)]
     subprocess.run(command, capture_output=True, timeout=60, env={**os.environ, "PENSTOCK_KEY": "psk-wrong", "HOME": str(tmp_path)})
