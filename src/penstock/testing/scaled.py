@@ -94,7 +94,7 @@ class ScaledSystem:
         return float((self.row.status.get("scaling") or {}).get("cold_start_s") or 0.0)
 
     def fleet(self, slots: int) -> Fleet:
-        """The simulator's setting for this system: its cold start as measured, the way of a route to the gateway, its second between looks."""
+        """The simulator's setting for this system: its cold start as measured, a route's way to the gateway, a second between looks."""
         return Fleet(slots=slots, cold_start_s=self.cold_start_s + ROUTED_S, look_s=1.0)
 
     def ask(self, work_s: float) -> tuple[int, str, bytes]:

@@ -66,6 +66,26 @@ def undo(name: Name) -> None:
 
 
 @app.command()
+def advise(
+    name: Name,
+    watch: Annotated[str, typer.Option(help="How long the running replicas are watched.")] = "5s",
+    measure: Annotated[bool, typer.Option("--measure", help="Try other settings on the bundle, on this machine; takes a minute.")] = False,
+    each: Annotated[str, typer.Option(help="How long each setting is tried.")] = "5s",
+) -> None:
+    """Advise threads, batch, memory and replicas from what running replicas show; nothing is changed."""
+    from penstock.control.scaling.facts import advice_for
+    from penstock.core.errors import BadInput
+    from penstock.core.units import seconds
+
+    try:
+        watch_s, each_s = seconds(watch), seconds(each)
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+    found = advice_for(name, watch_s=watch_s, measure_s=each_s if measure else None, tell=here().note)
+    here().show(found, lambda: list(_advised(found)))
+
+
+@app.command()
 def simulate(
     trace: Annotated[str, typer.Option(help="conv or code (Azure 2023), or a CSV file of the same columns.")] = "conv",
     deployment: Annotated[
@@ -120,6 +140,22 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield "  before: " + (", ".join(f"{key} {value}" for key, value in found["before"].items()) or "the defaults")
     for event in found["events"]:
         yield f"  {when(event['at'])}  {event['message']}"
+
+
+def _advised(found: dict[str, Any]) -> Iterator[str]:
+    facts = found["facts"]
+    running = f"{len(facts['replicas'])} replicas watched for {facts['watched_s']:g} s on {facts['cores']} cores"
+    yield f"{found['name']}: {running}, {facts['free_bytes'] / 2**20:,.0f} MiB free"
+    for replica in facts["replicas"]:
+        cores = "" if replica["cores"] is None else f", {replica['cores']:.2f} cores"
+        batch = "" if replica["batch"] is None else f", batches of {replica['batch']:.1f}"
+        yield f"  {replica['id']}: {replica['requests_s']:.1f} requests/s{cores}{batch}, {replica['memory_bytes'] / 2**20:,.0f} MiB"
+    for advice in found["advice"]:
+        yield f"{advice['setting']}: {advice['now']} → {advice['better']}"
+        yield f"  because {advice['reason']}"
+        yield f"  expected: {advice['effect']}"
+    if not found["advice"]:
+        yield "nothing to change by what was seen" + ("" if found["tried"] else "; --measure tries other settings")
 
 
 def _compared(found: dict[str, Any]) -> Iterator[str]:
