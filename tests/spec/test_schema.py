@@ -48,6 +48,17 @@ GOOD = {
     "gates": with_(gates=["accuracy >= 0.9", "latency.p95_ms <= 20ms"]),
     "reference": with_(train={"base": "${env:A:-m}", "epochs": "${env:B:-3}"}),
     "platforms": with_(platforms={"laptop": {"kind": "local", "workers": 2}}),
+    "guardrails": with_(
+        deploy={
+            "guardrails": [
+                {"personal_data": "mask"},
+                {"injection": {"action": "block", "on": "input", "threshold": 0.9}},
+                "toxicity",
+                {"words": {"words": ["secret sauce"], "action": "mask"}},
+                {"personal_data": {"types": ["email", "card"], "action": "block"}},
+            ]
+        }
+    ),
 }
 BAD = {
     "no name": {k: v for k, v in BASE.items() if k != "name"},
@@ -63,6 +74,10 @@ BAD = {
     "bad duration": with_(options={"train": {"timeout": "3 moons"}}),
     "no source": with_(data={"sources": []}),
     "two places": with_(data={"sources": [{"dataset": "d", "uri": "u"}]}),
+    "two guards in one": with_(deploy={"guardrails": [{"injection": "flag", "toxicity": "flag"}]}),
+    "no such guard": with_(deploy={"guardrails": ["toxicty"]}),
+    "a whole text is not masked": with_(deploy={"guardrails": [{"toxicity": "mask"}]}),
+    "no such kind": with_(deploy={"guardrails": [{"personal_data": {"types": ["person"]}}]}),
     "nothing to do": {"name": "a"},
     "data without task": {"name": "a", "data": {"sources": [{"dataset": "d"}]}},
     "train without data": {"name": "a", "train": {"base": "m"}, "steps": [{"name": "s", "uses": "json:loads"}]},

@@ -116,7 +116,8 @@ _ANCHORS = (
 class Injection:
     """The check `injection`. `threshold` 0–1 on the score of rules and model together; default: the model's."""
 
-    name, whole = CHECK, True
+    name = CHECK
+    whole: ClassVar[bool] = True
     reach: ClassVar[int] = 256
 
     def __init__(self, threshold: float | None = None) -> None:

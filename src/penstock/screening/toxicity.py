@@ -17,7 +17,8 @@ CHECK = "toxicity"
 class Toxicity:
     """The check `toxicity`. `threshold` 0–1; default: the one the model was given for at most about 1 % of ordinary texts."""
 
-    name, whole = CHECK, True
+    name = CHECK
+    whole: ClassVar[bool] = True
     reach: ClassVar[int] = 192
 
     def __init__(self, threshold: float | None = None) -> None:

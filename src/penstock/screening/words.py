@@ -23,7 +23,8 @@ _MAX_PHRASE = HOLD // 2
 class Words:
     """The check `words`. Raises BadInput for a phrase without anything to look for, or longer than 128 characters."""
 
-    name, whole = CHECK, False
+    name = CHECK
+    whole: ClassVar[bool] = False
     reach: ClassVar[int] = 1
 
     def __init__(self, words: Iterable[str]) -> None:

@@ -87,6 +87,10 @@ class Protect(Record):
 
 
 GuardAction = Literal["block", "mask", "flag"]
+PersonalKind = Literal[
+    "url", "email", "iban", "card", "crypto", "ssn", "ip", "date", "document", "phone", "address", "postcode", "age"
+]  # those of screening/personal/table.py; a test holds them together
+_MAX_PHRASE = 128
 
 
 class Guard(Record):
@@ -95,7 +99,7 @@ class Guard(Record):
     action: GuardAction = "flag"
     on: Literal["input", "output", "both"] = "both"
     threshold: float | None = Field(default=None, ge=0, le=1, description="score from which a text counts; default: the check's own")
-    types: tuple[str, ...] = Field(default=(), description="kinds of personal data; none: all")
+    types: tuple[PersonalKind, ...] = Field(default=(), description="kinds of personal data; none: all")
     words: tuple[str, ...] = Field(default=(), description="words and phrases that the check `words` looks for")
 
     @model_validator(mode="before")
@@ -105,23 +109,35 @@ class Guard(Record):
 
 
 class Guardrail(Record):
-    """Exactly one key: the check; its value: what is done about a finding."""
+    """Exactly one key: the check; its value: what is done about a finding. The check alone flags."""
 
     personal_data: Guard | None = None
     injection: Guard | None = None
     toxicity: Guard | None = None
     words: Guard | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        return {value: {}} if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _one_check(self) -> Guardrail:
         given = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError("a guardrail names exactly one check, such as `- {personal_data: mask}`")
-        guard = getattr(self, given[0])
-        if guard.action == "mask" and given[0] in ("injection", "toxicity"):
-            raise ValueError(f"{given[0]} is a property of a whole text, which cannot be masked; choose block or flag")
-        if (given[0] == "words") != bool(guard.words):
+        check, guard = given[0], getattr(self, given[0])
+        if guard.action == "mask" and check in ("injection", "toxicity"):
+            raise ValueError(f"{check} is a property of a whole text, which cannot be masked; choose block or flag")
+        if (check == "words") != bool(guard.words):
             raise ValueError("`words: {words: […]}` needs its words, and only it has them")
+        if guard.types and check != "personal_data":
+            raise ValueError(f"`types` are kinds of personal data; {check} has none")
+        if guard.threshold is not None and check in ("personal_data", "words"):
+            raise ValueError(f"{check} finds or does not find: it has no score, so no `threshold`")
+        for phrase in guard.words:
+            if not 0 < len(phrase.strip()) <= len(phrase) <= _MAX_PHRASE:
+                raise ValueError(f"a word or phrase has 1–{_MAX_PHRASE} characters, and not only spaces: {phrase[:40]!r}")
         return self
 
 

@@ -19,11 +19,14 @@ REFERENCE: Schema = {
 }
 
 # Records of which exactly one key is given; the key alone stands for the map.
-_ONE_OF = ("CleanRule", "Method", "OptimizeRule")
+_ONE_OF = ("CleanRule", "Method", "OptimizeRule", "Guardrail")
 _SHORT_VALUES: dict[tuple[str, str], Schema] = {
     ("CleanRule", "dedup"): {"enum": ["exact", True]},
     ("CleanRule", "decontaminate"): {"const": "test"},
     ("OptimizeRule", "quantize"): {"enum": ["int8"]},
+    ("Guardrail", "personal_data"): {"enum": ["block", "mask", "flag"]},
+    ("Guardrail", "injection"): {"enum": ["block", "flag"]},
+    ("Guardrail", "toxicity"): {"enum": ["block", "flag"]},
 }
 
 

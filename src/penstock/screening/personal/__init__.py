@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import ClassVar
 
 from penstock.screening.contract import HOLD, REACH, Finding, last_word
 from penstock.screening.folding import plain
@@ -22,7 +23,9 @@ _SLICE = 8192  # characters examined in one go, so that no single call of `re` h
 class PersonalData:
     """The check `personal_data`. `types` as in `find`."""
 
-    name, whole, reach = CHECK, False, REACH
+    name = CHECK
+    whole: ClassVar[bool] = False
+    reach: ClassVar[int] = REACH
 
     def __init__(self, types: Iterable[str] = ()) -> None:
         self.kinds = kinds(tuple(types))
