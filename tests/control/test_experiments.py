@@ -272,7 +272,7 @@ def test_a_bandit_of_latency_prefers_the_faster(served: Any) -> None:
     assert weights(bench)["2"] == pytest.approx(0.9)
 
 
-@settings(max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(crashes=st.lists(st.integers(1, 12), min_size=1, max_size=4), kind=st.sampled_from(["experiment", "bandit"]))
 def test_crashes_anywhere_count_nothing_twice(served: Any, crashes: list[int], kind: str) -> None:
     bench, endpoints = served()

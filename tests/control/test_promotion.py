@@ -1,4 +1,4 @@
-"""Where a version goes that passed its gates: in the champion's place, or beside it when the file's traffic has a place for a challenger."""
+"""Where a version goes that passed its gates: in the champion's place, or beside it when the file's traffic names a challenger."""
 
 from __future__ import annotations
 

@@ -50,9 +50,9 @@ class BanditReconciler:
     def _look(self, resource: Resource, status: dict[str, Any], deployment: Resource, world: World) -> Outcome:
         spec = resource.spec
         if status.get("cursor") is None:
-            status["cursor"] = world.clock.now()
+            status["cursor"] = status["began"] = world.clock.now()
             return _save(resource, status, "running", min(spec["every"], LAG_S), world)
-        span = Span(status["cursor"], max(status["cursor"], world.clock.now() - LAG_S))
+        span = Span(status["cursor"], max(status["cursor"], world.clock.now() - LAG_S), status["began"])
         values = _values(resource, deployment, span, world)
         versions, known = [str(row["version"]) for row in spec["versions"]], status.get("arms") or {}
         arms = [Arm.parse(known.get(v)).forgotten(span.until - span.since, spec["half_life"]).seen(values.get(v, ())) for v in versions]

@@ -70,9 +70,9 @@ class ExperimentReconciler:
         began, spec = time.monotonic(), resource.spec
         cursor = status.get("cursor")
         if cursor is None:
-            status["cursor"] = world.clock.now()
+            status["cursor"] = status["began"] = world.clock.now()
             return _save(resource, status, "running", LAG_S, world)
-        span = Span(cursor, max(cursor, world.clock.now() - LAG_S))
+        span = Span(cursor, max(cursor, world.clock.now() - LAG_S), status["began"])
         records = ended(world.home.gateway, resource.id, span, deploy_of(deployment.spec).protect.timeout)
         reward = spec["metric"] == "reward"
         outcomes = rewarded(world.home.gateway, resource.id, span) if reward else measured(records, spec["metric"])

@@ -38,10 +38,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Instants after `since`, up to and with `until`, in seconds since the epoch."""
+    """Instants after `since`, up to and with `until`, in seconds since the epoch. Requests that arrived before `began` do not count."""
 
     since: float
     until: float
+    began: float = 0.0
 
 
 def ended(gateway: Path, experiment: str, span: Span, longest_s: float) -> list[Row]:
@@ -52,7 +53,7 @@ def ended(gateway: Path, experiment: str, span: Span, longest_s: float) -> list[
         for record in read_records(gateway / "records", span.since - longest_s - LAG_S, span.until)
         if span.since < _end(record) <= span.until
     )
-    return sorted(_drawn(found, experiment), key=lambda record: record["ts"])
+    return sorted(_drawn(found, experiment, span.began), key=lambda record: record["ts"])
 
 
 def rewarded(gateway: Path, experiment: str, span: Span) -> list[Outcome]:
@@ -62,7 +63,7 @@ def rewarded(gateway: Path, experiment: str, span: Span) -> list[Outcome]:
     if not said:
         return []
     wanted, first = {f.id for f in said}, min(f.ts for f in said) - FEEDBACK_S
-    records = _drawn((r for r in read_records(gateway / "records", first, span.until) if r["id"] in wanted), experiment)
+    records = _drawn((r for r in read_records(gateway / "records", first, span.until) if r["id"] in wanted), experiment, span.began)
     by_id = {(record["id"], record.get("key")): record for record in records}
     found = []
     for one in sorted(said, key=lambda f: f.ts):
@@ -101,11 +102,11 @@ def _speed(record: Row) -> float:
     return max(1.0 - place, 0.0)
 
 
-def _drawn(records: Any, experiment: str) -> Iterator[Row]:
+def _drawn(records: Any, experiment: str, began: float) -> Iterator[Row]:
     """Those whose version was drawn by the experiment's shares: no copies, and nothing that another model answered instead."""
     for record in records:
         drawn = record.get("experiment") == experiment and record.get("version") is not None
-        if drawn and record.get("shadow_of") is None and record.get("fallback_for") is None:
+        if drawn and record["ts"] >= began and record.get("shadow_of") is None and record.get("fallback_for") is None:
             yield record
 
 

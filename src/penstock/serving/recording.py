@@ -42,7 +42,7 @@ def record_of(relay: Relay, status: int, code: str | None, now: float) -> Record
         parent=trace.parent,
         session=session_of(ticket.want.sticky),
         adapter=ticket.want.adapter,
-        experiment=route.experiment,
+        experiment=route.experiment if ticket.want.pinned is None else None,  # a version that was named was not drawn
         fallback_for=ticket.asked if route.name != ticket.asked else None,
         hedged=relay.hedges > 0,
         stream=ticket.stream,
