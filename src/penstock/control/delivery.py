@@ -133,7 +133,7 @@ def deployment_story(name: str) -> dict[str, Any]:
     with opened_world() as world:
         resource = get_deployment(world, name)
         history = [{"at": at, "live": [_live(row) for row in live]} for at, live in world.store.registry.live_history(name)]
-        events = [{"at": e.at, "type": e.type, "message": e.message} for e in world.store.events.list("deployment", resource.id)]
+        events = [{"at": e.at, "type": e.type, "message": e.message} for e in world.store.events.latest("deployment", resource.id)]
         return {"deployment": seen_from(world.home, deployment_row(resource)), "history": history, "events": events}
 
 

@@ -62,6 +62,7 @@ def deployment_row(resource: Resource) -> dict[str, Any]:
         "versions": [{"version": part.version, "weight": part.weight} for part in live_of(resource.status)],
         "phase": resource.phase,
         "replicas": resource.status.get("replicas", []),
+        "scaling": {key: (resource.status.get("scaling") or {}).get(key) for key in ("wanted", "reason")},
         "url": resource.status.get("url"),
         "error": resource.status.get("error"),
         "notes": resource.status.get("notes", []),

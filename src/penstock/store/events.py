@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,12 @@ class Events:
         with self._database.reading() as connection:
             rows = connection.execute(_LIST, {"b_kind": kind, "b_id": id, "b_since": since, "b_limit": limit})
             return [Event(*row) for row in rows]
+
+    def latest(self, kind: str, id: str, *, limit: int = 200) -> Sequence[Event]:
+        """The last `limit`, oldest first."""
+        statement = select(*_COLUMNS).where(table.c.kind == kind, table.c.id == id).order_by(table.c.seq.desc()).limit(limit)
+        with self._database.reading() as connection:
+            return [Event(*row) for row in connection.execute(statement)][::-1]
 
 
 def _plain(message: str) -> str:

@@ -75,6 +75,8 @@ def delete(name: Annotated[str, typer.Argument(help="Deployment name.", autocomp
 def _story(found: dict[str, Any]) -> Iterator[str]:
     row = found["deployment"]
     yield f"{row['name']}: {row['model']}:{row['version']} {row['phase']} {row['url'] or ''}"
+    if row["scaling"]["wanted"] is not None:
+        yield f"  replicas wanted: {row['scaling']['wanted']} ({row['scaling']['reason']})"
     for replica in row["replicas"]:
         yield f"  replica {replica['id']} {replica['phase']} {replica['address'] or ''} {replica['error'] or ''}".rstrip()
     for entry in found["history"]:

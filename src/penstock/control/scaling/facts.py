@@ -108,7 +108,7 @@ def _facts(world: World, row: Resource, settings: Mapping[str, Any], watch_s: fl
         facts = ReplicaFacts(replica["id"], int(then.get("memory_bytes", 0)), cores, ran["requests"] / passed, batch, waiting)
         replicas.append(facts)
     load, now = read_load(world.home.gateway).get(row.name), world.clock.now()
-    events = world.store.events.list("deployment", row.id, limit=100_000)
+    events = world.store.events.latest("deployment", row.id, limit=10_000)
     started = [e for e in events if e.type == "deployment.scaled" and e.at > now - DAY_S and e.data and e.data["from"] == 0]
     cold = (row.status.get("scaling") or {}).get("cold_start_s") or max((r.get("cold_start_s") or 0.0 for r in ready), default=0.0)
     return Facts(

@@ -51,7 +51,7 @@ def go_back(name: str) -> dict[str, Any]:
 
 def _story(world: World, name: str) -> dict[str, Any]:
     row = get_deployment(world, name)
-    told = [event for event in world.store.events.list("deployment", row.id, limit=100_000) if event.type in EVENTS]
+    told = [event for event in world.store.events.latest("deployment", row.id) if event.type in EVENTS]
     load = read_load(world.home.gateway).get(name)
     seen = None if load is None else {"in_flight": load.in_flight, "waiting": load.waiting, "held": load.held, "rate": load.rate}
     events = [{"at": event.at, "type": event.type, "message": event.message} for event in told[-SHOWN:]]

@@ -15,6 +15,7 @@ class EventsConformance:
         assert [e.seq for e in found] == sorted({e.seq for e in found})
         assert store.events.list("run", "r1", since=found[2].seq) == found[3:]
         assert store.events.list("run", "r1", limit=2) == found[:2]
+        assert list(store.events.latest("run", "r1", limit=2)) == found[-2:]
         assert store.events.list("deployment", "r1") == []
 
     def test_any_text_is_kept_readable(self, store: Store) -> None:
