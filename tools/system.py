@@ -16,7 +16,11 @@ def has_postgres() -> bool:
     return shutil.which("initdb") is not None or any(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 
-PRESENT = {"postgresql": has_postgres, "wrk": lambda: shutil.which("wrk") is not None}
+def has_prometheus() -> bool:
+    return shutil.which("prometheus") is not None and shutil.which("promtool") is not None
+
+
+PRESENT = {"postgresql": has_postgres, "prometheus": has_prometheus, "wrk": lambda: shutil.which("wrk") is not None}
 
 
 def main(packages: list[str]) -> None:

@@ -21,9 +21,10 @@ import orjson
 
 from penstock.core.errors import BadInput, PenstockError, PortTaken
 from penstock.core.files import write_atomic
-from penstock.serving.gateway_metrics import per_model
+from penstock.serving.gateway_metrics import per_model, routes
 from penstock.serving.handling import Gateway
 from penstock.serving.load import write_load
+from penstock.serving.machine import Machine
 from penstock.serving.server import HttpServer
 from penstock.serving.tls import Certificate
 from penstock.serving.workers import Supervisor, write_counts
@@ -38,6 +39,9 @@ async def serve(
     """Serves until SIGTERM or SIGINT; then finishes what is in flight. `worker`: its number when there are several `processes`."""
     gateway = Gateway(folder, worker, processes)
     gateway.refresh()
+    machine = gateway.own.machine = Machine(lambda: list(routes(gateway.table)), worker, processes)
+    gateway.records.energy = machine.energy
+    machine.start()
     limits = gateway.table.snapshot.limits
     server = gateway.server = HttpServer(gateway.handle, on_timeout=gateway.timed_out, on_refused=gateway.refused, limits=limits)
     await server.adopt(listener, certificate.context if certificate is not None else None)
@@ -52,6 +56,7 @@ async def serve(
     poller.cancel()
     await server.drain(DRAIN_S)
     await gateway.close()
+    machine.close()
     log.info("gateway stopped")
     return 0
 
@@ -61,7 +66,8 @@ def _announce(gateway: Gateway, listener: socket.socket) -> None:
     version, pid = gateway.table.snapshot.version, os.getpid()
     try:
         if gateway.worker is not None:
-            told = {"sums": gateway.sums(), "models": per_model(gateway.table), "series": gateway.metrics.dump()}
+            machine = gateway.own.machine.dump() if gateway.own.machine is not None else []
+            told = {"machine": machine, "sums": gateway.sums(), "models": per_model(gateway.table), "series": gateway.metrics.dump()}
             write_counts(gateway.folder, gateway.worker, {"pid": pid, "snapshot_version": version, **told})
         else:
             host, port = listener.getsockname()[:2]
@@ -90,7 +96,7 @@ async def _poll(gateway: Gateway, listener: socket.socket, stop: asyncio.Event, 
             log.info("snapshot %d is in force", gateway.table.snapshot.version)
         if changed or (gateway.worker is not None and turns % COUNT_TURNS == 0):
             _announce(gateway, listener)
-        if turns % COUNT_TURNS == 0:
+        if changed or turns % COUNT_TURNS == 1:
             complained = _tell_load(gateway, complained)
         if gateway.worker is not None and os.getppid() != parent:
             stop.set()  # the supervisor is gone; another one will start

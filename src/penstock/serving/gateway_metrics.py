@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from penstock.serving.lane import COUNTED
+from penstock.serving.machine import Machine
 from penstock.serving.metrics import Labels, RequestMetrics
+from penstock.serving.snapshot import ReplicaRoute
 from penstock.serving.table import Table
 
 SUMMED: Mapping[str, tuple[str, str]] = {
@@ -36,8 +38,14 @@ def per_model(table: Table) -> dict[str, dict[str, float]]:
     return {name: lane.counted(now) for name, lane in table.lanes.items()}
 
 
-def render(metrics: RequestMetrics, sums: Mapping[str, float], table: Table, others: Iterable[Mapping[str, Any]] = ()) -> bytes:
-    """Prometheus text. `sums` has the names of SUMMED; each of `others` has `series` (of RequestMetrics.dump), `sums` and `models`."""
+def render(
+    metrics: RequestMetrics,
+    sums: Mapping[str, float],
+    table: Table,
+    others: Sequence[Mapping[str, Any]] = (),
+    machine: Machine | None = None,
+) -> bytes:
+    """Prometheus text. `sums`: the names of SUMMED; `others`: each has `series` (of RequestMetrics.dump), `sums`, `models`, `machine`."""
     whole, totals, models = RequestMetrics("penstock"), dict(sums), per_model(table)
     whole.absorb(metrics.dump())
     for other in others:
@@ -52,9 +60,20 @@ def render(metrics: RequestMetrics, sums: Mapping[str, float], table: Table, oth
         whole.gauge(name, help_text, {(): totals[name]}, kind)
     for name, (kind, help_text) in PER_MODEL.items():
         whole.gauge(name, help_text, {(("model", model),): counts[name] for model, counts in models.items()}, kind)
+    if machine is not None:
+        for name, (kind, help_text, values) in machine.series(other["machine"] for other in others).items():
+            whole.gauge(name, help_text, values, kind)
     whole.gauge("replicas", "Replicas by state.", _replicas(table))
     whole.gauge("snapshot_version", "Snapshot in force.", {(): table.snapshot.version})
     return whole.render()
+
+
+def routes(table: Table) -> Iterator[tuple[ReplicaRoute, str, str]]:
+    """Each replica with its model and version."""
+    for lane in table.lanes.values():
+        for version in lane.model.versions.values():
+            for replica in version.replicas:
+                yield replica.route, lane.model.name, version.name
 
 
 def _replicas(table: Table) -> dict[Labels, float]:

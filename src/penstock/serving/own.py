@@ -18,6 +18,7 @@ from penstock.serving.workers import read_counts
 
 if TYPE_CHECKING:
     from penstock.serving.handling import Gateway
+    from penstock.serving.machine import Machine
 
 _OPEN = ("/healthz", "/metrics", "/openapi.json")  # no key is asked for over loopback
 
@@ -27,6 +28,7 @@ class OwnRoutes:
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
+        self.machine: Machine | None = None
 
     def answer(self, exchange: Exchange, ident: str) -> None:
         """Raises RequestRefused."""
@@ -89,7 +91,7 @@ class OwnRoutes:
     def _metrics(self) -> bytes:
         gateway = self.gateway
         others = [] if gateway.worker is None else [c for n, c in read_counts(gateway.folder).items() if n != gateway.worker]
-        return render(gateway.metrics, gateway.sums(), gateway.table, others)
+        return render(gateway.metrics, gateway.sums(), gateway.table, others, self.machine)
 
 
 def _loopback(address: str) -> bool:
