@@ -91,4 +91,4 @@ def retry_after_s(waiting: int, answered_per_s: float) -> int:
     """Whole seconds after which those that wait now will be answered, at the pace of the last seconds; 1 to LONGEST_RETRY_S."""
     if answered_per_s <= 0:
         return LONGEST_RETRY_S if waiting else 1
-    return min(max(math.ceil((waiting + 1) / answered_per_s), 1), LONGEST_RETRY_S)
+    return max(math.ceil(min((waiting + 1) / answered_per_s, LONGEST_RETRY_S)), 1)

@@ -46,6 +46,11 @@ class Model:
     rules: tuple[tuple[bytes, bytes, str], ...]  # header, value, version
     room: int | None
     guards: Guards | None = None
+    only: tuple[Version, ...] = ()  # the one version with weight, where there is just one
+
+    def __post_init__(self) -> None:
+        weighted = [version for version in self.versions.values() if version.weight > 0]
+        self.only = tuple(weighted) if len(weighted) == 1 else ()
 
     @classmethod
     def of(cls, route: ModelRoute, versions: dict[str, Version], processes: int = 1) -> Model:
@@ -100,7 +105,7 @@ Choice = tuple[Version, Replica | None]  # None: the request should wait until a
 def choose(model: Model, want: Want, now: float) -> Choice | None:
     """Where the request goes. None: no replica can answer. An open circuit is tried when all are open, unless its replica is dead."""
     troubled = False
-    for version in _versions(model, want):
+    for version in model.only if model.only and want.pinned is None and want.adapter is None else _versions(model, want):
         usable = []
         for replica in version.replicas:
             if replica in want.tried:

@@ -103,7 +103,9 @@ class Gateway:
         model = place[0].model
         exchange.state = (key, model.name)
         ticket = ticket_of(exchange, ident, key, value, place)
-        tokens, cost = estimate(exchange, value, model.route.price)
+        limits = key.limits
+        counted = limits.tokens_per_minute is not None or limits.budget_usd is not None
+        tokens, cost = estimate(exchange, value, model.route.price) if counted else (0, 0.0)
         ticket.granted = self.limiter.admit(key, tokens, exchange.arrived, cost)
         try:
             if model.guards is not None and model.guards.looks_at_input:

@@ -89,7 +89,7 @@ class Lane:
 
     def pump(self, group: str) -> None:
         """There may be room at a version: those that wait for it go, as long as there is."""
-        if self.line:
+        if self.line.waiting:
             self._pump(group)
 
     def retry_after(self, now: float) -> int:

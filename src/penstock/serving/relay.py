@@ -83,12 +83,13 @@ class Relay:
         if self.over:
             return
         lane = self.ticket.lane
-        self._clear_timer()
+        if self._timer is not None:
+            self._clear_timer()
         if choice is None:
             self._nowhere(now)
         elif choice[1] is None:
             lane.wait(self, choice[0].name, again=turn or self.attempts > self._since)
-        elif lane.line and not turn and lane.line.count(choice[0].name):
+        elif lane.line.waiting and not turn and lane.line.count(choice[0].name):
             lane.wait(self, choice[0].name, again=self.attempts > self._since)
             lane.pump(choice[0].name)
         else:
@@ -122,7 +123,8 @@ class Relay:
                 if other is not attempt:
                     other.cancel()
             self._live = [attempt]
-        self._clear_timer()
+        if self._timer is not None:
+            self._clear_timer()
 
     def more(self, attempt: Attempt) -> None:
         if attempt is self._winner:
@@ -269,12 +271,14 @@ class Relay:
         if self.over:
             return
         self.over = True
-        self._clear_timer()
+        if self._timer is not None:
+            self._clear_timer()
         lane = self.ticket.lane
-        for attempt in self._live:
-            attempt.cancel()
         freed, self._live = self._live, []
-        lane.line.remove(self)
+        for attempt in freed:
+            attempt.cancel()
+        if lane.line.waiting:
+            lane.line.remove(self)
         lane.leave(time.monotonic())
         self._done(self, status, code)
         for attempt in freed:

@@ -40,10 +40,5 @@ class Ticket:
 
     def payload(self, ident: str = "") -> bytes:
         """The request for a replica. `ident`: instead of its own id."""
-        return b"POST %b HTTP/1.1\r\nhost: replica\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n%b" % (
-            self.route.encode(),
-            len(self.body),
-            (ident or self.id).encode(),
-            self.trace.header(),
-            self.body,
-        )
+        head = f"POST {self.route} HTTP/1.1\r\nhost: replica\r\ncontent-length: {len(self.body)}\r\nx-request-id: {ident or self.id}\r\n"
+        return f"{head}traceparent: {self.trace.header()}\r\n\r\n".encode() + self.body

@@ -22,9 +22,9 @@ class Trace:
     parent: str | None
     flags: str
 
-    def header(self) -> bytes:
-        """The line for whom we ask."""
-        return f"traceparent: 00-{self.trace}-{self.span}-{self.flags}\r\n".encode()
+    def header(self) -> str:
+        """The value of `traceparent` for whom we ask."""
+        return f"00-{self.trace}-{self.span}-{self.flags}"
 
 
 def trace_of(headers: Mapping[bytes, bytes]) -> Trace:
@@ -36,7 +36,8 @@ def trace_of(headers: Mapping[bytes, bytes]) -> Trace:
             version, trace, parent, flags, more = found.groups()
             if version != b"ff" and trace != _NO_TRACE and parent != _NO_SPAN and (version != b"00" or more is None):
                 return Trace(trace.decode(), span_id(), parent.decode(), flags.decode())
-    return Trace(f"{_DRAW.getrandbits(128) or 1:032x}", span_id(), None, "01")
+    drawn = f"{_DRAW.getrandbits(192):048x}"
+    return Trace(drawn[:32], drawn[32:], None, "01")
 
 
 def span_id() -> str:

@@ -9,11 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import httpx
+
+from penstock.serving.record_files import read_records
 from penstock.serving.snapshot import KeyEntry, Limits, ModelRoute, ReplicaRoute, Snapshot, VersionRoute, write_snapshot
 
 ECHO = "penstock.testing.echo:EchoEngine"
@@ -45,6 +48,40 @@ class RunningGateway:
 
     def stop(self, number: int = signal.SIGTERM, timeout_s: float = 15.0) -> int:
         return _stop(self.process, number, timeout_s)
+
+    def ask(self, headers: Mapping[str, str] | None = None, **fields: object) -> httpx.Response:
+        """A completion of the words `a b`; `fields` go into the body, `headers` over those with the test key."""
+        body = {"model": "echo", "prompt": "a b", "max_tokens": 2, **fields}
+        sent = {"authorization": f"Bearer {SECRET}", **(headers or {})}
+        return httpx.post(f"{self.url}/v1/completions", json=body, headers=sent, timeout=30, trust_env=False)
+
+    def stream(self, **fields: object) -> tuple[bytes, bool]:
+        """The events as far as they came, and whether the answer was complete."""
+        body, events = {"model": "echo", "prompt": "a b", "stream": True, **fields}, b""
+        headers = {"authorization": f"Bearer {SECRET}"}
+        with httpx.stream("POST", f"{self.url}/v1/completions", json=body, headers=headers, timeout=30, trust_env=False) as answer:
+            try:
+                for part in answer.iter_raw():
+                    events += part
+            except httpx.RemoteProtocolError:
+                return events, False
+        return events, True
+
+    def metric(self, name: str) -> float:
+        """The sum of all series whose line begins with `name`."""
+        text = httpx.get(f"{self.url}/metrics", trust_env=False).text
+        return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
+
+    def records(self, count: int) -> list[dict[str, Any]]:
+        """All records, once there are `count`."""
+        found: list[dict[str, Any]] = []
+
+        def enough() -> bool:
+            found[:] = read_records(self.folder / "records")
+            return len(found) >= count
+
+        wait_for(enough, 10, f"{count} records")
+        return found
 
     def apply(self, snapshot: Snapshot, timeout_s: float = 10.0) -> None:
         """Writes the snapshot and waits until it is in force."""
@@ -88,7 +125,7 @@ class Stage:
         base = {"id": ident, "bundle": str(folder), "digest": "sha256:" + "0" * 64, "model": model, "version": version}
         file.write_text(json.dumps({**base, "ready_file": str(ready), "engine_class": ECHO, **spec}))
         log = folder / f"{ident}.log"
-        return self._start("penstock.serving.replica", ["--spec", str(file)], log), ready, log
+        return self.start("penstock.serving.replica", ["--spec", str(file)], log), ready, log
 
     def gateway(self, snapshot: Snapshot | None, port: int = 0, workers: int = 1, options: Sequence[str] = ()) -> RunningGateway:
         folder = self.folder / "gateway"
@@ -98,22 +135,26 @@ class Stage:
         state, log = folder / "state.json", self.folder / "gateway.log"
         state.unlink(missing_ok=True)
         arguments = ["--home", str(folder), "--port", str(port), "--workers", str(workers), *options]
-        process = self._start("penstock.serving.gateway", arguments, log)
+        process = self.start("penstock.serving.gateway", arguments, log)
         wait_for(lambda: state.exists() or process.poll() is not None, 30, "the gateway")
         if process.poll() is not None:
             raise RuntimeError(f"the gateway did not start: {log.read_text()}")
         return RunningGateway(process, folder, json.loads(state.read_bytes())["port"], log)
 
-    def _start(self, module: str, arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
+    def start(self, module: str, arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
+        """Starts `python -m module arguments`, which ends with the stage."""
         with log.open("ab") as file:
             process = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=file, stderr=file, env=dict(os.environ))
         self._running.append(process)
         return process
 
 
-def snapshot_of(
-    number: int, *versions: tuple[str, float, Sequence[RunningReplica]], model: str = "echo", limits: Limits | None = None
-) -> Snapshot:
+class Routed(Protocol):
+    @property
+    def route(self) -> ReplicaRoute: ...
+
+
+def snapshot_of(number: int, *versions: tuple[str, float, Sequence[Routed]], model: str = "echo", limits: Limits | None = None) -> Snapshot:
     """A snapshot of one model: (version, weight, replicas) each."""
     routes = tuple(VersionRoute(name, "sha256:" + "0" * 64, weight, tuple(r.route for r in found)) for name, weight, found in versions)
     return Snapshot(number, (ModelRoute(model, "text-generation", routes),), (KEY,), limits or Limits())
