@@ -227,6 +227,28 @@ def test_one_session_is_one_outcome_however_often_it_asks(served: Any) -> None:
     assert sum(found.status["requests"].values()) == 300
 
 
+@pytest.mark.parametrize("wish", [{"then": "switch"}, {"versions": (1, 2)}])
+def test_a_version_that_does_not_start_ends_it_and_all_requests_go_back(served: Any, wish: dict[str, Any]) -> None:
+    bench, endpoints = served()
+    apply = endpoints.apply
+
+    def refusing(desired: Any) -> None:
+        apply(desired)
+        for row in endpoints.observe("m").replicas:
+            if row.version == "2":
+                endpoints.kill("m", row.id)
+
+    endpoints.apply = refusing
+    with pytest.raises(AssertionError, match="did not start"):
+        begin(bench, endpoints, **wish)
+    row = bench.store.resources.find("bandit" if "versions" in wish else "experiment", "m")
+    assert row.phase == "stopped"
+    assert "does not start: killed" in row.status["reason"]
+    world = process(bench, endpoints)
+    settle(world, bench, live(1))
+    assert weights(bench) == {"1": 1.0}
+
+
 def test_the_file_starts_it_once_and_waits_for_a_challenger(served: Any) -> None:
     bench, endpoints = served()
     world = process(bench, endpoints)

@@ -10,10 +10,11 @@ import math
 from typing import Any
 
 from penstock.control.contract import Again, Done, Outcome
+from penstock.control.deployments import phase_of
 from penstock.control.outcomes import LAG_S, Span, ended, measured, rewarded, seconds_of
 from penstock.control.policy import deploy_of
 from penstock.control.split import split_of
-from penstock.control.traffic import set_traffic
+from penstock.control.traffic import set_traffic, undo_traffic
 from penstock.control.world import World
 from penstock.core.errors import NotFound
 from penstock.monitoring.thompson import Arm, best_probabilities, moves, shares
@@ -44,6 +45,9 @@ class BanditReconciler:
         if deployment.spec.get("experiment") != resource.id:
             return _stop(resource, status, "the traffic was set by somebody else", world)
         if deployment.status.get("experiment") != resource.id:
+            if phase_of(deployment) == "failed":
+                undo_traffic(world, name, principal=f"bandit {resource.id}")
+                return _stop(resource, status, f"a version does not start: {deployment.status.get('error')}", world)
             return _save(resource, status, "starting", SOON_S, world)
         return self._look(resource, status, deployment, world)
 

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any
 
 from penstock.control.contract import Again, Done, Outcome
+from penstock.control.deployments import phase_of
 from penstock.control.outcomes import LAG_S, Row, Span, ended, measured, rewarded, seconds_of, session_of
 from penstock.control.outcomes import Outcome as Seen
 from penstock.control.policy import deploy_of
@@ -48,7 +49,7 @@ class ExperimentReconciler:
         if deployment.spec.get("experiment") != resource.id:
             return _end(resource, status, "stopped", "the traffic was set by somebody else", world)
         if deployment.status.get("experiment") != resource.id:
-            if deployment.phase == "failed" and deployment.status.get("generation") == deployment.generation:
+            if phase_of(deployment) == "failed":
                 champion = {resource.spec["champion"]["version"]: 1.0}
                 set_traffic(world, deployment.name, champion, principal=_me(resource))
                 return _end(resource, status, "stopped", f"the challenger does not start: {deployment.status.get('error')}", world)

@@ -37,7 +37,7 @@ def _list() -> None:
         with opened() as store:
             rows = deployment_rows(store, home)
     heads = ("name", "serves", "phase", "replicas", "url")
-    cells = [(r["name"], f"{r['model']}:{r['version']}", r["phase"], len(r["replicas"]), r["url"] or "-") for r in rows]
+    cells = [(r["name"], serves(r), r["phase"], len(r["replicas"]), r["url"] or "-") for r in rows]
     here().show({"deployments": rows}, lambda: table(heads, cells) if rows else ["no deployments"])
 
 
@@ -59,7 +59,7 @@ def live(
     from penstock.control.delivery import live_versions
 
     found = live_versions(name, at)
-    lines = [f"{row['version']}  {row['weight']:.0%}  {row['bundle']}" for row in found["live"]] or ["nothing was live"]
+    lines = [f"{row['version']}  {row['weight'] * 100:.3g} %  {row['bundle']}" for row in found["live"]] or ["nothing was live"]
     here().show(found, lambda: lines)
 
 
@@ -72,15 +72,23 @@ def delete(name: Annotated[str, typer.Argument(help="Deployment name.", autocomp
     here().show({"deleted": name}, lambda: [f"{name} is being removed"])
 
 
+def serves(row: dict[str, Any]) -> str:
+    """`m:3`, or `m:3 90 %, m:4 10 %` where several versions get requests."""
+    shares = [v for v in row["versions"] if v["weight"] > 0]
+    if len(shares) < 2:
+        return f"{row['model']}:{row['version']}"
+    return ", ".join(f"{row['model']}:{v['version']} {v['weight'] * 100:.3g} %" for v in shares)
+
+
 def _story(found: dict[str, Any]) -> Iterator[str]:
     row = found["deployment"]
-    yield f"{row['name']}: {row['model']}:{row['version']} {row['phase']} {row['url'] or ''}"
+    yield f"{row['name']}: {serves(row)} {row['phase']} {row['url'] or ''}"
     if row["scaling"]["wanted"] is not None:
         yield f"  replicas wanted: {row['scaling']['wanted']} ({row['scaling']['reason']})"
     for replica in row["replicas"]:
         yield f"  replica {replica['id']} {replica['phase']} {replica['address'] or ''} {replica['error'] or ''}".rstrip()
     for entry in found["history"]:
-        versions = ", ".join(f"version {v['version']} {v['weight']:.0%}" for v in entry["live"]) or "nothing"
+        versions = ", ".join(f"version {v['version']} {v['weight'] * 100:.3g} %" for v in entry["live"]) or "nothing"
         yield f"  live from {when(entry['at'])}: {versions}"
     for event in found["events"]:
         yield f"  {when(event['at'])}  {event['type']}: {event['message']}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from penstock.cli.commands.deployments import serves
 from penstock.cli.output import here
 
 app = typer.Typer(rich_markup_mode=None)
@@ -45,6 +46,6 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"gateway  {'http://' + gateway['host'] + ':' + str(gateway['port']) if gateway else 'not running'}"
     for row in found["deployments"]:
         replicas = ", ".join(f"{r['id']} {r['phase']}" for r in row["replicas"]) or "no replicas"
-        yield f"serves   {row['name']}: {row['model']}:{row['version']} {row['phase']} ({replicas})"
+        yield f"serves   {row['name']}: {serves(row)} {row['phase']} ({replicas})"
     for run in found["running"]:
         yield f"running  {run['pipeline']} {run['run']}"
