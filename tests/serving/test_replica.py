@@ -72,9 +72,15 @@ def test_warm_up_asks_short_long_and_many() -> None:
     assert sizes[1][1] > 5 * sizes[0][1]
     assert sizes[2][0] > 1
     assert all(isinstance(r, EmbedRequest) for r in shapes("embedding", 512))
-    texts = [r for r in shapes("text-generation", 16) if isinstance(r, GenerateRequest)]
+    texts = [r for r in shapes("text-generation", 512) if isinstance(r, GenerateRequest)]
     assert {r.temperature for r in texts} == {0.0, 1.0}
-    assert max(len(r.prompt or "") for r in texts) < 16 * 4
+
+
+@pytest.mark.parametrize("length", [17, 64, 512, 4096, 1 << 20])
+def test_warm_up_fits_a_model_that_reads_single_characters(length: int) -> None:
+    for request in shapes("text-generation", length):
+        assert isinstance(request, GenerateRequest)
+        assert 0 < len(request.prompt or "") + request.max_tokens < min(length, 2000)
 
 
 def test_adapters_of_the_spec_answer_by_name(replica: httpx.Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 from penstock.engines.contract import Text, TokenLogprob
 
 LEAST = -9999.0  # stands for log 0, which JSON cannot hold
-_BROKEN = "\ufffd"  # a token that is part of a character
+_BYTE = re.compile("<0x([0-9A-F]{2})>")
 
 
 @dataclass(slots=True)
@@ -124,5 +125,11 @@ def _table(one: TokenLogprob) -> dict[str, float] | None:
 
 
 def _token(token: str, logprob: float) -> dict[str, Any]:
-    known = _BROKEN not in token
-    return {"token": token, "logprob": finite(logprob), "bytes": list(token.encode()) if known else None}
+    return {"token": token, "logprob": finite(logprob), "bytes": _bytes(token)}
+
+
+def _bytes(token: str) -> list[int] | None:
+    """Bytes of a token where its text tells them: a part of a character is named by other characters, or as `<0xE2>`."""
+    if (part := _BYTE.fullmatch(token)) is not None:
+        return [int(part[1], 16)]
+    return list(token.encode()) if token.isascii() else None

@@ -9,19 +9,19 @@ from typing import Any, cast
 from penstock.engines.contract import ClassifyRequest, EmbedRequest, Engine, GenerateRequest, Request
 
 _LINE = "How long does it take until a new card arrives? "  # about 11 tokens
-LONG_TOKENS, BATCH, GENERATED = 256, 8, 8
+LONG, BATCH, GENERATED = 1024, 8, 8  # characters, texts, tokens
 
 
 def shapes(task: str, max_length: int) -> Sequence[Request]:
     """A short text, a long one and several at once; for generation also one that goes on for some tokens."""
-    lines = max(1, min(LONG_TOKENS, max_length // 2) // 16)
-    short, long = _LINE.strip(), (_LINE * lines).strip()
+    room = max(1, max_length - GENERATED - 8)  # in characters: no tokenizer makes more tokens than that of plain English
+    short, long = _LINE[:room].strip(), (_LINE * (LONG // len(_LINE) + 1))[: min(LONG, room)].strip()
     if task == "text-classification":
         return [ClassifyRequest([short]), ClassifyRequest([long]), ClassifyRequest([short] * BATCH)]
     if task == "embedding":
         return [EmbedRequest([short]), EmbedRequest([long]), EmbedRequest([short] * BATCH)]
     return [
-        GenerateRequest(prompt="warm up", max_tokens=1, temperature=0.0),
+        GenerateRequest(prompt=short, max_tokens=1, temperature=0.0),
         GenerateRequest(prompt=long, max_tokens=GENERATED, temperature=0.0),
         GenerateRequest(prompt=long, max_tokens=GENERATED, temperature=1.0, seed=0),
     ]
