@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ORDER = ("engine_overhead", "tracking", "data_ingest", "training", "engines", "gateway", "classify", "scaling")
+ORDER = ("engine_overhead", "tracking", "data_ingest", "training", "engines", "gateway", "request_costs", "classify", "scaling")
 
 
 def main(names: list[str]) -> int:
