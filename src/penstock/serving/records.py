@@ -60,7 +60,7 @@ class Record:
     flags: tuple[str, ...] = ()  # findings of guardrails, such as `input:injection:block`
     guard_ms: float = 0.0
     cost_usd: float = 0.0
-    energy_wh: float = 0.0  # estimated, see docs/explanation/serving.md
+    energy_wh: float = 0.0  # estimated, see docs/how-to/observe-requests.md
     text_in: str | None = None
     text_out: str | None = None
 
