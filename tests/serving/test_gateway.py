@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -14,7 +15,7 @@ import pytest
 
 from penstock.serving.gateway import main
 from penstock.serving.record_files import read_records
-from penstock.serving.snapshot import Limits, Snapshot
+from penstock.serving.snapshot import Protection, Snapshot
 from penstock.testing.serving import KEY, SECRET, RunningGateway, Stage, snapshot_of, wait_for
 
 AUTH = {"authorization": f"Bearer {SECRET}"}
@@ -195,7 +196,8 @@ def test_a_replica_that_drains_turns_new_connections_away(stage: Stage) -> None:
 def test_a_request_over_its_time_is_504_and_stops_the_replica(stage: Stage, tmp_path: Path) -> None:
     steps = tmp_path / "steps"
     replica = stage.replica("slow", settings={"step_s": 0.05, "steps_file": str(steps)})
-    gateway = stage.gateway(snapshot_of(1, ("1", 1.0, [replica]), limits=Limits(request_timeout_s=0.5)))
+    snapshot = snapshot_of(1, ("1", 1.0, [replica]))
+    gateway = stage.gateway(replace(snapshot, models=(replace(snapshot.models[0], protection=Protection(timeout_s=0.5)),)))
     assert ask(gateway, max_tokens=1000).status_code == 504
     time.sleep(0.2)
     taken = steps.stat().st_size

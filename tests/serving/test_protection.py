@@ -156,7 +156,7 @@ def with_key(snapshot: Snapshot, name: str, **fields: Any) -> tuple[Snapshot, di
 
 
 def test_the_least_important_is_shed_and_the_most_important_goes_first(stage: Stage) -> None:
-    replica = stage.replica("r1", settings={"step_s": 0.15})
+    replica = stage.replica("r1", settings={"step_s": 0.5})
     snapshot, low = with_key(protected(1, Protection(concurrency=1, queue=2), ("1", 1.0, [replica])), "low", priority=0)
     snapshot, high = with_key(snapshot, "high", priority=2)
     gateway = stage.gateway(snapshot)
@@ -171,7 +171,7 @@ def test_the_least_important_is_shed_and_the_most_important_goes_first(stage: St
         asked = {}
         for name, headers in (("first", {}), ("low", low), ("normal", {}), ("high", high)):
             asked[name] = pool.submit(ask, name, headers)
-            time.sleep(0.06)
+            time.sleep(0.2)
         statuses = {name: future.result() for name, future in asked.items()}
     assert statuses == {"first": 200, "low": 503, "normal": 200, "high": 200}
     assert order == ["low", "first", "high", "normal"]

@@ -62,7 +62,7 @@ def test_a_shadow_gets_copies_and_never_touches_the_answer(stage: Stage) -> None
     shadow.be("ok")
     gateway.apply(sampled)
     wait_for(lambda: _sent(gateway), 20, "half of what is asked is copied again")
-    assert 'version="2"' not in httpx.get(f"{gateway.url}/metrics", trust_env=False).text.split("penstock_replicas")[0]
+    assert gateway.metric('penstock_requests_total{route="/v1/completions",model="echo",version="2"') == 0
 
 
 def _sent(gateway: RunningGateway) -> bool:

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
 from penstock.serving.attempt import Attempt
 from penstock.serving.capture import Captured
-from penstock.serving.errors import RequestRefused
+from penstock.serving.errors import RequestRefused, broken
 from penstock.serving.exchange import EVENTS, Exchange
 
 log = logging.getLogger("penstock.gateway")
 
 
 class Answer:
-    """Of one exchange. `first`: when its first byte went out; `lines`: header lines that every answer bears; `guard` checks it."""
+    """Of one exchange. `first`: when its first byte went out; `events` of a stream so far; `lines`: headers of every answer."""
 
-    __slots__ = ("exchange", "first", "guard", "kept", "lines", "started", "usage")
+    __slots__ = ("events", "exchange", "first", "guard", "kept", "lines", "started", "usage")
 
     def __init__(self, exchange: Exchange, lines: bytes, guard: Any = None) -> None:
         self.exchange, self.lines, self.guard = exchange, lines, guard
         self.started = False
         self.first = 0.0
         self.usage = (0, 0)
+        self.events = 0
         self.kept: Captured | None = None  # what of it goes into the record
 
     @property
@@ -42,7 +43,7 @@ class Answer:
             self.started = True
             self.first = time.monotonic()
             self.exchange.start(200, self._identity(attempt), EVENTS)
-        self._write(attempt.take() if self.guard is None else self.guard.feed(attempt.take()))
+        self._write(attempt.take() if self.guard is None else self._checked(self.guard.feed, attempt.take()))
 
     def complete(self, attempt: Attempt) -> str | None:
         """Ends a stream, or gives the whole answer. Returns the code of the error that was passed on, if it was one."""
@@ -51,13 +52,13 @@ class Answer:
         self.usage = usage_of(attempt.headers)
         if self.started:
             if self.guard is not None:
-                self._write(self.guard.end())
+                self._write(self._checked(self.guard.end))
             self.exchange.end()
             return None
         self.first = time.monotonic()
         body = attempt.take()
         if self.guard is not None and attempt.status == 200:
-            body = self.guard.whole(body)
+            body = self._checked(self.guard.whole, body)
         if self.kept is not None:
             self.kept.add(body)
         self.exchange.reply(attempt.status, body, self._identity(attempt), attempt.headers.get(b"content-type", b"application/json"))
@@ -72,9 +73,19 @@ class Answer:
             lines = self.lines if attempt is None else self._identity(attempt)
             self.exchange.reply(refused.status, refused.body(), refused.headers + lines)
 
+    def _checked(self, check: Callable[..., bytes], *data: bytes) -> bytes:
+        """Fails closed: what a broken guard did not check does not go out."""
+        try:
+            return check(*data)
+        except RequestRefused:
+            raise
+        except Exception as error:
+            raise broken(error, "", "A check of this deployment failed", "guard_failed") from None
+
     def _write(self, data: bytes) -> None:
         if self.kept is not None:
             self.kept.add(data)
+        self.events += data.count(b"\n\n")
         self.exchange.write(data)
 
     def _identity(self, attempt: Attempt) -> bytes:

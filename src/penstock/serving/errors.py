@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Iterable
 
 import orjson
 
+log = logging.getLogger("penstock.gateway")
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 
@@ -24,6 +26,16 @@ class RequestRefused(Exception):
 def error_body(status: int, message: str, code: str, param: str | None = None) -> bytes:
     kind = _TYPES.get(status) or ("invalid_request_error" if status < 500 else "server_error")
     return orjson.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})
+
+
+def broken(error: Exception, ident: str, says: str, code: str) -> RequestRefused:
+    """500 for a defect of ours. Its message may quote a prompt, so only its kind and its place are logged."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}" if trace is not None else "?"
+    log.error("request %s: %s at %s", ident, type(error).__name__, place)
+    return RequestRefused(500, f"{says} ({type(error).__name__})", code)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from penstock.serving.answer import Answer
 from penstock.serving.asking import GENERATIVE, RELAYED, estimate, find, read, ticket_of
 from penstock.serving.capture import captured
-from penstock.serving.errors import RequestRefused
+from penstock.serving.errors import RequestRefused, broken
 from penstock.serving.exchange import Exchange
 from penstock.serving.feedback import FeedbackWriter
 from penstock.serving.identity import request_id
@@ -64,6 +64,8 @@ class Gateway:
                 self.own.answer(exchange, ident)
         except RequestRefused as refused:
             self.refuse(exchange, ident, refused)
+        except Exception as error:
+            self.refuse(exchange, ident, broken(error, ident, "The gateway failed", "gateway_failed"))
 
     def timed_out(self, exchange: Exchange) -> None:
         if isinstance(exchange.state, Relay):
@@ -90,6 +92,8 @@ class Gateway:
                 await work
             except RequestRefused as refused:
                 self.refuse(exchange, ident, refused)
+            except Exception as error:
+                self.refuse(exchange, ident, broken(error, ident, "The gateway failed", "gateway_failed"))
 
         task = self.loop.create_task(run())
         self._tasks.add(task)
@@ -114,7 +118,7 @@ class Gateway:
                     return
                 _checked(ticket, model.guards.input(exchange.path, value))
             self._go(exchange, ticket)
-        except RequestRefused:
+        except Exception:
             self.limiter.settle(ticket.granted, 0, 0.0)
             raise
 
@@ -123,7 +127,7 @@ class Gateway:
         try:
             if guards is not None:
                 _checked(ticket, await self.loop.run_in_executor(None, guards.input, exchange.path, value))
-        except RequestRefused:
+        except Exception:
             self.limiter.settle(ticket.granted, 0, 0.0)
             raise
         if exchange.finished:  # the client left
@@ -140,7 +144,7 @@ class Gateway:
         if route.capture is not None:
             answer.kept = captured(route.capture, ticket.id, ticket.body)
         exchange.cancel_on_eof = ticket.route in GENERATIVE
-        exchange.deadline = min(exchange.deadline, exchange.arrived + route.protection.timeout_s)
+        exchange.deadline = exchange.arrived + route.protection.timeout_s
         relay = exchange.state = Relay(ticket, exchange, answer, self._done)
         self.in_flight += 1
         relay.go()
@@ -153,7 +157,7 @@ class Gateway:
         self.metrics.done(ticket.route, model, version, status, now - relay.exchange.arrived)
         if ticket.stream and relay.answer.started:
             self.metrics.first(model, version, relay.answer.first - relay.exchange.arrived)
-        prompt, completion = relay.answer.usage
+        prompt, completion = record.prompt_tokens, record.completion_tokens
         self.metrics.used(model, version, prompt, completion)
         self.limiter.settle(ticket.granted, prompt + completion, record.cost_usd)
         self.records.add(record, relay.answer.kept)

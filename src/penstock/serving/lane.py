@@ -37,7 +37,9 @@ class Waiter(Hashable, Protocol):
 
     def act(self, choice: Choice | None, now: float, turn: bool = False) -> None: ...
 
-    def shed(self) -> None: ...
+    def shed(self, gone: bool = False) -> None:
+        """It cannot wait: too many do, or (`gone`) its model left."""
+        ...
 
 
 class Lane:
@@ -69,7 +71,7 @@ class Lane:
         """The model left the snapshot: nobody waits for it any more."""
         for waiter in self.line:
             if self.line.remove(waiter):
-                waiter.shed()
+                waiter.shed(gone=True)
 
     def enter(self, now: float) -> None:
         self.open += 1

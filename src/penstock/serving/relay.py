@@ -95,8 +95,11 @@ class Relay:
         else:
             self._send(choice[0], choice[1], now)
 
-    def shed(self) -> None:
+    def shed(self, gone: bool = False) -> None:
         lane = self.ticket.lane
+        if gone:
+            self.refuse(busy(f"Model {lane.model.name!r} is no longer served here", "no_replica"))
+            return
         wait = lane.retry_after(time.monotonic())
         self.refuse(busy(f"Too many requests wait for {lane.model.name!r}; try again in {wait} s", "overloaded", wait))
 
@@ -119,10 +122,10 @@ class Relay:
             return
         self._winner = self.last = attempt
         if len(self._live) > 1:
-            for other in self._live:
-                if other is not attempt:
-                    other.cancel()
-            self._live = [attempt]
+            others, self._live = [other for other in self._live if other is not attempt], [attempt]
+            for other in others:
+                other.cancel()
+                self.ticket.lane.pump(other.version.name)
         if self._timer is not None:
             self._clear_timer()
 
