@@ -14,9 +14,10 @@ from typing import Any
 
 from penstock.control.contract import Again, Done, Outcome
 from penstock.control.deployments import phase_of
-from penstock.control.outcomes import LAG_S, Row, Span, ended, measured, rewarded, seconds_of, session_of
+from penstock.control.outcomes import LAG_S, Span, ended, measured, rewarded, seconds_of, session_of
 from penstock.control.outcomes import Outcome as Seen
 from penstock.control.policy import deploy_of
+from penstock.control.recent import Recent, Row
 from penstock.control.traffic import set_traffic
 from penstock.control.world import World
 from penstock.core.errors import NotFound
@@ -34,6 +35,9 @@ ENDED = ("decided", "undecided", "stopped")
 class ExperimentReconciler:
     kind = "experiment"
 
+    def __init__(self) -> None:
+        self._recent: dict[str, Recent] = {}  # what is left to read again costs less with it; rows are right without
+
     def reconcile(self, resource: Resource, world: World) -> Outcome:
         """One pass. Phases: pending → starting → running → concluding → decided (better or worse) or undecided; stopped by other hands."""
         if resource.phase in ENDED:
@@ -47,6 +51,7 @@ class ExperimentReconciler:
         if resource.phase == "concluding":
             return self._conclude(resource, status, deployment, world)
         if deployment.spec.get("experiment") != resource.id:
+            self._recent.pop(resource.id, None)
             return _end(resource, status, "stopped", "the traffic was set by somebody else", world)
         if deployment.status.get("experiment") != resource.id:
             if phase_of(deployment) == "failed":
@@ -74,9 +79,10 @@ class ExperimentReconciler:
             status["cursor"] = status["began"] = world.clock.now()
             return _save(resource, status, "running", LAG_S, world)
         span = Span(cursor, max(cursor, world.clock.now() - LAG_S), status["began"])
-        records = ended(world.home.gateway, resource.id, span, deploy_of(deployment.spec).protect.timeout)
+        recent = self._recent.setdefault(resource.id, Recent(world.home.gateway, resource.id))
+        records = ended(recent, span, deploy_of(deployment.spec).protect.timeout)
         reward = spec["metric"] == "reward"
-        outcomes = rewarded(world.home.gateway, resource.id, span) if reward else measured(records, spec["metric"])
+        outcomes = rewarded(world.home.gateway, recent, span) if reward else measured(records, spec["metric"])
         status.update(_learnt(spec, status, records, outcomes), cursor=span.until)
         reading = read(Race.parse(status["race"]), spec["confidence"])
         status.update(verdict=reading.verdict, reading=_shown(reading, spec["metric"]))
@@ -88,6 +94,7 @@ class ExperimentReconciler:
 
     def _conclude(self, resource: Resource, status: dict[str, Any], deployment: Resource, world: World) -> Outcome:
         """Acts on the verdict: again from the start after a crash, each part of it idempotent."""
+        self._recent.pop(resource.id, None)
         spec, better = resource.spec, status["verdict"] == "better"
         mine, mismatch = deployment.spec.get("experiment") == resource.id, status["ratio"]["mismatch"]
         done = "the traffic stays as it is"

@@ -9,13 +9,13 @@ than LAG_S.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+from penstock.control.recent import Recent, Row
 from penstock.serving.feedback import read_feedback
-from penstock.serving.record_files import read_records
 
 LAG_S = 1.5  # records reach the disk within a tenth of a second; the rest is for a busy machine
 FEEDBACK_S = 3600.0
@@ -23,7 +23,6 @@ CLIENT_GONE = 499
 FASTEST_S, SLOWEST_S = 0.001, 600.0  # between them latency becomes a score
 
 Metric = Literal["reward", "success", "latency"]
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +44,29 @@ class Span:
     began: float = 0.0
 
 
-def ended(gateway: Path, experiment: str, span: Span, longest_s: float) -> list[Row]:
-    """Records of `experiment` whose requests were over within `span`, by arrival: the order in which they were over would depend on what is
-    measured. `longest_s`: what a request may take."""
+def ended(recent: Recent, span: Span, longest_s: float) -> list[Row]:
+    """Records of an experiment whose requests were over within `span`. `longest_s`: what a request may take.
+
+    By arrival: the order in which they were over would depend on what is measured.
+    """
     found = (
         record
-        for record in read_records(gateway / "records", span.since - longest_s - LAG_S, span.until)
+        for record in recent.records(max(span.since - longest_s - LAG_S, span.began), span.until)
         if span.since < _end(record) <= span.until
     )
-    return sorted(_drawn(found, experiment, span.began), key=lambda record: record["ts"])
+    return sorted(_drawn(found, span.began), key=lambda record: record["ts"])
 
 
-def rewarded(gateway: Path, experiment: str, span: Span) -> list[Outcome]:
-    """Scores that were given within `span` to requests of `experiment` by the key that asked, mapped from [-1, 1] to [0, 1]."""
+def rewarded(gateway: Path, recent: Recent, span: Span) -> list[Outcome]:
+    """Scores that were given within `span` to requests of an experiment by the key that asked, mapped from [-1, 1] to [0, 1]."""
     said = [f for f in read_feedback(gateway / "feedback", span.since, math.nextafter(span.until, math.inf)) if f.score is not None]
     said = [f for f in said if f.ts > span.since]
     if not said:
         return []
-    wanted, first = {f.id for f in said}, min(f.ts for f in said) - FEEDBACK_S
-    records = _drawn((r for r in read_records(gateway / "records", first, span.until) if r["id"] in wanted), experiment, span.began)
-    by_id = {(record["id"], record.get("key")): record for record in records}
+    first = max(min(f.ts for f in said) - FEEDBACK_S, span.began)
+    by_id = {(record["id"], record["key"]): record for record in _drawn(recent.held(), span.began)}
+    if any((f.id, f.key) not in by_id for f in said):  # rated late, or no request of this experiment
+        by_id |= {(record["id"], record.get("key")): record for record in _drawn(recent.records(first, span.until), span.began)}
     found = []
     for one in sorted(said, key=lambda f: f.ts):
         record = by_id.get((one.id, one.key))
@@ -102,10 +104,10 @@ def _speed(record: Row) -> float:
     return max(1.0 - place, 0.0)
 
 
-def _drawn(records: Any, experiment: str, began: float) -> Iterator[Row]:
+def _drawn(records: Iterable[Row], began: float) -> Iterator[Row]:
     """Those whose version was drawn by the experiment's shares: no copies, and nothing that another model answered instead."""
     for record in records:
-        drawn = record.get("experiment") == experiment and record.get("version") is not None
+        drawn = record.get("version") is not None
         if drawn and record["ts"] >= began and record.get("shadow_of") is None and record.get("fallback_for") is None:
             yield record
 

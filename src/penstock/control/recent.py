@@ -1,0 +1,89 @@
+"""The newest records of one experiment, held in memory: each look reads what was appended since the one before, not the hour again.
+
+A cache of what lies on disk and nothing else: a process that has just started, or that is asked for more than is held, reads the files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from penstock.serving.record_files import read_records, read_segment, segments
+
+MOST = 100_000  # records held, about 60 MB
+_KEPT = ("id", "ts", "total_ms", "status", "version", "session", "key", "shadow_of", "fallback_for", "experiment")
+
+Row = Mapping[str, Any]
+
+
+class Recent:
+    """Records of `experiment` under the folder of a gateway. Not thread-safe."""
+
+    def __init__(self, gateway: Path, experiment: str, most: int = MOST) -> None:
+        self._folder, self._experiment, self._most = gateway / "records", experiment, most
+        self._held: list[Row] = []
+        self._taken: dict[str, tuple[int, int]] = {}  # by segment: records and bytes that were read
+        self.since: float | None = None  # everything from then on is held
+
+    def records(self, since: float, until: float) -> Iterator[Row]:
+        """Those with since ≤ ts < until, in no order; from disk where that reaches back further than what is held."""
+        if self.since is None:
+            self.since = since
+        self._catch_up()
+        if since < self.since:
+            yield from (r for r in read_records(self._folder, since, until) if r.get("experiment") == self._experiment)
+        else:
+            yield from (row for row in self._held if since <= row["ts"] < until)
+
+    def held(self) -> list[Row]:
+        """All that is held, after a look for more."""
+        self._catch_up()
+        return self._held
+
+    def _catch_up(self) -> None:
+        since = self.since or 0.0
+        paths = segments(self._folder, since)
+        for path in paths:
+            self._held += [_slim(r) for r in self._new(path) if r.get("experiment") == self._experiment and r["ts"] >= since]
+        self._taken = {path.stem: self._taken[path.stem] for path in paths if path.stem in self._taken}
+        if len(self._held) > self._most:
+            self._held.sort(key=lambda row: row["ts"])
+            dropped = len(self._held) - self._most // 2
+            self.since = math.nextafter(self._held[dropped - 1]["ts"], math.inf)
+            del self._held[:dropped]
+
+    def _new(self, path: Path) -> Iterator[dict[str, Any]]:
+        rows, offset = self._taken.get(path.stem, (0, 0))
+        if path.suffix == ".parquet":
+            if offset >= 0:  # lines became a table: the same records in the same order
+                fresh = list(islice(read_segment(path), rows, None))
+                self._taken[path.stem] = (rows + len(fresh), -1)
+                yield from fresh
+            return
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                data = file.read()
+        except FileNotFoundError:  # compacted since it was listed; the next look finds the table
+            return
+        whole = data[: data.rfind(b"\n") + 1]
+        found = [record for line in whole.splitlines() if (record := _parsed(line)) is not None]
+        self._taken[path.stem] = (rows + len(found), offset + len(whole))
+        yield from found
+
+
+def _slim(record: Row) -> Row:
+    return {name: record.get(name) for name in _KEPT}
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) and "ts" in value else None
