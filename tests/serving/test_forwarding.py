@@ -8,12 +8,20 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+import httpx
+import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.core.digests import digest_file
+from penstock.engines import bundle_file
+from penstock.engines.bundle_file import BundleFile
+from penstock.engines.upstream_server import NAME
+from penstock.engines.upstream_server import Server as ServerFile
 from penstock.serving.errors import RequestRefused
 from penstock.serving.forwarding import Forward, forwarding
+from penstock.testing.serving import SECRET, Stage, snapshot_of
 
 IDENTITY = {"id": "req-1", "model": "ours"}
 PATH = "/v1/chat/completions"
@@ -107,3 +115,34 @@ def test_engines_that_do_not_forward_are_told_apart() -> None:
 
     assert forwarding(Plain()) is None  # type: ignore[arg-type]
     assert forwarding(Server()) is not None  # type: ignore[arg-type]
+
+
+def test_a_server_of_another_make_serves_behind_the_gateway(stage: Stage) -> None:
+    """The server is a replica of ours; what stands before it takes it for any OpenAI-compatible one."""
+    behind = stage.replica("behind", "llama", settings={"tools": True})
+    folder = stage.folder / "bundle"
+    folder.mkdir()
+    (folder / NAME).write_bytes(ServerFile(f"http://127.0.0.1:{behind.route.port}", "llama", None).data())
+    files = {NAME: digest_file(folder / NAME)}
+    (folder / bundle_file.NAME).write_bytes(BundleFile("m", "text-generation", "upstream", "-", 0, (), files, {}).data())
+    front = stage.replica("front", "ours", bundle=str(folder), engine_class=None)
+    gateway = stage.gateway(snapshot_of(1, ("1", 1.0, [front]), model="ours"))
+    http = httpx.Client(trust_env=False)
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=SECRET, http_client=http, max_retries=0) as client:
+        tool: Any = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
+        ask: Any = {"model": "ours", "messages": [{"role": "user", "content": "a b"}], "max_tokens": 3, "tools": [tool]}
+        whole = client.chat.completions.create(**ask, n=2, logprobs=True)
+        assert (whole.model, [c.message.content for c in whole.choices]) == ("ours", ["a b a ", "b a b "])
+        assert whole.id.startswith("req-")
+        chunks = list(client.chat.completions.create(**ask, stream=True))
+        assert "".join(c.choices[0].delta.content or "" for c in chunks) == "a b a "
+        assert {(c.model, c.usage) for c in chunks} == {("ours", None)}
+        with pytest.raises(openai.BadRequestError, match="min_p") as refused:
+            client.chat.completions.create(**ask, extra_body={"min_p": 0.1})
+        assert refused.value.code == "upstream_refused"
+        with pytest.raises(openai.BadRequestError, match="must be one of"):
+            client.chat.completions.create(model="ours", messages=[{"role": "wizard", "content": "x"}], stream=True)  # type: ignore[list-item]
+    metrics = httpx.get(f"{gateway.url}/metrics", trust_env=False).text
+    assert 'penstock_tokens_total{model="ours",version="1",direction="completion"} 9' in metrics
+    told = httpx.get(f"http://127.0.0.1:{behind.route.port}/metrics", trust_env=False).text
+    assert "penstock_replica_engine_requests 6" in told  # its own warm-up, one of the replica before it, and two of ours
