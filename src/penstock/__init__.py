@@ -14,11 +14,18 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from penstock.control.api import plan as plan
     from penstock.control.api import run as run
+    from penstock.control.batch import batch as batch
     from penstock.spec.load import load as load
     from penstock.spec.pipeline import Pipeline as Pipeline
 
-_LAZY = {"Pipeline": "penstock.spec.pipeline", "load": "penstock.spec.load", "plan": "penstock.control.api", "run": "penstock.control.api"}
-__all__ = ["Pipeline", "__version__", "load", "plan", "run"]
+_LAZY = {
+    "Pipeline": "penstock.spec.pipeline",
+    "load": "penstock.spec.load",
+    "plan": "penstock.control.api",
+    "run": "penstock.control.api",
+    "batch": "penstock.control.batch",
+}
+__all__ = ["Pipeline", "__version__", "batch", "load", "plan", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ _TYPES = {
     "optimize": "OptimizeConfig",
     "bundle": "BundleConfig",
     "evaluate": "EvaluateConfig",
+    "predict": "PredictConfig",
     "user": "UserConfig",
 }
 

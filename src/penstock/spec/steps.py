@@ -5,7 +5,7 @@ Where external bytes lie is not here: a source or base is named by digest, so th
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from penstock.spec.pipeline import CleanRule, Evaluate, OptimizeRule, Source, Split, Task, Train
 from penstock.spec.types import Record
@@ -58,3 +58,31 @@ class UserConfig(Record):
     inputs: dict[str, str]
     code: dict[str, str]
     environment: tuple[str, ...] = ()
+
+
+class PredictConfig(Record):
+    """A batch: rows of one file through one bundle. `path` is the route; `params` go into each request as they are.
+
+    `text` is the column sent; `join` keeps the row's own columns; `keep` chooses what is written (empty: all). `seed` + row number
+    seeds a generated row. `max_failures`: rows, None without end. Counts of bytes and rows bound one request.
+    """
+
+    name: str
+    file_name: str
+    digest: str  # of the input file's bytes
+    form: Literal["rows", "openai"] = "rows"
+    output: Literal["jsonl", "csv", "parquet"] = "jsonl"
+    path: str = "/v1/completions"
+    text: str = "text"
+    join: bool = True
+    keep: tuple[str, ...] = ()
+    prefix: str = ""
+    params: dict[str, Any] = {}  # noqa: RUF012 (pydantic copies it)
+    seed: int | None = None
+    digits: int = 6
+    max_failures: int | None = None
+    rows_per_request: int = 32
+    max_payload_bytes: int = 1 << 20
+    concurrency: int = 8
+    rows_per_part: int = 1024
+    engine_class: str | None = None  # "module:Class", for tests, as in serving/replica.py

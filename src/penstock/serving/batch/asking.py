@@ -1,0 +1,155 @@
+"""Answers of one part of a batch: requests with bounded concurrency to a replica, failures told row by row, order kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from penstock.core.errors import BadInput, ReplicaFailed
+from penstock.serving.batch.columns import answers_of, body_of, openai_line, openai_order, output_row, text_of
+from penstock.serving.batch.replica import OwnReplica
+from penstock.serving.batch.rows import Row
+from penstock.serving.client import Lost, Reply
+from penstock.spec.steps import PredictConfig
+
+TRIES = 3
+BUSY = (429, 503)
+BUSY_PAUSE_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`line` is what is written for the row; `error` is "" where it was answered."""
+
+    row: Row
+    line: dict[str, Any]
+    error: str = ""
+
+
+class Refusal(Exception):
+    """The replica answered, but not with 200."""
+
+    def __init__(self, status: int, message: str, body: Any) -> None:
+        super().__init__(message)
+        self.status, self.body = status, body
+
+
+class Asker:
+    """Sends parts to one replica. A replica that dies is started again; a row on which it dies TRIES times has failed."""
+
+    def __init__(self, replica: OwnReplica, config: PredictConfig) -> None:
+        self._replica, self._config = replica, config
+        self._places = asyncio.Semaphore(config.concurrency)
+        self._starting = asyncio.Lock()
+
+    async def part(self, rows: Sequence[Row]) -> list[Outcome]:
+        """One outcome for each row, in order."""
+        groups = [[row] for row in rows] if self._config.form == "openai" else list(self._groups(rows))
+        async with asyncio.TaskGroup() as tasks:
+            made = [tasks.create_task(self._group(group)) for group in groups]
+        return [outcome for task in made for outcome in task.result()]
+
+    def _groups(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
+        """Rows that share a request: those in a row that can be sent, up to the bounds. A row that cannot be sent stands alone."""
+        config, group, size = self._config, [], 0  # type: PredictConfig, list[Row], int
+        most = 1 if config.path == "/v1/completions" else config.rows_per_request
+        for row in rows:
+            text = None if row.fault else text_of(row, config)
+            bytes_ = 0 if text is None else len(text.encode("utf-8", "replace"))
+            if group and (text is None or len(group) == most or size + bytes_ > config.max_payload_bytes):
+                yield group
+                group, size = [], 0
+            if text is None:
+                yield [row]
+                continue
+            group.append(row)
+            size += bytes_
+        if group:
+            yield group
+
+    async def _group(self, rows: list[Row]) -> list[Outcome]:
+        async with self._places:
+            if self._config.form == "openai":
+                return [await self._line(rows[0])]
+            return await self._rows(rows)
+
+    async def _rows(self, rows: list[Row]) -> list[Outcome]:
+        config, texts = self._config, [text_of(row, self._config) for row in rows]
+        fault = rows[0].fault or (f"the column {config.text!r} holds no text" if texts[0] is None else "")
+        whole = [text for text in texts if text is not None]
+        if not fault and sum(len(text.encode("utf-8", "replace")) for text in whole) > config.max_payload_bytes:
+            fault = f"the text is longer than the {config.max_payload_bytes:,} bytes that a request may hold"
+        if fault:
+            return [self._failed(rows[0], fault)]
+        try:
+            found = answers_of(await self._asked(config.path, body_of(whole, rows, config)), len(rows), config)
+        except (Refusal, Lost, KeyError, TypeError) as error:
+            if len(rows) == 1:
+                return [self._failed(rows[0], _told(error))]
+            return [outcome for row in rows for outcome in await self._rows([row])]  # one bad row fails itself, not its neighbours
+        return [Outcome(row, output_row(row, answer, None, config)) for row, answer in zip(rows, found, strict=True)]
+
+    def _failed(self, row: Row, error: str) -> Outcome:
+        return Outcome(row, output_row(row, {}, error, self._config), error)
+
+    async def _line(self, row: Row) -> Outcome:
+        """A line of OpenAI's batch format."""
+        try:
+            if row.fault:
+                raise BadInput(row.fault)
+            path, body = openai_order(row, self._config)
+            if len(body) > self._config.max_payload_bytes:
+                raise BadInput(f"the body is longer than {self._config.max_payload_bytes:,} bytes")
+        except BadInput as error:
+            return Outcome(row, openai_line(row, 0, None, {"code": "invalid_request", "message": error.message}), error.message)
+        try:
+            answer = await self._asked(path, body)
+        except Refusal as error:
+            return Outcome(row, openai_line(row, error.status, error.body, None), str(error))
+        except Lost as error:
+            return Outcome(row, openai_line(row, 0, None, {"code": error.kind, "message": str(error)}), str(error))
+        return Outcome(row, openai_line(row, 200, answer, None))
+
+    async def _asked(self, path: str, body: bytes) -> Any:
+        """The answer's JSON value. Raises Refusal, or Lost when the replica was lost TRIES times over this very request."""
+        last: Lost | None = None
+        for _ in range(TRIES):
+            try:
+                reply = await self._reply(path, body)
+            except Lost as error:
+                last = error
+                await self._again()
+                continue
+            value = orjson.loads(reply.body)
+            if reply.status == 200:
+                return value
+            message = value["error"]["message"] if isinstance(value, dict) and isinstance(value.get("error"), dict) else "no reason"
+            raise Refusal(reply.status, f"{reply.status}: {message}", value)
+        assert last is not None
+        raise last
+
+    async def _reply(self, path: str, body: bytes) -> Reply:
+        while True:
+            client = self._replica.client
+            if client is None:
+                raise Lost("connect", "the replica is starting again")
+            reply = await client.ask(path, body)
+            if reply.status not in BUSY or not self._replica.alive:
+                return reply
+            await asyncio.sleep(BUSY_PAUSE_S)
+
+    async def _again(self) -> None:
+        async with self._starting:
+            if not self._replica.alive or self._replica.client is None:
+                try:
+                    await self._replica.start()
+                except ReplicaFailed:
+                    await self._replica.start()  # once more; then the batch ends, and finished parts are kept
+
+
+def _told(error: Exception) -> str:
+    return f"the answer has no known shape ({error})" if isinstance(error, (KeyError, TypeError)) else str(error)

@@ -1,0 +1,103 @@
+"""The step of a batch: rows of a file through a replica of the bundle, part by part; finished parts survive a kill.
+
+Not covered: several replicas at once (one uses every core), parts on several machines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from penstock.core.errors import Interrupted, StepFailed
+from penstock.core.files import write_atomic
+from penstock.serving.batch.asking import Asker
+from penstock.serving.batch.columns import answer_columns, check
+from penstock.serving.batch.output import write_output
+from penstock.serving.batch.parts import Parts
+from penstock.serving.batch.replica import OwnReplica
+from penstock.serving.batch.rows import columns_of, read_rows
+from penstock.spec.steps import PredictConfig
+
+
+class PredictStage:
+    name, version = "predict", "1"
+
+    def run(self, config: PredictConfig, inputs: Any, outputs: Any, context: Any) -> Mapping[str, float]:
+        """As stages/contract.py says (packages of one floor do not import each other, so its types are not named here).
+
+        Output `predictions`: predictions.jsonl, .csv or .parquet in the order of the input, failures.jsonl where rows failed."""
+        source = _named(inputs.external(config.digest), config.file_name, context.scratch)
+        columns = columns_of(source)
+        check(config, columns)
+        parts = Parts(context.scratch / "parts")
+        parts.folder.mkdir(parents=True, exist_ok=True)
+        total = _total(source, context.scratch / "total")
+        asyncio.run(_answered(config, source, parts, inputs, context, total))
+        folder = outputs.folder("predictions", "predictions")
+        made = answer_columns(config) if config.form == "rows" else ("id", "custom_id", "response", "error")
+        written = config.keep or (*(columns if config.join and config.form == "rows" else ()), *made)
+        failed = write_output(folder, config.output, parts.lines(), written, config.prefix)
+        outputs.describe("predictions", rows=total, failed=failed, bundle=inputs.digest("bundle"), input=config.digest)
+        return {"rows": float(total), "failed": float(failed)}
+
+
+def _named(path: Path, name: str, scratch: Path) -> Path:
+    """The file under a name whose ending tells its format: what is fetched may have none."""
+    if path.suffix == Path(name).suffix:
+        return path
+    link = scratch / f"input{Path(name).suffix}"
+    link.unlink(missing_ok=True)
+    link.symlink_to(path)
+    return link
+
+
+def _total(source: Path, known: Path) -> int:
+    """Rows of the file: counted once, for progress and for the end."""
+    if known.exists():
+        return int(json.loads(known.read_bytes()))
+    count = sum(1 for _ in read_rows(source))
+    write_atomic(known, json.dumps(count).encode())
+    return count
+
+
+async def _answered(config: PredictConfig, source: Path, parts: Parts, inputs: Any, context: Any, total: int) -> None:
+    """Fills `parts` to the end. Raises Interrupted when asked to stop, StepFailed when too many rows failed."""
+    finished = parts.finished()
+    done, failed = sum(part.rows for part in finished), sum(part.failed for part in finished)
+    if done:
+        context.log(f"{done:,} of {total:,} rows were answered before; going on after them")
+    context.progress(done, total, "rows", failed=failed)
+    _refuse(failed, config)
+    if done >= total:
+        return
+    spec = {
+        "id": "batch",
+        "bundle": str(inputs.folder("bundle")),
+        "digest": inputs.digest("bundle"),
+        "model": config.name,
+        "version": "batch",
+        "engine_class": config.engine_class,
+        "limits": {"max_body_bytes": 2 * config.max_payload_bytes + (1 << 20)},
+    }
+    rows = read_rows(source, done)
+    async with OwnReplica(spec, context.scratch / "replica", config.concurrency) as replica:
+        asker = Asker(replica, config)
+        while shard := list(itertools.islice(rows, config.rows_per_part)):
+            part = parts.write(await asker.part(shard))
+            done, failed = done + part.rows, failed + part.failed
+            context.progress(done, total, "rows", failed=failed)
+            _refuse(failed, config)
+            if context.stopping() and done < total:
+                raise Interrupted(f"the batch was stopped after {done:,} of {total:,} rows")
+
+
+def _refuse(failed: int, config: PredictConfig) -> None:
+    if config.max_failures is not None and failed > config.max_failures:
+        raise StepFailed(
+            f"{failed:,} rows failed, more than the {config.max_failures:,} that may (--max-failures)",
+            remedy="Look at the errors with `penstock batch show`; correct the rows, or allow more. Answered parts are kept.",
+        )
