@@ -6,7 +6,6 @@ again, in seconds of a clock that never goes back; a bucket never used has tat 0
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 MINUTE_S = 60.0
@@ -44,5 +43,5 @@ class Bucket:
 
     def remaining(self, tat: float, now: float) -> int:
         """Whole units that could leave now."""
-        left = self.depth_s - (tat - now if tat > now else 0.0)
-        return max(0, math.floor(left / self.unit_s + 1e-6))
+        left = (self.depth_s - (tat - now if tat > now else 0.0)) / self.unit_s + 1e-6
+        return int(left) if left > 0 else 0

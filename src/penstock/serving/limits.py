@@ -26,7 +26,7 @@ _CRUMB_USD = 1e-9  # sums of cents as binary fractions are not exact
 class KeyState:
     """One key's limits, and where its numbers lie: doubles from `row` of `book`."""
 
-    __slots__ = ("book", "budget", "concurrency", "limited", "period", "rated", "requests", "row", "tokens")
+    __slots__ = ("book", "budget", "concurrency", "limited", "lines", "period", "rated", "requests", "row", "tokens")
 
     def __init__(self, entry: KeyEntry, book: Book) -> None:
         self.book, self.row = book, book.rows[entry.id]
@@ -37,6 +37,9 @@ class KeyState:
         self.concurrency, self.budget, self.period = limits.concurrency, limits.budget_usd, limits.budget_period
         self.requests = None if limits.requests_per_minute is None else Bucket.per_minute(limits.requests_per_minute)
         self.tokens = None if limits.tokens_per_minute is None else Bucket.per_minute(limits.tokens_per_minute)
+        self.lines = tuple(
+            refusals.template(name, b.limit if b else 0) for name, b in ((b"requests", self.requests), (b"tokens", self.tokens))
+        )
         self.rated = self.requests is not None or self.tokens is not None
         self.limited = self.rated or self.concurrency is not None or self.budget is not None
 
@@ -56,9 +59,9 @@ class Pass:
         """Response header lines `x-ratelimit-…` as OpenAI names them; nothing where no rate is limited."""
         state, lines = self.state, b""
         if state.requests is not None:
-            lines = refusals.standing(b"requests", state.requests, self.tats[0], self.now)
+            lines = refusals.standing(state.lines[0], state.requests, self.tats[0], self.now)
         if state.tokens is not None:
-            lines += refusals.standing(b"tokens", state.tokens, self.tats[1], self.now)
+            lines += refusals.standing(state.lines[1], state.tokens, self.tats[1], self.now)
         return lines
 
 

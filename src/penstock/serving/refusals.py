@@ -10,22 +10,20 @@ from penstock.serving.errors import RequestRefused
 _FINAL = b"x-should-retry: false\r\n"  # official clients would ask again at once, twice, for nothing
 
 
-def standing(name: bytes, bucket: Bucket, tat: float, now: float) -> bytes:
-    """Three header lines of one bucket; `name` is `requests` or `tokens`."""
-    return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %b\r\n" % (
-        name,
-        bucket.limit,
-        name,
-        bucket.remaining(tat, now),
-        name,
-        duration(tat - now),
-    )
+def template(name: bytes, limit: float) -> bytes:
+    """Header lines of one bucket, `name` being `requests` or `tokens`, for what `standing` fills in."""
+    return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%b\r\n" % (name, limit, name, name)
+
+
+def standing(lines: bytes, bucket: Bucket, tat: float, now: float) -> bytes:
+    """`lines`: the template of the bucket."""
+    return lines % (bucket.remaining(tat, now), duration(tat - now if tat > now else 0.0))
 
 
 def duration(seconds: float) -> bytes:
     """As OpenAI writes it: `12ms`, `1s`, `6m0s`."""
     if seconds < 1:
-        return b"%dms" % max(math.ceil(seconds * 1000), 0)
+        return b"%dms" % math.ceil(seconds * 1000)
     minutes, rest = divmod(math.ceil(seconds), 60)
     return b"%dm%ds" % (minutes, rest) if minutes else b"%ds" % rest
 

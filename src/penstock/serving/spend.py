@@ -195,7 +195,13 @@ class Book:
 
     def add(self, row: int, usd: float, calendar: Calendar) -> None:
         """Adds to this process's block."""
-        self._add(row, row + self.mine, usd, calendar)
+        view, block = self.view, row + self.mine
+        if view[1] == 1.0 and view[block + DAY] == calendar.day and view[block + MONTH] == calendar.month:
+            view[block + DAY_USD] += usd  # one process, no period over: nearly always
+            view[block + MONTH_USD] += usd
+            view[block + TOTAL_USD] += usd
+        else:
+            self._add(row, block, usd, calendar)
 
     def _add(self, row: int, block: int, usd: float, calendar: Calendar) -> None:
         view = self.view
