@@ -94,3 +94,16 @@ def test_workers_share_what_a_key_may(stage: Stage) -> None:
     assert sorted(ask(gateway, "slow").status_code for _ in range(20)) == [200] * 12 + [429] * 8  # a connection each: both workers answer
     assert sorted(ask(gateway, "poor").status_code for _ in range(20)) == [200] * 10 + [429] * 10
     wait_for(lambda: read_spend(gateway.folder, time.time())["key-poor"].month_usd == pytest.approx(0.1), 5, "the spend")
+
+
+def test_who_leaves_in_the_middle_pays_for_what_was_written(stage: Stage) -> None:
+    plain = snapshot_of(1, ("1", 1.0, [stage.replica("r-1", settings={"step_s": 0.02})]))
+    gateway = stage.gateway(limited(plain, poor={"budget_usd": 1.0, "budget_period": "total", "concurrency": 1}))
+    headers = {"authorization": f"Bearer {secret_of('poor')}"}
+    body = {"model": "echo", "prompt": "a b", "max_tokens": 900, "stream": True}
+    with httpx.stream("POST", f"{gateway.url}/v1/completions", json=body, headers=headers, timeout=20, trust_env=False) as answer:
+        events = [line for line, _ in zip((line for line in answer.iter_lines() if line), range(20), strict=False)]
+    assert len(events) == 20
+    wait_for(lambda: read_spend(gateway.folder, time.time())["key-poor"].total_usd > 0, 10, "the spend")
+    assert 0.02 <= read_spend(gateway.folder, time.time())["key-poor"].total_usd < 0.2
+    wait_for(lambda: ask(gateway, "poor", max_tokens=1).status_code == 200, 10, "the place in flight")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from penstock.serving.asking import RELAYED, cost_usd, session_of
+from penstock.serving.asking import BYTES_PER_TOKEN, RELAYED, cost_usd, session_of
 from penstock.serving.exchange import Exchange
 from penstock.serving.records import Record
-from penstock.serving.relay import Relay
+from penstock.serving.relay import CLIENT_GONE, Relay
 from penstock.serving.shadow import Copy
 from penstock.serving.snapshot import KeyEntry
 from penstock.serving.tracing import span_id, trace_of
@@ -18,7 +18,10 @@ def record_of(relay: Relay, status: int, code: str | None, now: float) -> Record
     ticket, exchange, answer, last = relay.ticket, relay.exchange, relay.answer, relay.last
     route, trace = ticket.lane.model.route, ticket.trace
     total, (prompt, completion) = now - exchange.arrived, answer.usage
-    guard = answer.guard
+    guard, paid = answer.guard, status < 400
+    if status == CLIENT_GONE and answer.started and not prompt:
+        # Who leaves in the middle has had what was written until then; the replica said no numbers, so an event counts as a token.
+        prompt, completion, paid = len(exchange.body) // BYTES_PER_TOKEN, answer.events, True
     return Record(
         ts=round(time.time() - total, 6),
         id=ticket.id,
@@ -48,7 +51,7 @@ def record_of(relay: Relay, status: int, code: str | None, now: float) -> Record
         stream=ticket.stream,
         flags=ticket.flags if guard is None else (*ticket.flags, *guard.flags),
         guard_ms=_ms(ticket.guard_s if guard is None else ticket.guard_s + guard.seconds),
-        cost_usd=cost_usd(route.price, prompt, completion) if status < 400 else 0.0,
+        cost_usd=cost_usd(route.price, prompt, completion) if paid else 0.0,
     )
 
 
