@@ -44,9 +44,10 @@ class Answer:
             self.done = True
             text += "" if self._stream.stopped else self._stream.finish()
         self.reason = "stop" if self._stream.stopped else finish_reason
-        self._pending += self.told(ids, scores)
+        if scores:
+            self._pending += self.told(ids, scores)
         self.text += text
-        return Piece(text, self.reason, self._ready()) if text or self.done else None
+        return Piece(text, self.reason, self._ready() if self._pending else ()) if text or self.done else None
 
     def told(self, ids: Sequence[int], scores: Sequence[TokenScore]) -> list[TokenLogprob]:
         """`scores` with the tokens' texts; none when there are no scores."""
@@ -63,7 +64,7 @@ class Answer:
 
     def _ready(self) -> list[TokenLogprob]:
         size = len(self._pending)
-        if size and (self._stream.stopped or not self.done):
+        if self._stream.stopped or not self.done:
             size = _within(self._pending, len(self.text) - self._begun)
         ready, self._pending = self._pending[:size], self._pending[size:]
         self._begun += sum(len(token.token) for token in ready)

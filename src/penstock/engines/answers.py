@@ -32,6 +32,7 @@ class Answers:
         self._queue: asyncio.Queue[Told] = asyncio.Queue()
         self._answers = [Answer(wording, request) for _ in settings]
         self._open = set(range(len(settings)))  # answers of which more is wanted
+        self._held, self._told = bool(request.logprobs), request.logprobs == 0  # shown whole at the end; told by the pipeline
         self._made = 0
         loop, prompt = asyncio.get_running_loop(), openvino.Tensor(np.asarray([ids], np.int64))
         self._tickets = [Ticket(prompt, one, loop, at, self._queue) for at, one in enumerate(settings)]
@@ -55,33 +56,28 @@ class Answers:
                 for ticket in later:
                     self._lane.stepper.submit(ticket)
                 later = []
-                for text in await self._taken(index, step):
-                    yield text
+                answer = self._answers[index]
+                piece = self._fed(index, answer, step)
+                if not self._held:
+                    if piece:
+                        yield self._text(index, piece, self._made)
+                elif answer.done:
+                    for text in await self._whole(index, answer):
+                        yield text
         finally:
             self._tickets = [ticket for ticket in self._tickets if ticket.index in self._open]
             tally.add(cancelled=1 if self._open else 0)
             for ticket in self._tickets:
                 self._lane.stepper.leave(ticket)
 
-    @property
-    def _held(self) -> bool:
-        return bool(self._request.logprobs)
-
-    async def _taken(self, index: int, step: Step) -> list[Text]:
-        answer = self._answers[index]
+    def _fed(self, index: int, answer: Answer, step: Step) -> Piece | None:
         self._made += len(step.ids)
         piece = answer.feed(step.ids, step.finish_reason, [TokenScore(value) for value in step.logprobs] if self._told else ())
         if answer.done:
             self._open.discard(index)
             if step.finish_reason is None:
                 self._lane.stepper.leave(self._tickets[index])
-        if self._held:
-            return await self._whole(index, answer) if answer.done else []
-        return [self._text(index, piece, self._made)] if piece else []
-
-    @property
-    def _told(self) -> bool:
-        return self._request.logprobs == 0
+        return piece
 
     async def _whole(self, index: int, answer: Answer) -> list[Text]:
         """The answer, and with `echo` the prompt before it, with their log-probabilities."""

@@ -6,7 +6,7 @@ Not covered: labels and embeddings; a request for either is refused. Beams, pena
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from penstock.core.errors import ArtifactCorrupt, BadInput
 from penstock.engines.answers import Answers
 from penstock.engines.bundle_file import BundleFile
 from penstock.engines.constraints.outputs import grammar_of
-from penstock.engines.contract import Chunk, EngineInfo, GenerateRequest, Message, Request, Scored, ScoreRequest, Text
+from penstock.engines.contract import Chunk, EngineInfo, GenerateRequest, Message, Request, Scored, ScoreRequest
 from penstock.engines.lane import Lane
 from penstock.engines.lanes import Lanes
 from penstock.engines.lora import Adapter
@@ -78,10 +78,11 @@ class OpenVinoDecoder:
             self._tally.add(requests=1)
             yield await self._scored(request.text)
         elif isinstance(request, GenerateRequest):
-            check_generate(request)
-            async with aclosing(self._texts(request)) as texts:
-                async for text in texts:
-                    yield text
+            async with self._lanes.taken(request.adapter) as lane:
+                answers = await self._answers(request, lane)
+                async with aclosing(answers.chunks(self._tally)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
         else:
             raise BadInput(
                 f"a decoder generates and scores text; it cannot serve a {type(request).__name__}",
@@ -115,15 +116,13 @@ class OpenVinoDecoder:
     async def close(self) -> None:
         await self._lanes.close()
 
-    async def _texts(self, request: GenerateRequest) -> AsyncGenerator[Text, None]:
-        async with self._lanes.taken(request.adapter) as lane:
-            ids = self._wording.prompt_ids(request)
-            grammar = await asyncio.to_thread(grammar_of, request.output) if request.output else None
-            settings = samplings(request, min(request.max_tokens, self._wording.max_length - len(ids)), self._wording, grammar)
-            self._tally.add(requests=1, prompt_tokens=len(ids))
-            async with aclosing(Answers(lane, self._wording, request, ids, settings).chunks(self._tally)) as chunks:
-                async for chunk in chunks:
-                    yield chunk
+    async def _answers(self, request: GenerateRequest, lane: Lane) -> Answers:
+        check_generate(request)
+        ids = self._wording.prompt_ids(request)
+        grammar = await asyncio.to_thread(grammar_of, request.output) if request.output else None
+        settings = samplings(request, min(request.max_tokens, self._wording.max_length - len(ids)), self._wording, grammar)
+        self._tally.add(requests=1, prompt_tokens=len(ids))
+        return Answers(lane, self._wording, request, ids, settings)
 
     async def _scored(self, text: str) -> Scored:
         reading = await asyncio.to_thread(read_text, text, self._wording)

@@ -25,6 +25,7 @@ class Step:
     logprobs: Sequence[float] = ()
 
 
+_REASONS = {1: "stop", 2: "length"}  # by GenerationFinishReason's values; 0 is none
 Told = tuple[int, Step | BaseException]  # by the ticket of this index
 
 
@@ -150,17 +151,19 @@ def _read(handle: Any) -> Step | BaseException | None:
     """What the handle has since it was last read; None when nothing."""
     ids: list[int] = []
     logprobs: list[float] = []
-    reason = ""
+    reason = 0
     while handle.can_read():
         for output in handle.read().values():
             ids += output.generated_ids
             logprobs += output.generated_log_probs
-            reason = output.finish_reason.name
-    if reason in ("STOP", "LENGTH"):
-        return Step(ids, reason.lower(), logprobs)
+            reason = output.finish_reason.value
+    if reason:
+        return Step(ids, _REASONS[reason], logprobs)
+    if ids:
+        return Step(ids, None, logprobs)
     if handle.get_status().name == "IGNORED":
         return BadInput("the request does not fit into the engine's cache", remedy="Raise the setting `cache_gib`, or shorten the prompt.")
-    return Step(ids, None, logprobs) if ids else None
+    return None
 
 
 def _send(news: Sequence[tuple[Ticket, Step | BaseException]]) -> None:

@@ -44,6 +44,8 @@ class TextStream:
     def _past_stops(self, text: str) -> str:
         if self.stopped:
             return ""
+        if not self.stop:
+            return text
         text, self._held = self._held + text, ""
         found = [at for at in (text.find(stop) for stop in self.stop) if at >= 0]
         if found:
