@@ -28,31 +28,67 @@ _EARLIER = (
     r"|existing|current|former|past|following)"
 )
 
-# (weight 0–1, pattern on folded text). Each gap is bounded, so that time stays linear.
-_RULES: tuple[tuple[float, re.Pattern[str]], ...] = tuple(
-    (weight, re.compile(pattern))
-    for weight, pattern in (
-        (0.9, rf"\b{_VERB}\b{_GAP}\b{_EARLIER}\b{_GAP}\b{_ORDERS}\b"),
+# (weight 0–1, one of which must be there, pattern), on folded text. Each gap is bounded, so that time stays linear.
+_RULES: tuple[tuple[float, tuple[str, ...], re.Pattern[str]], ...] = tuple(
+    (weight, anchors, re.compile(pattern))
+    for weight, anchors, pattern in (
+        (
+            0.9,
+            (
+                "instruct",
+                "prompt",
+                "direct",
+                "guideline",
+                "command",
+                "orders",
+                "rules",
+                "programming",
+                "training",
+                "message",
+                "context",
+                "conversation",
+                "text",
+            ),
+            rf"\b{_VERB}\b{_GAP}\b{_EARLIER}\b{_GAP}\b{_ORDERS}\b",
+        ),
         (
             0.6,
+            ("forget", "ignore", "disregard"),
             rf"\b(?:forget|ignore|disregard) (?:everything|all(?: of)? (?:that|this|what)|anything"
             rf"|whatever)\b{_GAP}\b(?:before|above|told|said|learn(?:ed|t)|know|prior)\b",
         ),
-        (0.6, r"\b(?:stop|cancel|drop|abort) everything\b"),
+        (0.6, ("everything",), r"\b(?:stop|cancel|drop|abort) everything\b"),
         (
             0.5,
+            ("prompt", "instruct", "directive", "guideline"),
             rf"\b(?:reveal|print|show|repeat|output|display|leak|tell me|give me|write out|what (?:is|are"
             rf"|were))\b{_GAP}\b(?:system|initial|original|hidden|secret|first|your) {_GAP}\b(?:prompt|instructions"
             rf"|directives|guidelines)\b",
         ),
-        (0.6, rf"\brepeat\b{_GAP}\b(?:words|text|everything|sentences?) (?:above|before)\b"),
+        (0.6, ("repeat",), rf"\brepeat\b{_GAP}\b(?:words|text|everything|sentences?) (?:above|before)\b"),
         (
             0.8,
+            ("anything now", "jailbreak", "dan mode", "developer mode", "god mode", "evil"),
             r"\bdo anything now\b|\bjailbreak(?:ed|ing)?\b|\bdan mode\b|\bdeveloper mode\b|\bgod mode\b"
             r"|\bevil[- ]?(?:bot|confidant|mode)\b",
         ),
         (
             0.7,
+            (
+                "restrict",
+                "limit",
+                "filter",
+                "rules",
+                "guideline",
+                "censor",
+                "ethic",
+                "morals",
+                "boundar",
+                "polic",
+                "constraint",
+                "confines",
+                "safeguard",
+            ),
             rf"\b(?:act|acting|pretend|respond|answer|behave|roleplay|role-play|simulate|reply|immerse|play|you are"
             rf"|you're|become|called|named)\b{_GAP}\b(?:without|no|free (?:from|of)|unbound by|not bound by|ignor\w+"
             rf"|beyond) (?:any |all |the |its |your |ethical |moral |content |of |typical |usual )*(?:restrictions?"
@@ -61,56 +97,87 @@ _RULES: tuple[tuple[float, re.Pattern[str]], ...] = tuple(
         ),
         (
             0.6,
+            ("unfiltered", "uncensored", "unrestricted", "amoral", "unethical", "unaligned"),
             r"\b(?:unfiltered|uncensored|unrestricted|amoral|unethical|unaligned) (?:ai|model|assistant|chatbot|bot"
             r"|version|response|answer|persona|mode|language model)\b",
         ),
         (
             0.6,
+            ("confines", "free", "shackles", "chains", "constraints"),
             rf"\b(?:break|broken|breaking|freed?|escape[ds]?)\b{_GAP}\b(?:confines|free|shackles|chains"
             rf"|constraints)\b{_GAP}\b(?:ai|openai|model|rules|programming|restrictions)\b",
         ),
         (
             0.5,
+            ("rules", "polic", "guideline", "ethic", "law", "restrict", "openai", "instruct"),
             rf"\b(?:does not|doesn'?t|do not|don'?t|no longer|never) (?:have to |need to )?(?:abide|adhere|comply|follow"
             rf"|obey|respect|care)\b{_GAP}\b(?:rules|policy|policies|guidelines|ethics|laws?|restrictions|openai"
             rf"|instructions)\b",
         ),
-        (0.5, r"\b(?:never|not|cannot|can'?t|don'?t) (?:ever )?(?:refuse|reject|decline|say no|say that you)\b"),
         (
             0.5,
+            ("refuse", "reject", "decline", "say no", "say that you"),
+            r"\b(?:never|not|cannot|can'?t|don'?t) (?:ever )?(?:refuse|reject|decline|say no|say that you)\b",
+        ),
+        (
+            0.5,
+            ("bypass", "circumvent", "evade", "disable", "turn off", "get around", "deactivate", "remove"),
             rf"\b(?:bypass|circumvent|evade|disable|turn off|get around|deactivate|remove)\b{_GAP}\b(?:safety|content"
             rf"|moderation|security|ethical|your)\b{_GAP}\b(?:filters?|polic(?:y|ies)|guidelines|restrictions?|measures"
             rf"|guardrails?|safeguards?|protocols?)\b",
         ),
-        (0.5, r"\bstay in character\b|\bbreak(?:ing)? character\b|\bin character at all times\b"),
+        (0.5, ("character",), r"\bstay in character\b|\bbreak(?:ing)? character\b|\bin character at all times\b"),
         (
             0.5,
+            ("normal", "classic", "standard", "gpt", "filtered"),
             r"\b(?:two|2|both)\b[^.!?\n]{0,40}\b(?:different |separate )*(?:ways|responses"
             r"|answers)\b[^\n]{0,120}\b(?:normal|normally|classic|standard|chatgpt|gpt|filtered)\b",
         ),
         (
             0.6,
+            ("<|", "inst]", "sys>", "system>", "system", "new instruction", "end of"),
             r"<\|(?:im_start|system|endoftext|start_header_id)\|>|\[/?inst\]|<</?sys>>|</?system>|^\s*#{2,} ?(?:system"
             r"|new instructions?)\b|\bbegin system\b|\bend of (?:system|user) (?:prompt|input|message)\b",
         ),
-        (0.5, r"(?:^|\n)\s*(?:system|developer|admin(?:istrator)?)\s*(?:prompt|override|message|note)?\s*:\s*\S"),
-        (0.5, r"\b(?:new|updated|real|actual|true) (?:instructions?|task|directives?|orders)\b\s*(?::|are\b|is\b|follow)"),
         (
             0.5,
+            ("system", "developer", "admin"),
+            r"(?:^|\n)\s*(?:system|developer|admin(?:istrator)?)\s*(?:prompt|override|message|note)?\s*:\s*\S",
+        ),
+        (
+            0.5,
+            ("instruct", "task", "directive", "orders"),
+            r"\b(?:new|updated|real|actual|true) (?:instructions?|task|directives?|orders)\b\s*(?::|are\b|is\b|follow)",
+        ),
+        (
+            0.5,
+            ("base64", "rot13", "hex", "morse", "cipher"),
             r"\b(?:decode|decrypt|unscramble|translate)\b[^.!?\n]{0,40}\b(?:base64|rot13|hex|morse"
             r"|cipher)\b[^\n]{0,60}\b(?:follow|execute|obey|comply|answer|do)\b",
         ),
-        (0.4, r"\bhypothetical(?:ly)?\b[^.!?\n]{0,60}\b(?:no (?:rules|laws|ethics|limits)|anything)\b"),
-        (0.4, r"\b(?:just|only|simply) (?:say|print|output|write|reply|respond)(?: with)?[: ]+[\"'“]"),
-        (0.5, r"\btoken(?:s)?\b[^.!?\n]{0,60}\b(?:deduct|lose|lost|die|cease|terminat)\w*"),
+        (0.4, ("hypothetical",), r"\bhypothetical(?:ly)?\b[^.!?\n]{0,60}\b(?:no (?:rules|laws|ethics|limits)|anything)\b"),
+        (
+            0.4,
+            (
+                "just say",
+                "just print",
+                "just output",
+                "just write",
+                "just reply",
+                "just respond",
+                "only say",
+                "only print",
+                "only output",
+                "only write",
+                "only reply",
+                "only respond",
+                "simply",
+            ),
+            r"\b(?:just|only|simply) (?:say|print|output|write|reply|respond)(?: with)?[: ]+[\"'“]",
+        ),
+        (0.5, ("token",), r"\btoken(?:s)?\b[^.!?\n]{0,60}\b(?:deduct|lose|lost|die|cease|terminat)\w*"),
     )
 )
-_ANCHORS = (
-    "ignore", "regard", "forget", "override", "overrule", "bypass", "prompt", "instruct", "jailbreak", "anything now", " mode", "pretend",
-    "act ", "acting", "roleplay", "role-play", "simulat", "immerse", "without", "unfiltered", "uncensored", "unrestricted", "confines",
-    "refuse", "character", "system", "<|", "[inst", "abide", "adhere", "comply", "obey", "everything", "rules", "just ", "only ",
-    "circumvent", "filter", "base64", "hypothetical", "token", "new ", "two ", "not follow", "stop following", "free ", "decline",
-)  # fmt: skip
 
 
 class Injection:
@@ -122,12 +189,12 @@ class Injection:
 
     def __init__(self, threshold: float | None = None) -> None:
         self._model = load(CHECK)
-        self._threshold = self._model.threshold if threshold is None else threshold
+        self.threshold = self._model.threshold if threshold is None else threshold
 
     def find(self, text: str) -> list[Finding]:
         rules, first, last = by_rules(text)
         score = 1 - (1 - rules) * (1 - self._model.score(text))
-        if score < max(self._threshold, 1e-9):
+        if score < max(self.threshold, 1e-9):
             return []
         start, end = (first, last) if rules else self._model.peak(text)
         return [Finding(CHECK, CHECK, start, end, score)]
@@ -139,9 +206,12 @@ class Injection:
 def by_rules(text: str) -> tuple[float, int, int]:
     """(score, start, end) of the rules alone: 1 - the product of (1 - weight) of rules that match within 1,000 characters."""
     flat = folded(text)
-    if not any(anchor in flat.text for anchor in _ANCHORS):
-        return 0.0, 0, 0
-    hits = sorted((m.start(), m.end(), weight, rule) for rule, (weight, pattern) in enumerate(_RULES) for m in _few(pattern, flat.text))
+    hits = sorted(
+        (match.start(), match.end(), weight, rule)
+        for rule, (weight, anchors, pattern) in enumerate(_RULES)
+        if any(anchor in flat.text for anchor in anchors)
+        for match in _few(pattern, flat.text)
+    )
     best, span = 0.0, (0, 0)
     for index, (start, _, _, _) in enumerate(hits):
         near = {rule: (weight, end) for at, end, weight, rule in hits[index : index + 32] if at < start + 1000}

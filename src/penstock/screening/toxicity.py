@@ -23,11 +23,15 @@ class Toxicity:
 
     def __init__(self, threshold: float | None = None) -> None:
         self._model = load(CHECK)
-        self._threshold = self._model.threshold if threshold is None else threshold
+        self.threshold = self._model.threshold if threshold is None else threshold
 
     def find(self, text: str) -> list[Finding]:
-        score = self._model.score(text)
-        return [Finding(CHECK, CHECK, *self._model.peak(text), score)] if score >= max(self._threshold, 1e-9) else []
+        score = self.score(text)
+        return [Finding(CHECK, CHECK, *self._model.peak(text), score)] if score >= max(self.threshold, 1e-9) else []
+
+    def score(self, text: str) -> float:
+        """0–1."""
+        return self._model.score(text)
 
     def opening(self, text: str) -> int:
         return last_word(text)

@@ -17,6 +17,8 @@ from penstock.screening.personal.table import kinds
 
 CHECK = "personal_data"
 _SPACE = re.compile(r"\s")
+_DIGIT = re.compile(r"[0-9]")
+_OPEN = 160  # characters from the end of a stream in which a finding may have begun
 _SLICE = 8192  # characters examined in one go, so that no single call of `re` holds a thread for long
 
 
@@ -29,17 +31,21 @@ class PersonalData:
 
     def __init__(self, types: Iterable[str] = ()) -> None:
         self.kinds = kinds(tuple(types))
+        self._wordings = tuple(pattern for kind in self.kinds for pattern in kind.wordings)
+        self._openings = self._wordings + tuple(pattern for kind in self.kinds for pattern in kind.openings)
 
     def find(self, text: str) -> list[Finding]:
         return _find(text, self.kinds)
 
     def opening(self, text: str) -> int:
-        tail = text[-HOLD:]
+        tail = text[-_OPEN:]
         first = last_word(tail)
-        for kind in self.kinds:
-            found = kind.opening.search(tail)
+        for pattern in self._openings if _DIGIT.search(tail) is not None else self._wordings:
+            found = pattern.search(tail)
             if found is not None and found.start() < first:
                 first = found.start()
+        while first and not tail[first - 1].isspace():
+            first -= 1
         return len(text) - len(tail) + first
 
 

@@ -26,7 +26,7 @@ _BEGIN = r"(?<![\w.,-])"
 _number_first = anchored(
     re.compile(
         rf"{_BEGIN}[0-9]{{1,5}}(?:[A-Za-z]? (?:[NSEW]\.? )?(?:{_NAME} ){{1,4}}{_ENGLISH}\b(?:\.?,? {_FLAT})?"
-        rf"|,? {_ROMANCE} (?:[\w'’.-]{{1,24}} ?){{1,5}}(?!\w))"
+        rf"|,? {_ROMANCE} [\w'’.-]{{1,24}}(?: [\w'’.-]{{1,24}}){{0,4}}(?!\w))"
     ),
     re.compile(r"[0-9]{1,5}[A-Za-z]?,? [^\W\d_a-z]"),
 )
@@ -51,12 +51,20 @@ def _find(text: str) -> list[Span]:
     return sorted(found)
 
 
+_MORE = r"(?:[\w'’.#-]{1,24},? ){0,5}[\w'’.#-]{0,24},?"
+_NAMES = rf"(?:{_NAME},? ){{0,5}}[\w'’.#-]{{0,24}},?"
+
 KIND = Kind(
     "address",
     DIGIT,
     _find,
-    re.compile(
-        rf"(?:[0-9]{{1,5}}[A-Za-z]?,? (?:[\w'’.#-]{{1,25}} ?,?){{0,8}}|{_ROMANCE} (?:[\w'’.-]{{1,25}} ?){{0,6}}"
-        r"|[^\W\d_a-z]\w{4,28}\.? [0-9]{0,4}[a-z]?|(?:Apt|Apartment|Suite|Ste|P\.? ?O\.?|PSC|Unit)\.? ?[\w,# ]{0,20})\Z"
+    (
+        re.compile(rf"[0-9]{{1,5}}[A-Za-z]?,? {_NAMES}(?: #?[0-9]{{0,5}})?\Z"),
+        re.compile(rf"[0-9]{{1,5}},? {_ROMANCE} {_MORE}\Z"),
+    ),
+    (
+        re.compile(rf"{_ROMANCE} {_MORE}\Z"),
+        re.compile(rf"[A-ZÀ-Þ]\w{{2,20}}{_ENDING} [0-9]{{0,4}}[a-z]?\Z"),
+        re.compile(r"(?:Apt|Apartment|Suite|Ste|P\.? ?O\.?|PSC|Unit)\.? ?[\w,# ]{0,20}\Z"),
     ),
 )

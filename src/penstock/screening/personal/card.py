@@ -59,4 +59,4 @@ def _is_card(digits: str, text: str, start: int) -> bool:
     return luhn(digits)
 
 
-KIND = Kind("card", SEVEN, _find, re.compile(r"[0-9][0-9 -]{0,90}\Z"))
+KIND = Kind("card", SEVEN, _find, (re.compile(r"[0-9][0-9 -]{0,90}\Z"),))

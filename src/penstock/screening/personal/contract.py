@@ -11,7 +11,6 @@ AT, LINK, DIGIT, SEVEN, LONG = 1, 2, 4, 8, 16
 _DIGIT = re.compile(r"[0-9]")
 _SEVEN = re.compile(r"[0-9](?:[^0-9A-Za-z\n]{0,3}[0-9]){6}")
 _LONG = re.compile(r"[0-9A-Za-z]{26}")
-NEVER = re.compile(r"(?!)")
 
 Span = tuple[int, int]
 
@@ -20,13 +19,15 @@ Span = tuple[int, int]
 class Kind:
     """`find` gives spans in order; it is called only on texts with all traits of `needs`.
 
-    `opening` matches, at the end of a text, what more text could make or extend into a finding, when that is more than the last word.
+    Each of `openings` matches, at the end of a text, what more text could make or extend into a finding, when that is more than the
+    last word; it may begin inside a word. Those in `openings` are tried only where there is a digit, those in `wordings` always.
     """
 
     name: str
     needs: int
     find: Callable[[str], Iterable[Span]]
-    opening: re.Pattern[str] = NEVER
+    openings: tuple[re.Pattern[str], ...] = ()
+    wordings: tuple[re.Pattern[str], ...] = ()
 
 
 def traits(text: str) -> int:

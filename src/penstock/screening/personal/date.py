@@ -38,10 +38,8 @@ def _find(text: str) -> list[Span]:
     return found
 
 
-_OPENING = re.compile(
-    rf"(?:{_YEAR}-[0-9-]{{0,6}}[T ]?[0-9:.,Z+-]*"
-    r"|[0-9]{1,2}[a-z]{0,2}(?: o?f?)?(?: [A-Z]?[a-z]{0,8}\.?)?(?:,? [0-9]{0,4})?"
-    rf"|(?:{_NAMED.pattern})[a-z]{{0,6}}\.?(?: [0-9]{{0,2}}[a-z]{{0,2}})?(?:,? ?[0-9]{{0,4}})?)\Z"
-)
+_YEAR_FIRST = re.compile(r"[12][0-9]{3}-[0-9-]{0,6}[T ]?[0-9:.,Z+-]*\Z")
+_DAY_FIRST = re.compile(r"[0-9]{1,2}[a-z]{0,2}(?: o?f?)?(?: [A-Z]?[a-z]{0,8}\.?)?(?:,? [0-9]{0,4})?\Z")
+_MONTH_FIRST = re.compile(rf"(?:{_NAMED.pattern})[a-z]{{0,6}}\.?(?: [0-9]{{0,2}}[a-z]{{0,2}})?(?:,? ?[0-9]{{0,4}})?\Z")
 
-KIND = Kind("date", DIGIT, _find, _OPENING)
+KIND = Kind("date", DIGIT, _find, (_YEAR_FIRST, _DAY_FIRST), (_MONTH_FIRST,))

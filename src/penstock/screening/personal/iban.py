@@ -59,4 +59,4 @@ def _end(text: str, start: int, limit: int, length: int) -> int | None:
     return index if int(digits) % 97 == 1 else None
 
 
-KIND = Kind("iban", SEVEN, _find, re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}[A-Za-z0-9 -]{0,42}\Z"))
+KIND = Kind("iban", SEVEN, _find, (re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}[A-Za-z0-9 -]{0,42}\Z"),))

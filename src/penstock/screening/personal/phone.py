@@ -48,4 +48,4 @@ def _is_phone(number: str, text: str, start: int, end: int) -> bool:
     return count <= 12 and (mentioned(_BEFORE, text, start, 32) or _AFTER.match(text, end) is not None)
 
 
-KIND = Kind("phone", SEVEN, _find, re.compile(r"(?:\+|\()? ?[0-9][0-9 ().\-/x]{0,40}(?:e?x?t?\.? ?[0-9]{0,6}|[ -]\(?[A-Za-z]{0,6})\Z"))
+KIND = Kind("phone", SEVEN, _find, (re.compile(r"[+(0-9][0-9 ().\-/x]{0,40}(?:e?x?t?\.? ?[0-9]{0,6}|[ -]\(?[A-Za-z]{0,6})\Z"),))

@@ -27,4 +27,4 @@ def _find(text: str) -> list[Span]:
     return sorted(found)
 
 
-KIND = Kind("postcode", DIGIT, _find, re.compile(r"(?:[A-Z]{1,2}-?)?[0-9][0-9A-Z]{0,5}(?:[ -][0-9A-Za-z]{0,4})?\Z"))
+KIND = Kind("postcode", DIGIT, _find, (re.compile(r"[0-9][0-9A-Z]{0,5}(?:[ -][0-9A-Za-z]{0,4})?\Z"),))

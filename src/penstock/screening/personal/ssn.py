@@ -16,4 +16,4 @@ def _find(text: str) -> list[Span]:
     return [m.span() for m in _PATTERN.finditer(text) if "-" in m[0] or mentioned(_WORDS, text, m.start())]
 
 
-KIND = Kind("ssn", SEVEN, _find, re.compile(r"[0-9][0-9 -]{0,11}\Z"))
+KIND = Kind("ssn", SEVEN, _find, (re.compile(r"[0-9][0-9 -]{0,11}\Z"),))
