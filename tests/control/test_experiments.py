@@ -266,6 +266,13 @@ def test_the_file_starts_it_once_and_waits_for_a_challenger(served: Any) -> None
         turn(world, bench, "experiment")
     assert len(world.store.resources.list("experiment")) == 1, "what people ended does not start again by itself"
     assert weights(bench) == {"1": 1.0}
+    bench.store.registry.set_alias("m", "champion", 1, "test")
+    for split, why in (({2: 1.0}, "version 2 serves, which is not the champion (1)"), ({1: 0.5, 2: 0.5}, "split by hand")):
+        set_traffic(world, "m", split, principal="test")
+        row = settle(world, bench, lambda r: phase_of(r) == "live")
+        assert why in row.status["notes"][0]
+    assert len(world.store.resources.list("experiment")) == 1, "a rollback or a split by hand begins nothing either"
+    set_traffic(world, "m", {1: 1.0}, principal="test")
     with pytest.raises(BadInput, match="needs another one"):
         experiment_row(world, get_deployment(world, "m"), Experiment(challenger=1), principal="test")
 

@@ -67,6 +67,8 @@ def follow_file(world: World, deployment: Resource) -> str | None:
         return None if _moved(deployment) else f"the {kind} waits: {error}"
     if _moved(deployment):
         return None
+    if (other := _set_by_hand(world, deployment)) is not None:
+        return f"the {kind} waits: {other}"
     ident = f"{kind}-{hex_of(digest_json([deployment.id, spec]))[:20]}"
     try:
         world.store.resources.get(kind, ident)
@@ -111,6 +113,15 @@ def mover_of(world: World, deployment: str) -> Resource | None:
 
 def _moved(deployment: Resource) -> bool:
     return deployment.spec.get("experiment") is not None
+
+
+def _set_by_hand(world: World, deployment: Resource) -> str | None:
+    """Why the traffic is not the champion's alone: after a rollback, or a split by hand, nothing starts by itself."""
+    parts = split_of(deployment.spec)
+    champion = world.store.registry.aliases(deployment.spec["model"]).get("champion", parts[0].version)
+    if len(parts) > 1:
+        return "the traffic is split by hand"
+    return None if parts[0].version == champion else f"version {parts[0].version} serves, which is not the champion ({champion})"
 
 
 def _over(world: World, mover: str) -> bool:
