@@ -39,7 +39,7 @@ class Bucket:
     def wait_s(self, taken: float, now: float) -> float:
         """Seconds until what led to `taken` would have fitted; 0 or less: it fits now."""
         wait = taken - now - self.depth_s
-        return wait if wait > 1e-9 * taken else 0.0  # the rest is rounding of the clock's large numbers
+        return wait if wait > 1e-12 * taken else 0.0  # the rest is rounding of the clock's large numbers
 
     def remaining(self, tat: float, now: float) -> int:
         """Whole units that could leave now."""
