@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -126,3 +127,42 @@ def test_what_an_engine_refuses_is_400_also_when_streamed(official: openai.OpenA
         official.completions.create(model="intents", prompt="x")
     with pytest.raises(openai.BadRequestError, match="does not fit"):
         official.embeddings.create(model="plays", input="x")
+
+
+def test_likelihoods_choices_and_bound_answers_are_the_engines(official: openai.OpenAI, bundles: dict[str, Path]) -> None:
+    request = GenerateRequest(prompt="Where is", max_tokens=4, temperature=0.0, logprobs=2)
+    expected = [one for chunk in direct(bundles["plays"], request) for one in chunk.logprobs]
+    ask: dict[str, Any] = {"model": "plays", "prompt": "Where is", "max_tokens": 4, "temperature": 0, "logprobs": 2}
+    told = official.completions.create(**ask).choices[0].logprobs
+    assert told is not None
+    assert told.tokens == [one.token for one in expected]
+    assert told.token_logprobs == pytest.approx([one.logprob for one in expected], abs=1e-3)
+    echoed = official.completions.create(**ask, echo=True).choices[0]
+    assert echoed.text.startswith("Where is")
+    assert echoed.logprobs is not None
+    assert echoed.logprobs.token_logprobs is not None
+    assert echoed.logprobs.token_logprobs[0] is None  # type: ignore[comparison-overlap]  # so the API, not so its client's types
+    assert len(echoed.logprobs.tokens or ()) > len(expected)
+    only = official.completions.create(**{**ask, "max_tokens": 0}, echo=True)
+    assert only.choices[0].text == "Where is"
+    assert only.usage is not None
+    assert only.usage.completion_tokens == 0
+    three = official.completions.create(model="plays", prompt=["Where is", "When will"], n=3, max_tokens=6, temperature=1, seed=3)
+    assert [choice.index for choice in three.choices] == list(range(6))
+    assert len({choice.text for choice in three.choices[:3]}) > 1
+    schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"], "additionalProperties": False}
+    form: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    said = official.chat.completions.create(
+        model="plays", messages=[{"role": "user", "content": "hi"}], response_format=form, max_tokens=40, temperature=0
+    )
+    assert set(json.loads(said.choices[0].message.content or "")) == {"a"}
+
+
+def test_dimensions_and_token_inputs_reach_the_encoder(official: openai.OpenAI) -> None:
+    whole = official.embeddings.create(model="intents", input=LINES[0], encoding_format="float").data[0].embedding
+    fewer = official.embeddings.create(model="intents", input=LINES[0], dimensions=8, encoding_format="float").data[0].embedding
+    assert len(fewer) == 8
+    norm = sum(x * x for x in whole[:8]) ** 0.5
+    assert fewer == pytest.approx([x / norm for x in whole[:8]], abs=1e-4)
+    tokens = official.embeddings.create(model="intents", input=[101, 2073, 2003, 102])
+    assert len(tokens.data[0].embedding) == len(whole)
