@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.errors import BadInput, ExtraMissing
+from penstock.serving.joined import read_joined
 from penstock.serving.record_files import read_segment, segments
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 GROUPS = ("version", "model", "key", "route", "replica", "status", "adapter", "experiment")
 _NUMBERS = ("status", "prompt_tokens", "completion_tokens", "attempts")
 _AMOUNTS = ("ts", "queue_ms", "first_ms", "total_ms", "guard_ms", "cost_usd", "energy_wh")
-_WORDS = ("model", "version", "key", "route", "replica", "adapter", "experiment", "shadow_of")
+_WORDS = ("id", "model", "version", "key", "route", "replica", "adapter", "experiment", "shadow_of")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,12 @@ def with_id(folder: Path, ident: str) -> list[dict[str, Any]]:
     return sorted(found, key=lambda record: record["ts"])
 
 
-def kpis(folder: Path, wanted: Wanted, by: Sequence[str] = ("model", "version")) -> list[dict[str, Any]]:
-    """One row a group, most requests first; copies for a shadow are rows of their own.
+def kpis(gateway: Path, wanted: Wanted, by: Sequence[str] = ("model", "version")) -> list[dict[str, Any]]:
+    """One row a group, most requests first; copies for a shadow are rows of their own. `gateway`: its folder.
 
     `errors`: answered 5xx; `refused`: 4xx; `cancelled`: the client went away (499). Times in ms, of requests answered 2xx; `first_…`
     only of those that generated; `tokens_per_s`: written by one request from its first byte on. `requests_per_s`: from the first to the
-    last arrival.
+    last arrival. `rated`, `score`: how many got feedback with a score, and its mean (-1 to 1).
     Raises BadInput, ExtraMissing.
     """
     for name in by:
@@ -66,14 +67,23 @@ def kpis(folder: Path, wanted: Wanted, by: Sequence[str] = ("model", "version"))
         import polars as pl
     except ModuleNotFoundError as error:
         raise ExtraMissing("statistics over records need polars", remedy="Run: pip install 'penstock[data]'") from error
-    parts = [part for path in segments(folder, wanted.since) if (part := _frame(path)) is not None]
+    parts = [part for path in segments(gateway / "records", wanted.since) if (part := _frame(path)) is not None]
     if not parts:
         return []
     frame = pl.concat(parts).filter((pl.col("ts") >= wanted.since) & (pl.col("ts") < wanted.until))
+    frame = frame.join(_scores(gateway, wanted), on=["id", "key"], how="left", nulls_equal=True)
     for name, value in (wanted.fields or {}).items():
         frame = frame.filter(pl.col(name) == value)
     keys = [*by, pl.col("shadow_of").is_not_null().alias("shadow")]
     return frame.group_by(keys).agg(*_measures()).sort(["requests", *by], descending=[True, *([False] * len(by))]).collect().to_dicts()
+
+
+def _scores(gateway: Path, wanted: Wanted) -> pl.LazyFrame:
+    import polars as pl
+
+    rows = read_joined(gateway, wanted.since, wanted.until) if any((gateway / "feedback").glob("*.jsonl")) else ()
+    found = [(one.record["id"], one.record["key"], one.score) for one in rows if one.score is not None]
+    return pl.LazyFrame(found, schema={"id": pl.String, "key": pl.String, "score": pl.Float64}, orient="row").unique(["id", "key"])
 
 
 def _measures() -> list[pl.Expr]:
@@ -96,6 +106,8 @@ def _measures() -> list[pl.Expr]:
         (written.sum() / writing.sum() * 1000).alias("tokens_per_s"),
         pl.col("queue_ms").filter(well).quantile(0.95, "linear").alias("queue_p95_ms"),
         (pl.col("attempts") > 1).sum().alias("retried"),
+        pl.col("score").count().alias("rated"),
+        pl.col("score").mean(),
     ]
     return measures + [pl.col(name).sum() for name in ("prompt_tokens", "completion_tokens", "cost_usd", "energy_wh")]
 

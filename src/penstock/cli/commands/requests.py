@@ -16,7 +16,23 @@ Since = Annotated[str | None, typer.Option(help="Only the last so long, such as 
 Model = Annotated[str | None, typer.Option(help="Only of this model.")]
 Version = Annotated[str | None, typer.Option(help="Only of this version.")]
 Key = Annotated[str | None, typer.Option(help="Only of this gateway key, by id.")]
-_HEADS = ("GROUP", "REQUESTS", "ERRORS", "/S", "P50", "P95", "P99", "FIRST P50", "FIRST P95", "TOKENS IN", "OUT", "OUT/S", "USD", "WH")
+_HEADS = (
+    "GROUP",
+    "REQUESTS",
+    "ERRORS",
+    "/S",
+    "P50",
+    "P95",
+    "P99",
+    "FIRST P50",
+    "FIRST P95",
+    "TOKENS IN",
+    "OUT",
+    "OUT/S",
+    "USD",
+    "WH",
+    "SCORE",
+)
 
 
 @app.callback()
@@ -73,7 +89,7 @@ def stats(
 
     groups = ["model", "version"] if by == "version" else [name.strip() for name in by.split(",")]
     wanted = Wanted(_moment(since), fields=_fields(model=model, version=version, key=key))
-    found = kpis(Home.find().gateway / "records", wanted, groups)
+    found = kpis(Home.find().gateway, wanted, groups)
     here().show(
         {"by": groups, "groups": found}, lambda: table(_HEADS, [_row(group, groups) for group in found]) if found else ["no requests"]
     )
@@ -84,7 +100,8 @@ def _row(group: dict[str, Any], by: list[str]) -> tuple[str, ...]:
     whole = [f"{group['requests']}", f"{group['errors']}"]
     figures = [_figure(group[each]) for each in ("requests_per_s", "p50_ms", "p95_ms", "p99_ms", "first_p50_ms", "first_p95_ms")]
     tokens = [f"{group['prompt_tokens']}", f"{group['completion_tokens']}", _figure(group["tokens_per_s"])]
-    return (name, *whole, *figures, *tokens, f"{group['cost_usd']:.4f}", f"{group['energy_wh']:.3f}")
+    score = f"{group['score']:+.2f} of {group['rated']}" if group["rated"] else "-"
+    return (name, *whole, *figures, *tokens, f"{group['cost_usd']:.4f}", f"{group['energy_wh']:.3f}", score)
 
 
 def _figure(value: float | None) -> str:
