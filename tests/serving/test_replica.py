@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,20 @@ def test_a_draining_replica_says_so_and_finishes(stage: Stage) -> None:
         assert rest[-1] == "data: [DONE]"
     wait_for(lambda: replica.process.poll() is not None, 10, "the end of the replica")
     assert replica.process.returncode == 0
+
+
+def test_clients_of_the_gateway_name_the_adapter(stage: Stage, tmp_path: Path) -> None:
+    folder = adapter(tmp_path / "given")
+    replica = stage.replica("r", adapters={"terse": str(folder)})
+    snapshot = snapshot_of(1, ("1", 1.0, [replica]))
+    [model] = snapshot.models
+    versions = (replace(model.versions[0], adapters=("terse",)),)
+    gateway = stage.gateway(replace(snapshot, models=(replace(model, versions=versions),)))
+    with httpx.Client(base_url=gateway.url, headers={"authorization": f"Bearer {SECRET}"}, trust_env=False) as client:
+        answer = say(client, "echo:terse")
+        assert (answer.json()["model"], answer.json()["choices"][0]["text"]) == ("echo:terse", "terse:a terse:b ")
+        assert {m["id"] for m in client.get("/v1/models").json()["data"]} == {"echo", "echo:terse"}
+        unknown = say(client, "echo:tense")
+        assert unknown.status_code == 404
+        assert "did you mean 'echo:terse'" in unknown.json()["error"]["message"]
+        assert say(client, "echo").json()["model"] == "echo"
