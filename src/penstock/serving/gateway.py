@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import errno
+import gc
 import logging
 import os
 import signal
@@ -51,6 +52,8 @@ async def serve(
     gateway.scheme = "https" if certificate is not None else "http"
     _announce(gateway, listener)
     log.info("gateway on %s://%s:%d, snapshot %d", gateway.scheme, *listener.getsockname()[:2], gateway.table.snapshot.version)
+    gc.collect()
+    gc.freeze()  # what is there now stays for ever: the collector need not walk over it again and again
     poller = asyncio.create_task(_poll(gateway, listener, stop, certificate))
     await stop.wait()
     poller.cancel()

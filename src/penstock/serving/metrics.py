@@ -63,6 +63,7 @@ class RequestMetrics:
         self.first_seconds = Histogram(f"{prefix}_first_token_seconds", "From the request's first byte to the first event of a stream.")
         self.gauges: dict[str, Family] = {}
         self._prefix = prefix
+        self._token_labels: dict[tuple[str, str], tuple[Labels, Labels]] = {}
         self._labels: dict[tuple[str, str, str, int], tuple[Labels, Labels]] = {}
 
     def done(self, route: str, model: str, version: str, status: int, seconds: float) -> None:
@@ -79,11 +80,14 @@ class RequestMetrics:
         self.first_seconds.observe((("model", model), ("version", version)), seconds)
 
     def used(self, model: str, version: str, prompt: int, completion: int) -> None:
-        base = (("model", model), ("version", version))
+        labels = self._token_labels.get((model, version))
+        if labels is None:
+            base = (("model", model), ("version", version))
+            labels = self._token_labels[model, version] = ((*base, ("direction", "prompt")), (*base, ("direction", "completion")))
         if prompt:
-            self.tokens.add((*base, ("direction", "prompt")), prompt)
+            self.tokens.add(labels[0], prompt)
         if completion:
-            self.tokens.add((*base, ("direction", "completion")), completion)
+            self.tokens.add(labels[1], completion)
 
     def gauge(self, name: str, help_text: str, series: Mapping[Labels, float], kind: str = "gauge") -> None:
         """Sets all series of a gauge at once; those that are gone disappear."""

@@ -284,6 +284,8 @@ class Relay:
             lane.line.remove(self)
         lane.leave(time.monotonic())
         self._done(self, status, code)
+        exchange = self.exchange
+        exchange.on_gone = exchange.on_writable = exchange.state = self.last = self._winner = None  # no cycle is left to be collected
         for attempt in freed:
             lane.pump(attempt.version.name)
 
