@@ -64,7 +64,7 @@ def sound(answer: httpx.Response) -> None:
 
 @pytest.mark.parametrize("path", sorted(PARSERS))
 @given(data=st.data())
-@settings(max_examples=300)
+@settings(max_examples=120)
 def test_parsers_take_or_refuse_anything(path: str, data: st.DataObject) -> None:
     try:
         PARSERS[path](data.draw(bodies(path)))
@@ -77,7 +77,7 @@ def test_parsers_take_or_refuse_anything(path: str, data: st.DataObject) -> None
 
 @pytest.mark.parametrize("path", sorted(PARSERS))
 @given(data=st.data())
-@settings(max_examples=25, suppress_health_check=QUIET)
+@settings(max_examples=20, suppress_health_check=QUIET)
 def test_any_fields_are_answered_below_500(path: str, data: st.DataObject, reach: httpx.Client) -> None:
     body = data.draw(bodies(path))
     limits = [body.get(name) for name in ("max_tokens", "max_completion_tokens")]
@@ -86,7 +86,7 @@ def test_any_fields_are_answered_below_500(path: str, data: st.DataObject, reach
 
 
 @given(value=ANY)
-@settings(max_examples=40, suppress_health_check=QUIET)
+@settings(max_examples=25, suppress_health_check=QUIET)
 def test_any_json_to_any_route_is_answered_below_500(value: Any, reach: httpx.Client) -> None:
     for path in (*PARSERS, "/v1/feedback", "/v1/models", "/nowhere"):
         sound(reach.post(path, json=value))
