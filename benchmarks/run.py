@@ -8,7 +8,18 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ORDER = ("engine_overhead", "tracking", "data_ingest", "training", "engines", "gateway", "request_costs", "classify", "scaling")
+ORDER = (
+    "engine_overhead",
+    "tracking",
+    "data_ingest",
+    "training",
+    "engines",
+    "gateway",
+    "request_costs",
+    "classify",
+    "scaling",
+    "guardrails",
+)
 
 
 def main(names: list[str]) -> int:

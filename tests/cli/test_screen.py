@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,3 +72,14 @@ def test_files_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     assert main(["screen", str(tmp_path / "latin.txt")]) == 2
     assert "not UTF-8 (byte 3)" in capsys.readouterr().err
+
+
+def test_the_commands_of_the_how_to_run() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "guardrails.md").read_text()
+    commands = [line for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) for line in block.strip().splitlines()]
+    assert len(commands) == 3
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    said = [subprocess.run(c, shell=True, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout for c in commands]
+    assert said[0] == "text 1, characters 10–24: personal_data: email\n"
+    assert said[1] == "write to [EMAIL]\nall is well\n"
+    assert said[2].startswith("text 1, characters 1–18: toxicity 0.9")

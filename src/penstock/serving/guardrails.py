@@ -25,7 +25,7 @@ from penstock.serving.guard_stream import OutputGuard
 from penstock.serving.guard_texts import Unreadable, over_input, size
 from penstock.serving.snapshot import Guard
 
-INLINE_CHARS = 16_384  # characters that may be checked on the event loop; see benchmarks/guardrails.py for what they cost
+INLINE_CHARS = 8_192  # characters that may be checked on the event loop: some milliseconds with all checks (benchmarks/guardrails.py)
 _GENERATING = ("/v1/chat/completions", "/v1/completions")
 _OWN_WORDS = ("system", "developer")  # roles whose text the application wrote: instructions there are no injection
 
