@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.serving.energy import WATTS_PER_CORE, Meter, Rapl, Share, watts_per_core
@@ -48,6 +48,7 @@ def test_without_counters_a_busy_core_has_its_watts(tmp_path: Path) -> None:
     assert {watts_per_core({"PENSTOCK_WATTS_PER_CORE": text}) for text in ("", "-1", "nan", "many")} == {WATTS_PER_CORE}
 
 
+@settings(max_examples=20, deadline=None)
 @given(
     watts=st.floats(1, 200),
     turns=st.lists(st.lists(st.floats(0.001, 0.5), min_size=1, max_size=10), min_size=100, max_size=150),

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.serving import limits as module
+from penstock.serving import spend
 from penstock.serving.errors import RequestRefused
 from penstock.serving.limits import Limiter, Pass
 from penstock.serving.snapshot import KeyEntry, KeyLimits
@@ -355,3 +356,34 @@ def test_any_order_of_admitting_and_settling_keeps_the_sums(data: st.DataObject,
     finally:
         for worker in workers:
             worker.close()
+
+
+def test_a_full_disk_closes_budgets_of_new_keys_and_leaves_the_others(made: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room is made before a number is stored: a mapped file that cannot grow would otherwise end the process."""
+    old = key("key-old", budget_usd=5.0, requests_per_minute=100)
+    limiter = made(old)
+    many = [key(f"key-{n}", budget_usd=5.0) for n in range(50)]
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    limiter.configure([old, *many, key("key-free", requests_per_minute=1)])
+    limiter.settle(limiter.admit(old, 1, 1.0, 1.0), 1, 1.0)
+    assert "No space left" in refused(limiter, many[-1]).message
+    limiter.admit(key("key-free"), 1, 1.0)
+    refused(limiter, key("key-free"), now=1.0)
+    monkeypatch.undo()
+    limiter.configure([old, *many])
+    limiter.settle(limiter.admit(many[-1], 1, 1.0, 1.0), 1, 1.0)
+
+
+def test_more_processes_than_places_close_budgets(made: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spend, "SLOTS", 2)
+    entry = key(budget_usd=5.0)
+    first, _ = made(entry, worker=0), made(entry, worker=1)
+    third = made(entry, worker=2)
+    assert "2 gateway processes use it already" in refused(third, entry).message
+    first.close()
+    third.configure([entry])
+    third.admit(entry, 1, 1.0, 1.0)

@@ -32,7 +32,7 @@ def test_cpu_memory_and_energy_of_gateway_and_replica_are_told_by_version(stage:
     gateway = stage.gateway(snapshot_of(1, ("7", 1.0, [stage.replica("r-1")])))
     wait_for(lambda: 'process="replica"' in metrics(gateway), 15, "the replica's metrics")
     before = metrics(gateway)
-    ask(gateway, 3.0)
+    ask(gateway, 1.5)
     time.sleep(1.5)
     after = metrics(gateway)
     of_replica = {"process": "replica", "id": "r-1", "model": "echo", "version": "7"}
