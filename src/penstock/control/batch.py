@@ -77,7 +77,7 @@ def batch(
 ) -> BatchResult:
     """Answers every row of `source` by `model` and writes `output`. `seen` gets each progress line (done, total, facts).
 
-    `model`: MODEL, MODEL:VERSION, MODEL@ALIAS, or deployment:NAME for what it serves now.
+    `model`: MODEL, MODEL:VERSION, MODEL@ALIAS, or deployment:NAME for the version that has most of its traffic.
     Raises NotFound, BadInput, StepFailed, Interrupted.
     """
     world = open_world(Home.find())
@@ -115,12 +115,13 @@ def find_bundle(world: World, model: str) -> tuple[str, str, str]:
     """Name, bundle digest and task of what `model` says. Raises NotFound, BadInput."""
     if model.startswith("deployment:"):
         from penstock.control.deployments import get_deployment
+        from penstock.control.split import leading, live_of
 
         resource = get_deployment(world, model.removeprefix("deployment:"))
-        live = resource.status.get("live") or {}
-        if not live.get("bundle"):
+        live = leading(live_of(resource.status))
+        if live is None:
             raise BadInput(f"{resource.name!r} serves no version now", remedy="Wait until it is live, or name MODEL:VERSION.")
-        return resource.name, live["bundle"], str(resource.spec["task"])
+        return resource.name, live.bundle, str(resource.spec["task"])
     name, mark, version = model.partition("@") if "@" in model else model.partition(":")
     if mark and not version:
         raise BadInput(f"{model!r} names no version", remedy="Write MODEL, MODEL:3, MODEL@champion or deployment:NAME.")

@@ -37,17 +37,18 @@ def find_target(name: str, *, key: str | None, route: str | None, model: str | N
     from penstock.control.delivery import opened_world, own_key
     from penstock.control.deployments import get_deployment
     from penstock.control.gateway import gateway_url
+    from penstock.control.split import leading, live_of
 
     with opened_world() as world:
         resource = get_deployment(world, name)
         url = gateway_url(world.home)
         if url is None:
             raise PenstockError("the gateway does not run", remedy="Start it with `penstock up`.")
-        live = resource.status.get("live") or {}
+        live = leading(live_of(resource.status))
         chosen = route or OF_TASK.get(resource.spec["task"], "completions")
-        count, length = _tokens(world, live.get("bundle"))
-        version = live.get("version")
-        return Found(Target(url, key or own_key(world)), model or name, chosen, str(version) if version else None, count, length)
+        count, length = _tokens(world, live.bundle if live else None)
+        version = str(live.version) if live else None
+        return Found(Target(url, key or own_key(world)), model or name, chosen, version, count, length)
 
 
 def _at_url(url: str, key: str | None, route: str | None, model: str | None) -> Found:
