@@ -20,6 +20,7 @@ from penstock.serving.metrics import Labels
 from penstock.serving.snapshot import ReplicaRoute
 
 PERIOD_S, SEARCH_S = 1.0, 5.0
+_LOCAL = ("127.0.0.1", "::1", "localhost")
 Replicas = Callable[[], Iterable[tuple[ReplicaRoute, str, str]]]
 Series = dict[str, tuple[str, str, dict[Labels, float]]]  # name: kind, help, values
 Dumped = list[tuple[str, Labels, float]]
@@ -63,7 +64,8 @@ class Machine:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="machine", daemon=True)
         self._busy = _machine_cpu_s()
-        self._searched = -SEARCH_S
+        self._missing: set[ReplicaRoute] = set()
+        self._searched = self._pause = 0.0
         self._network: tuple[float, float] = (0.0, 0.0)
 
     def start(self) -> None:
@@ -135,15 +137,17 @@ class Machine:
             del self._watched[route]
         for ident in set(self._shares) - {route.id for route in wanted}:
             del self._shares[ident]
-        missing = [route for route in wanted if route not in self._watched]
+        missing = {route for route in wanted if route not in self._watched and route.host in _LOCAL}
+        if missing != self._missing:
+            self._missing, self._pause = missing, 0.0
         now = time.monotonic()
-        if not missing or now - self._searched < SEARCH_S:
+        if not missing or now - self._searched < self._pause:
             return
-        self._searched = now
+        self._searched, self._pause = now, min(max(2 * self._pause, SEARCH_S), 300.0)  # those of other users are never found
         listening = {c.laddr[1]: c.pid for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr and c.pid}
         for route in missing:
             pid = listening.get(route.port)
-            if pid is not None and route.host in ("127.0.0.1", "::1", "localhost"):
+            if pid is not None:
                 model, version = wanted[route]
                 labels = (("process", "replica"), ("id", route.id), ("model", model), ("version", version))
                 self._watched[route] = Watched(psutil.Process(pid), labels, route.id)
