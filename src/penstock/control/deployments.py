@@ -6,12 +6,14 @@ header rule or of the shadow is such a switch too. Who changes the wish: see tra
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from penstock.control.contract import Again, Done, Outcome
-from penstock.control.gateway import acknowledged, gateway_url, publish
+from penstock.control.gateway import acknowledged, gateway_url, present_route, publish
 from penstock.control.movers import follow_file, still_wanted
 from penstock.control.policy import deploy_of, kept, with_policy
 from penstock.control.scaling.live import with_replicas
@@ -47,16 +49,27 @@ def desired_deployment(
         "wanted_at": world.clock.now(),
         "deploy": kept({k: v for k, v in deploy.items() if k != "monitor"}, deploy.get("monitor")),
     }
-    existing = world.store.resources.find("deployment", name)
-    world.store.audit.append(principal, "deployment.apply", name, {"model": model, "version": found.version, "bundle": found.bundle})
-    if existing is None or existing.phase == "deleted":  # a deleted one stays as history; its name is free again
-        return world.store.resources.create("deployment", name, spec)
-    present = existing.spec
-    if still_wanted(world, existing, found.version, spec["deploy"].get("traffic", {})):
-        kept_on = {name: present.get(name) for name in ("versions", "experiment", "before")}
-        return world.store.resources.set_spec("deployment", existing.id, {**spec, **kept_on})
-    before = [part.share for part in split_of(present)]
-    return world.store.resources.set_spec("deployment", existing.id, {**spec, "before": before})
+    with changing(world, name):
+        existing = world.store.resources.find("deployment", name)
+        world.store.audit.append(principal, "deployment.apply", name, {"model": model, "version": found.version, "bundle": found.bundle})
+        if existing is None or existing.phase == "deleted":  # a deleted one stays as history; its name is free again
+            return world.store.resources.create("deployment", name, spec)
+        present = existing.spec
+        if still_wanted(world, existing, found.version, spec["deploy"].get("traffic", {})):
+            spec |= {key: present.get(key) for key in ("versions", "experiment", "before")}
+        else:
+            # What an experiment had set is no place to go back to.
+            moved = present.get("experiment") is not None
+            spec["before"] = present.get("before") if moved else [part.share for part in split_of(present)]
+        return world.store.resources.set_spec("deployment", existing.id, spec)
+
+
+@contextlib.contextmanager
+def changing(world: World, name: str) -> Iterator[None]:
+    """A transaction in which nobody else changes what is wanted of `name`: of two at once, the second sees what the first wrote."""
+    with world.store.database.begin() as connection:
+        world.store.database.serialize(connection, f"deployment/{name}")
+        yield
 
 
 def get_deployment(world: World, name: str) -> Resource:
@@ -86,14 +99,15 @@ class DeploymentReconciler:
         status = dict(resource.status)
         found = wanted_of(resource, world.store.registry)
         wanted, live = with_replicas(found, live_of(status), resource, status, world)  # live: what the gateway routes to
+        routed = _routed(resource, endpoints, world)
         if status.get("generation") != resource.generation:
             # A new wish starts fresh: replicas that failed under an older one must not speak for it.
             status.update(generation=resource.generation, error=None)
             broken = {r.version for r in endpoints.observe(resource.name).replicas if r.phase == "failed"}
             sound = [part for part in wanted.parts if str(part.version) not in broken]
-            endpoints.apply(_endpoint(resource, (*live, *sound)))
+            endpoints.apply(_endpoint(resource, (*routed, *live, *sound)))
             return self._save(resource, status, "starting", 0.0, world)
-        endpoints.apply(_endpoint(resource, (*live, *wanted.parts)))
+        endpoints.apply(_endpoint(resource, (*routed, *live, *wanted.parts)))
         seen = endpoints.observe(resource.name)
         status["replicas"] = [_show(r) for r in seen.replicas]
         status["url"] = gateway_url(world.home)
@@ -165,6 +179,16 @@ def _endpoint(resource: Resource, parts: Sequence[Part]) -> EndpointSpec:
         most[part.version] = max(part.replicas, most.get(part.version, 0))
     versions = {part.version: VersionSpec(str(part.version), part.bundle, most[part.version]) for part in parts}
     return EndpointSpec(resource.name, tuple(versions.values()), deploy_of(resource.spec).engine)
+
+
+def _routed(resource: Resource, endpoints: Endpoints, world: World) -> list[Part]:
+    """What the gateway may send requests to now, whatever the row says: a process that was killed may have published and not saved."""
+    route, known = present_route(world.home, resource.name)
+    counts = {(version.version, version.digest): len(version.replicas) for version in route.versions} if route is not None else {}
+    if not known:
+        ready = Counter((r.version, r.bundle) for r in endpoints.observe(resource.name).replicas if r.phase == "ready")
+        counts = {key: max(counts.get(key, 0), ready[key]) for key in {*counts, *ready}}
+    return [Part(int(version), bundle, 0.0, number) for (version, bundle), number in counts.items() if number]
 
 
 def _enough(wanted: Wanted, live: Sequence[Part], seen: EndpointState) -> bool:

@@ -67,6 +67,13 @@ def _entry(key: Key) -> KeyEntry:
     return KeyEntry(key.id, key.name, key.sha256, PRIORITIES.index(terms.priority), terms.models, limits)
 
 
+def present_route(home: Home, name: str) -> tuple[ModelRoute | None, bool]:
+    """The published route of deployment `name`, and whether the running gateway has it; if not, it may use any earlier one."""
+    snapshot = _current(home.gateway / "snapshot.json")
+    model = next((model for model in snapshot.models if model.name == name), None)
+    return model, acknowledged(home, snapshot.version)
+
+
 def _current(path: Path) -> Snapshot:
     try:
         return read_snapshot(path)
