@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import statistics
 import subprocess
 import sys
@@ -114,3 +115,28 @@ def test_snapshots_change_under_load_with_everything_on_and_nothing_is_lost(stag
     assert seen["requests"] > 200
     assert set(seen["versions"]) == {"1", "2"}
     assert gateway.metric("penstock_shadow_sent_total") > 20
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_under_any_mix_of_faults_every_request_ends_and_says_how(stage: Stage, tmp_path: Path, stream: bool) -> None:
+    bad = [faulty(stage, f"bad-{n}", "ok") for n in range(3)]
+    snapshot = snapshot_of(1, ("1", 0.7, bad[:2]), ("2", 0.3, bad[2:]))
+    protection = Protection(timeout_s=2.0, first_byte_s=0.3, hedge_s=0.1, concurrency=8, queue=64, retry_budget=0.5)
+    gateway = stage.gateway(replace(snapshot, models=(replace(snapshot.models[0], protection=protection),)))
+    faults = ("ok", "slow:0.05", "hang", "garbage", "html", "error", "busy", "close", "hang-later", "garbage-later", "close-later")
+    draw = random.Random(7)
+    with load_on(gateway, tmp_path, 24, stream=stream) as seen:
+        for _ in range(25):
+            draw.choice(bad).be(draw.choice(faults))
+            time.sleep(0.12)
+        for replica in bad:
+            replica.be("ok")
+        time.sleep(3.0)  # longer than any pause that so few failures lead to, or a request may take
+    told = set(seen["statuses"]) - {"lost"}
+    assert told <= {"200", "500", "503", "504"}, seen
+    assert "lost" not in seen["statuses"] or stream, seen  # a stream that breaks is cut, a whole answer never is
+    assert seen["statuses"]["200"] > 100
+    assert {gateway.ask().status_code for _ in range(10)} == {200}
+    for name in ("penstock_in_flight", "penstock_waiting", "penstock_shadow_in_flight"):
+        assert gateway.metric(name) == 0
+    assert "Traceback" not in gateway.log.read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -77,6 +78,18 @@ def test_when_none_can_answer_it_is_said_at_once_and_when_to_come_back(stage: St
     assert time.monotonic() - began < 1.5
     hung.be("ok")
     wait_for(lambda: gateway.ask().status_code == 200, 15, "it heals")
+
+
+def test_a_stopped_process_is_passed_over_and_comes_back(stage: Stage) -> None:
+    first, second = stage.replica("r1"), stage.replica("r2")
+    gateway = stage.gateway(protected(1, QUICK, ("1", 1.0, [first, second])))
+    first.process.send_signal(signal.SIGSTOP)
+    try:
+        answers = [gateway.ask() for _ in range(8)]
+    finally:
+        first.process.send_signal(signal.SIGCONT)
+    assert {(a.status_code, a.headers["x-penstock-replica"]) for a in answers} == {(200, "r2")}
+    wait_for(lambda: gateway.ask().headers["x-penstock-replica"] == "r1", 8, "it is used again")
 
 
 @pytest.mark.parametrize("fault", ["hang-later", "garbage-later", "close-later"])

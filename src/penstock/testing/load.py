@@ -76,12 +76,19 @@ class Client:
 
     async def _chunks(self, reader: asyncio.StreamReader) -> bytes:
         parts = []
-        while size := int(await reader.readline(), 16):
+        while size := int(await _line(reader), 16):
             parts.append(await reader.readexactly(size))
             await reader.readexactly(2)
-        while await reader.readline() != b"\r\n":  # trailers
+        while await _line(reader) != b"\r\n":  # trailers
             pass
         return b"".join(parts)
+
+
+async def _line(reader: asyncio.StreamReader) -> bytes:
+    line = await reader.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError("cut in the middle of an answer")
+    return line
 
 
 async def load(client: Client, tally: Tally, until: Path) -> None:
