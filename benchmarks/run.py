@@ -14,6 +14,7 @@ ORDER = (
     "data_ingest",
     "training",
     "engines",
+    "load_generator",
     "gateway",
     "request_costs",
     "classify",
