@@ -13,7 +13,13 @@ _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_
 
 
 class RequestRefused(Exception):
-    """What is wrong with one request, ready to be answered. `param` is the field at fault."""
+    """What is wrong with one request, ready to be answered. `param` is the field at fault.
+
+    `flags` and `seconds` are what guardrails found and how long they took, for the record.
+    """
+
+    flags: tuple[str, ...] = ()
+    seconds: float = 0.0
 
     def __init__(self, status: int, message: str, code: str, param: str | None = None, headers: bytes = b"") -> None:
         super().__init__(message)

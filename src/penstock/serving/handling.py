@@ -82,7 +82,7 @@ class Gateway:
         exchange.reply(refused.status, refused.body(), b"%bx-request-id: %b\r\n" % (refused.headers, ident.encode()))
         route = exchange.path if exchange.path in RELAYED else ""
         self.metrics.done(route, "", "", refused.status, time.monotonic() - exchange.arrived)
-        self.records.add(record_of_refusal(exchange, ident, (refused.status, refused.code), known))
+        self.records.add(record_of_refusal(exchange, ident, refused, known))
 
     def later(self, exchange: Exchange, ident: str, work: Any) -> None:
         """Runs a coroutine that answers the exchange; what it refuses is answered here."""

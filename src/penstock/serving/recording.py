@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from penstock.serving.asking import BYTES_PER_TOKEN, RELAYED, cost_usd, session_of
+from penstock.serving.errors import RequestRefused
 from penstock.serving.exchange import Exchange
 from penstock.serving.records import Record
 from penstock.serving.relay import Relay
@@ -90,8 +91,8 @@ def record_of_copy(copy: Copy, now: float) -> Record:
     )
 
 
-def record_of_refusal(exchange: Exchange, ident: str, refused: tuple[int, str], known: tuple[KeyEntry, str | None] | None) -> Record:
-    """Of a request that got no further than the gateway's own checks. `refused`: status, code; `known`: key, model."""
+def record_of_refusal(exchange: Exchange, ident: str, refused: RequestRefused, known: tuple[KeyEntry, str | None] | None) -> Record:
+    """Of a request that got no further than the gateway's own checks. `known`: key, model."""
     total, trace = time.monotonic() - exchange.arrived, trace_of(exchange.headers)
     key, model = known if known is not None else (None, None)
     return Record(
@@ -102,7 +103,7 @@ def record_of_refusal(exchange: Exchange, ident: str, refused: tuple[int, str], 
         replica=None,
         route=exchange.path if exchange.path in RELAYED else "",
         key=key.id if key is not None else None,
-        status=refused[0],
+        status=refused.status,
         bytes_in=len(exchange.body),
         bytes_out=exchange.sent,
         prompt_tokens=0,
@@ -111,10 +112,12 @@ def record_of_refusal(exchange: Exchange, ident: str, refused: tuple[int, str], 
         first_ms=_ms(total),
         total_ms=_ms(total),
         attempts=0,
-        error=refused[1],
+        error=refused.code,
         trace=trace.trace,
         span=trace.span,
         parent=trace.parent,
+        flags=refused.flags,
+        guard_ms=_ms(refused.seconds),
     )
 
 
