@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
+import pytest
+
+from penstock.screening.masking import masked
+from penstock.screening.personal import PersonalData
 from penstock.screening.personal.table import KINDS
-from penstock.testing.screening import KindConformance
+from penstock.testing.screening import KindConformance, marked, streamed
 
 
 class TestEmail(KindConformance):
@@ -148,3 +154,13 @@ class TestDocument(KindConformance):
 
 def test_every_kind_has_its_suite() -> None:
     assert {suite.kind for suite in KindConformance.__subclasses__()} == set(KINDS.rows)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_mixed_texts_are_masked_in_a_stream_as_in_one_piece(seed: int) -> None:
+    chance, everything = random.Random(seed), PersonalData()
+    examples = [marked(text)[0] for suite in KindConformance.__subclasses__() for text in (*suite.yes, *suite.no)]
+    for number in range(40):
+        between = chance.choice((" ", ". ", ", ", "\n", " and "))
+        text = between.join(chance.choice(examples) for _ in range(chance.randint(1, 4)))
+        assert streamed(everything, text, number) == masked(text, everything.find(text)), text

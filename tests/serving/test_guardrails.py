@@ -7,6 +7,8 @@ import random
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from penstock.serving.errors import RequestRefused
 from penstock.serving.guard_stream import OutputGuard
@@ -239,3 +241,36 @@ def test_an_answer_that_cannot_be_read_does_not_pass_unchecked() -> None:
     assert refused.value.status == 502
     with pytest.raises(RequestRefused):
         guard(MASK).feed(b"data: {half\n\n")
+
+
+PIECES = [b"data: ", b"\n\n", b"[DONE]", b'{"choices":[', b"]}", b'{"delta":', event("to a@b.io ")]
+
+
+@given(st.lists(st.binary(max_size=60) | st.sampled_from(PIECES), max_size=30))
+def test_whatever_a_replica_sends_is_passed_or_refused(pieces: list[bytes]) -> None:
+    made = guard(MASK)
+    try:
+        out = b"".join(made.feed(piece) for piece in pieces) + made.end()
+    except RequestRefused as refused:
+        out = refused.body()
+    assert made.blocked is False
+    assert b"to a@b.io " not in out
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"delta": None},
+        {"delta": {"content": None, "tool_calls": None}},
+        {"delta": {"tool_calls": [None, {"function": None}, {"index": "x", "function": {"arguments": 3}}]}},
+        {"index": "0", "text": 5},
+        {"delta": {"content": 7}, "finish_reason": "stop"},
+        None,
+    ],
+)
+def test_odd_chunks_do_no_harm(choice: Any) -> None:
+    made = guard(MASK)
+    chunk = b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
+    out = made.feed(chunk + event("to a@b.io", finish="stop")) + made.end()
+    assert b"[EMAIL]" in out
+    assert isinstance(guard(MASK, stream=False).whole(json.dumps({"choices": [choice]}).encode()), bytes)

@@ -23,4 +23,4 @@ def _find(text: str) -> list[Span]:
     return sorted({m.span(1) for pattern in (_AFTER, _BEFORE) for m in pattern.finditer(text)})
 
 
-KIND = Kind("age", DIGIT, _find, (re.compile(r"[0-9]{1,3}(?:[ -][A-Za-z]{0,7}){0,2}\Z"),))
+KIND = Kind("age", DIGIT, _find, (re.compile(r"[0-9]{1,3}(?:[ -][A-Za-z/]{0,7}){0,2}\Z"),))
