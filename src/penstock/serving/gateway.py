@@ -38,6 +38,7 @@ async def serve(
     folder: Path, listener: socket.socket, worker: int | None = None, certificate: Certificate | None = None, processes: int = 1
 ) -> int:
     """Serves until SIGTERM or SIGINT; then finishes what is in flight. `worker`: its number when there are several `processes`."""
+    parent = os.getppid()  # before anybody knows of us and may be killed for it
     gateway = Gateway(folder, worker, processes)
     gateway.refresh()
     machine = gateway.own.machine = Machine(lambda: list(routes(gateway.table)), worker, processes)
@@ -54,7 +55,7 @@ async def serve(
     log.info("gateway on %s://%s:%d, snapshot %d", gateway.scheme, *listener.getsockname()[:2], gateway.table.snapshot.version)
     gc.collect()
     gc.freeze()  # what is there now stays for ever: the collector need not walk over it again and again
-    poller = asyncio.create_task(_poll(gateway, listener, stop, certificate))
+    poller = asyncio.create_task(_poll(gateway, listener, stop, certificate, parent))
     await stop.wait()
     poller.cancel()
     await server.drain(DRAIN_S)
@@ -87,8 +88,8 @@ def _announce(gateway: Gateway, listener: socket.socket) -> None:
         log.error("the gateway's state cannot be written: %s", error)
 
 
-async def _poll(gateway: Gateway, listener: socket.socket, stop: asyncio.Event, certificate: Certificate | None) -> None:
-    parent, turns, complained = os.getppid(), 0, False
+async def _poll(gateway: Gateway, listener: socket.socket, stop: asyncio.Event, certificate: Certificate | None, parent: int) -> None:
+    turns, complained = 0, False
     while True:
         await asyncio.sleep(POLL_S)
         turns += 1
