@@ -7,22 +7,18 @@ Shapes are OpenAI's; `/v1/classify` is ours. Tokens used travel to the gateway b
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import re
-import struct
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, cast
 
-import orjson
-
 from penstock.core.errors import BadInput, EngineClosed, ReplicaFailed, UpstreamRefused
 from penstock.engines.contract import Classified, ClassifyRequest, Embedded, Engine, Request
 from penstock.serving.adapters import adapters
-from penstock.serving.choices import ChatShape, CompletionShape, Shape, usage
+from penstock.serving.choices import ChatShape, CompletionShape, Shape
 from penstock.serving.errors import RequestRefused, busy, nearest
 from penstock.serving.exchange import Exchange
 from penstock.serving.fields import kind_of
@@ -30,10 +26,12 @@ from penstock.serving.forwarding import Forward, forwarding
 from penstock.serving.generating import Room, answer_stream, answer_whole
 from penstock.serving.metrics import RequestMetrics
 from penstock.serving.params import PARSERS, EmbeddingOrder, Generation, parse_object
+from penstock.serving.rows import classification, embeddings
 
 log = logging.getLogger("penstock.replica")
 _CLIENT_GONE = 499
 _SHORT = ("/v1/classify", "/v1/embeddings")  # answered in one go; the others generate
+_SHAPES: Mapping[str, Callable[[int | None], Shape]] = {"/v1/completions": CompletionShape, "/v1/chat/completions": ChatShape}
 _TRACE = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C trace context, level 1
 
 
@@ -122,7 +120,10 @@ class Api:
             if not isinstance(order, Generation):
                 raise RequestRefused(400, f"{exchange.path} takes no adapter; ask for {self.served.model!r}", "wrong_task", "model")
             order = order.with_adapter(adapter)
-        await _ROUTES[exchange.path](self, exchange, order)
+        if isinstance(order, Generation):
+            await self._generate(exchange, order, _SHAPES[exchange.path](order.logprobs))
+        else:
+            await self._short(exchange, order)
 
     def _adapter(self, asked: Any) -> str | None:
         """The adapter of `model:adapter`. Raises RequestRefused for another model than ours or an adapter that is not loaded."""
@@ -145,30 +146,13 @@ class Api:
         if (path in _SHORT) == (task == "text-generation") or (path == "/v1/classify" and task != "text-classification"):
             raise RequestRefused(400, f"Model {self.served.model!r} does {task}; {path} does not fit it", "wrong_task", "model")
 
-    async def classify(self, exchange: Exchange, order: ClassifyRequest) -> None:
-        found = cast(Classified, await self._only(order))
-        data = []
-        for index, row in enumerate(found.rows):
-            labels = [{"label": label, "score": score} for label, score in row]
-            data.append({"index": index, "label": row[0][0], "score": row[0][1], "labels": labels})
-        answer = {"id": _request_id(exchange), "object": "classification", "model": self.served.model, "data": data}
-        self._whole(exchange, orjson.dumps({**answer, "usage": usage(found.prompt_tokens, None)}), found.prompt_tokens, 0)
-
-    async def embed(self, exchange: Exchange, order: EmbeddingOrder) -> None:
-        found = cast(Embedded, await self._only(order.request))
-        data = []
-        for index, vector in enumerate(found.vectors):
-            numbers = [float(v) for v in vector]
-            form: Any = base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode() if order.base64 else numbers
-            data.append({"object": "embedding", "index": index, "embedding": form})
-        answer = {"object": "list", "model": self.served.model, "data": data, "usage": usage(found.prompt_tokens, None)}
-        self._whole(exchange, orjson.dumps(answer), found.prompt_tokens, 0)
-
-    async def complete(self, exchange: Exchange, order: Generation) -> None:
-        await self._generate(exchange, order, CompletionShape(order.logprobs))
-
-    async def chat(self, exchange: Exchange, order: Generation) -> None:
-        await self._generate(exchange, order, ChatShape(order.logprobs))
+    async def _short(self, exchange: Exchange, order: ClassifyRequest | EmbeddingOrder) -> None:
+        if isinstance(order, EmbeddingOrder):
+            vectors: Embedded = await self._only(order.request)
+            self._whole(exchange, embeddings(vectors, self.served.model, order.base64), vectors.prompt_tokens, 0)
+        else:
+            labels: Classified = await self._only(order)
+            self._whole(exchange, classification(labels, self.served.model, _request_id(exchange)), labels.prompt_tokens, 0)
 
     async def _generate(self, exchange: Exchange, order: Generation, shape: Shape) -> None:
         model = self.served.model + (f":{order.requests[0].adapter}" if order.requests[0].adapter else "")
@@ -215,14 +199,6 @@ class Api:
             async for chunk in chunks:
                 return chunk
         raise RuntimeError("the engine gave no answer")
-
-
-_ROUTES: dict[str, Callable[[Api, Exchange, Any], Awaitable[None]]] = {
-    "/v1/classify": Api.classify,
-    "/v1/embeddings": Api.embed,
-    "/v1/completions": Api.complete,
-    "/v1/chat/completions": Api.chat,
-}
 
 
 def _request_id(exchange: Exchange) -> str:
