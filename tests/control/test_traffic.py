@@ -86,6 +86,7 @@ def test_undo_takes_an_experiment_back_as_one_change(served: Any) -> None:
     want(world, 1)
     for share in (0.1, 0.2, 0.3):
         set_traffic(world, "m", {1: 1 - share, 2: share}, principal="bandit", experiment="bandit-1")
+    set_traffic(world, "m", {2: 1.0}, principal="bandit")  # as an experiment ends that switches
     back = undo_traffic(world, "m", principal="test")
     assert [(p.version, p.weight) for p in split_of(back.spec)] == [(1, 1.0)]
     assert back.spec["experiment"] is None

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from penstock.control.daemon import control_state, ensure_up
-from penstock.control.deployments import GIVE_UP_S, desired_deployment, get_deployment, lead_of, phase_of
+from penstock.control.deployments import GIVE_UP_S, alone, desired_deployment, get_deployment, lead_of, phase_of
 from penstock.control.gateway import gateway_state, gateway_url, put_in_force
 from penstock.control.show import deployment_row
 from penstock.control.world import World, open_world, principal
@@ -152,10 +152,12 @@ def live_versions(name: str, at: str) -> dict[str, Any]:
 
 def delete_deployment(name: str) -> None:
     with opened_world() as world:
-        resource = get_deployment(world, name)
+        get_deployment(world, name)
         ensure_up(world.home)
-        world.store.resources.set_spec("deployment", resource.id, {**resource.spec, "delete": True})
-        world.store.audit.append(principal(), "deployment.delete", name, {})
+        with alone(world, name):
+            resource = get_deployment(world, name)
+            world.store.resources.set_spec("deployment", resource.id, {**resource.spec, "delete": True})
+            world.store.audit.append(principal(), "deployment.delete", name, {})
 
 
 def ask(name: str, inputs: Sequence[str], *, key: str | None, top_k: int, max_tokens: int) -> list[dict[str, Any]]:

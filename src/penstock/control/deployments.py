@@ -49,7 +49,7 @@ def desired_deployment(
         "wanted_at": world.clock.now(),
         "deploy": kept({k: v for k, v in deploy.items() if k != "monitor"}, deploy.get("monitor")),
     }
-    with changing(world, name):
+    with alone(world, name):
         existing = world.store.resources.find("deployment", name)
         world.store.audit.append(principal, "deployment.apply", name, {"model": model, "version": found.version, "bundle": found.bundle})
         if existing is None or existing.phase == "deleted":  # a deleted one stays as history; its name is free again
@@ -65,7 +65,7 @@ def desired_deployment(
 
 
 @contextlib.contextmanager
-def changing(world: World, name: str) -> Iterator[None]:
+def alone(world: World, name: str) -> Iterator[None]:
     """A transaction in which nobody else changes what is wanted of `name`: of two at once, the second sees what the first wrote."""
     with world.store.database.begin() as connection:
         world.store.database.serialize(connection, f"deployment/{name}")

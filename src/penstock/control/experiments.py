@@ -28,7 +28,7 @@ from penstock.store.resources import Resource
 
 LOOK_S = 2.0  # between looks
 SOON_S = 0.2
-BUSY = 20.0  # looks take at most a twentieth of the time
+BUSY, LONGEST_S = 20.0, 30.0  # looks take a twentieth of the time, unless that would be a longer pause
 ENDED = ("decided", "undecided", "stopped")
 
 
@@ -90,7 +90,7 @@ class ExperimentReconciler:
             return _save(resource, status, "concluding", 0.0, world)
         if spec.get("stop_after") and sum(status["requests"].values()) >= spec["stop_after"]:
             return _save(resource, status, "concluding", 0.0, world)
-        return _save(resource, status, "running", max(LOOK_S, BUSY * (time.monotonic() - began)), world)
+        return _save(resource, status, "running", min(max(LOOK_S, BUSY * (time.monotonic() - began)), LONGEST_S), world)
 
     def _conclude(self, resource: Resource, status: dict[str, Any], deployment: Resource, world: World) -> Outcome:
         """Acts on the verdict: again from the start after a crash, each part of it idempotent."""

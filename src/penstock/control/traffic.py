@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from penstock.control.deployments import get_deployment
+from penstock.control.deployments import alone, get_deployment
 from penstock.control.policy import deploy_of
 from penstock.control.split import Part, resolve, split_of, told
 from penstock.control.world import World
@@ -41,7 +41,8 @@ def set_traffic(world: World, name: str, split: Mapping[Any, float], *, principa
 
 
 def undo_traffic(world: World, name: str, *, principal: str) -> Resource:
-    """Back to the split before the last change; an experiment or a bandit counts as one change. Undone twice, it is as it was.
+    """Back to the split before the last change; all that an experiment or a bandit did, its end with it, is one change. Undone twice, a
+    change by hand is as it was.
 
     Raises NotFound, BadInput when there was none.
     """
@@ -82,7 +83,7 @@ def _want_split(world: World, resource: Resource, parts: Sequence[Part], experim
     if (versions, experiment) == (present, mover):
         return resource
     spec = {k: v for k, v in resource.spec.items() if k not in ("version", "bundle")}  # how rows once named their only version
-    before = resource.spec.get("before") if experiment is not None and experiment == mover else present
+    before = resource.spec.get("before") if mover is not None else present  # what an experiment had set is no place to go back to
     spec.update(versions=versions, experiment=experiment, before=before, wanted_at=world.clock.now())
     shares = {str(part.version): part.weight for part in parts}
     detail = {"shares": shares, "before": {str(row["version"]): row["weight"] for row in present}, "experiment": experiment}
@@ -104,9 +105,8 @@ def _want_rules(world: World, resource: Resource, change: Mapping[str, Any], act
 
 @contextlib.contextmanager
 def changing(world: World, name: str) -> Iterator[Resource]:
-    """The row, read and written in one transaction: of two who change it at once, the second sees what the first wrote."""
-    with world.store.database.begin() as connection:
-        world.store.database.serialize(connection, f"deployment/{name}")
+    """The row, read and written in one transaction. Raises NotFound."""
+    with alone(world, name):
         resource = get_deployment(world, name)
         if resource.spec.get("delete"):
             raise NotFound(f"deployment {name!r} is being removed")
