@@ -28,6 +28,7 @@ def recovery(tally: Tally, peak: tuple[float, float], seconds: float, width: flo
     begun, ended = peak
     before = _p95(tally, begun * 0.2, begun)  # the first fifth may still be warming up
     limit = NORMAL * before + 0.001  # a millisecond is noise
+    failing = _failed(tally, 0.0, begun)
     back: float | None = None
     steady = 0
     for window in range(max(0, int((seconds - ended) / width))):
@@ -35,21 +36,25 @@ def recovery(tally: Tally, peak: tuple[float, float], seconds: float, width: flo
         rows = tally.slice(at, at + width)
         if not rows:
             continue
-        fine = all(tally.good[row] for row in rows) and _p95(tally, at, at + width) <= limit
+        bad = sum(not tally.good[row] for row in rows)
+        fine = bad <= math.ceil(2 * failing * len(rows)) and _p95(tally, at, at + width) <= limit
         steady = steady + 1 if fine else 0
         if steady == 1:
             back = at - ended
         elif not fine:
             back = None
-    at_peak = tally.slice(begun, ended)
-    failed = sum(not tally.good[row] for row in at_peak) / len(at_peak) if at_peak else 0.0
     found = back if steady >= STEADY else None
     after = _p95(tally, ended + (found or 0.0), seconds)
-    return Recovery(_ms(before), _ms(_p95(tally, begun, ended)), failed, _ms(after), found)
+    return Recovery(_ms(before), _ms(_p95(tally, begun, ended)), _failed(tally, begun, ended), _ms(after), found)
 
 
 def _p95(tally: Tally, start: float, end: float) -> float:
     return percentile(sorted(tally.latency(row) for row in tally.slice(start, end) if tally.good[row]), 0.95)
+
+
+def _failed(tally: Tally, start: float, end: float) -> float:
+    rows = tally.slice(start, end)
+    return sum(not tally.good[row] for row in rows) / len(rows) if rows else 0.0
 
 
 def _ms(seconds: float) -> float:

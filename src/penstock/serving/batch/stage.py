@@ -71,7 +71,7 @@ async def _answered(config: PredictConfig, source: Path, parts: Parts, inputs: A
     if done:
         context.log(f"{done:,} of {total:,} rows were answered before; going on after them")
     context.progress(done, total, "rows", failed=failed)
-    _refuse(failed, config)
+    _refuse(failed, config, parts)
     if done >= total:
         return
     spec = {
@@ -90,14 +90,15 @@ async def _answered(config: PredictConfig, source: Path, parts: Parts, inputs: A
             part = parts.write(await asker.part(shard))
             done, failed = done + part.rows, failed + part.failed
             context.progress(done, total, "rows", failed=failed)
-            _refuse(failed, config)
+            _refuse(failed, config, parts)
             if context.stopping() and done < total:
                 raise Interrupted(f"the batch was stopped after {done:,} of {total:,} rows")
 
 
-def _refuse(failed: int, config: PredictConfig) -> None:
+def _refuse(failed: int, config: PredictConfig, parts: Parts) -> None:
     if config.max_failures is not None and failed > config.max_failures:
+        first = next(line for line in parts.lines() if line["error"])
         raise StepFailed(
-            f"{failed:,} rows failed, more than the {config.max_failures:,} that may (--max-failures)",
-            remedy="Look at the errors with `penstock batch show`; correct the rows, or allow more. Answered parts are kept.",
+            f"{failed:,} rows failed, more than the {config.max_failures:,} that may; the first is row {first['row']}: {first['error']}",
+            remedy="Correct the rows, or allow more with --max-failures. Answered parts are kept.",
         )
