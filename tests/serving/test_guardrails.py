@@ -239,8 +239,10 @@ def test_an_answer_that_cannot_be_read_does_not_pass_unchecked() -> None:
     with pytest.raises(RequestRefused) as refused:
         guard(MASK, stream=False).whole(b"\xff not json")
     assert refused.value.status == 502
-    with pytest.raises(RequestRefused):
-        guard(MASK).feed(b"data: {half\n\n")
+    for event_ in (b"data: {half\n\n", b'data: {"delta": {"text": "a@b.io"}}\n\n', b"a@b.io\n\n", b"[DONE]" + event("a@b.io")):
+        with pytest.raises(RequestRefused):
+            guard(MASK).feed(event_)
+    assert guard(MASK).feed(b"event: x\nid: 3\n\n") == b"event: x\nid: 3\n\n"
 
 
 PIECES = [b"data: ", b"\n\n", b"[DONE]", b'{"choices":[', b"]}", b'{"delta":', event("to a@b.io ")]

@@ -20,6 +20,7 @@ from penstock.serving.guard_strand import Blocked, Strand
 from penstock.serving.guard_texts import SPOKEN, over_message
 
 _BLANK = re.compile(rb"\r?\n\r?\n")
+_FIELD = re.compile(rb"(?:event|id|retry):")
 _MAX_EVENT = 8 << 20  # bytes
 DONE = b"data: [DONE]\n\n"
 Key = tuple[int, str, int]  # choice, field, number of the tool call
@@ -89,6 +90,8 @@ class OutputGuard:
             return body
         choices = answer.get("choices") if isinstance(answer, dict) else None
         if not isinstance(choices, list):
+            if self._acting:
+                raise RequestRefused(502, "The answer has no choices and cannot be checked", "bad_answer")
             return body
         new = [self._choice(choice) for choice in choices]
         changed = any(a is not b for a, b in zip(choices, new, strict=True))
@@ -126,13 +129,13 @@ class OutputGuard:
         if payload == b"[DONE]":
             return self._rest(None) + event
         try:
-            chunk = orjson.loads(payload)
+            chunk: Any = orjson.loads(payload) if lines else {}
         except orjson.JSONDecodeError:
-            if lines and self._acting:
-                raise RequestRefused(502, "The replica sent an event that is not JSON", "bad_answer") from None
-            return event
+            chunk = None
         choices = chunk.get("choices") if isinstance(chunk, dict) else None
         if not isinstance(choices, list) or not choices:
+            if self._acting and not _harmless(event, chunk if lines else None):
+                raise RequestRefused(502, "The replica sent an event that cannot be checked", "bad_answer")
             return event
         self._base = {key: chunk[key] for key in ("id", "object", "created", "model", "system_fingerprint") if key in chunk}
         before, carries = b"", False
@@ -219,6 +222,13 @@ class _Notes:
         self._strand.feed("".join(self._parts))
         self._parts, self._size = [], 0
         self._strand.end()
+
+
+def _harmless(event: bytes, chunk: Any) -> bool:
+    """True for an event without choices that carries no text of the model: usage, an error, a comment or another field of the protocol."""
+    if isinstance(chunk, dict):
+        return "choices" in chunk or "error" in chunk
+    return chunk is None and b"data:" not in event and all(line[:1] == b":" or _FIELD.match(line) for line in event.splitlines() if line)
 
 
 def _names_something(delta: Any) -> bool:
