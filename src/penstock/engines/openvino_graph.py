@@ -9,14 +9,16 @@ from typing import Any
 
 from penstock.core.errors import ArtifactCorrupt, BadInput
 
+GRAPH = "openvino_model.xml"
 
-def compile_graph(folder: Path, hints: Mapping[str, str], change: Callable[[Any], Any] | None = None) -> Any:
-    """openvino_model.xml of `folder`, after `change`, compiled for the CPU. Raises ArtifactCorrupt when OpenVINO cannot read it."""
+
+def compile_graph(folder: Path, hints: Mapping[str, str], change: Callable[[Any], Any] | None = None, graph: str = GRAPH) -> Any:
+    """The `graph` of `folder`, after `change`, compiled for the CPU. Raises ArtifactCorrupt when OpenVINO cannot read it."""
     import openvino
 
     try:
         core = openvino.Core()
-        model = core.read_model(folder / "openvino_model.xml")
+        model = core.read_model(folder / graph)
         return core.compile_model(change(model) if change else model, "CPU", dict(hints))
     except RuntimeError as error:
         raise ArtifactCorrupt(f"OpenVINO cannot load the graph in {folder}: {str(error).strip().splitlines()[-1]}") from error

@@ -16,6 +16,7 @@ ENGINES = Table(
         "openvino-encoder": Row("penstock.engines.openvino_encoder:OpenVinoEncoder", "serve"),
         "openvino-decoder": Row("penstock.engines.openvino_decoder:OpenVinoDecoder", "serve"),
         "upstream": Row("penstock.engines.upstream:Upstream", "serve"),
+        "openvino-seq2seq": Row("penstock.engines.openvino_seq2seq:OpenVinoSeq2Seq", "serve"),
         "torch": Row("penstock.engines.torch_reference:TorchReference", "train"),
     },
 )

@@ -60,10 +60,10 @@ def _score_group(passages: Sequence[Passage], found: Sequence[list[TokenScore]],
         for row, one in enumerate(passages):
             low, high = max(one.first, begin + 1), min(len(one.ids), begin + 1 + logits.shape[1])
             if low < high:
-                found[row].extend(_scores(logits[row, low - 1 - begin : high - 1 - begin], one.ids[low:high], one.top))
+                found[row].extend(scores_of(logits[row, low - 1 - begin : high - 1 - begin], one.ids[low:high], one.top))
 
 
-def _scores(logits: np.ndarray, targets: Sequence[int], top: int) -> list[TokenScore]:
+def scores_of(logits: np.ndarray, targets: Sequence[int], top: int) -> list[TokenScore]:
     """Of `targets` (tokens,) under `logits` (tokens, vocabulary), normalised in double precision."""
     import numpy as np
 

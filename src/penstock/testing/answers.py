@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from penstock.engines.contract import Engine, GenerateRequest, Message, OutputFormat, Request, Text, TokenLogprob
+from penstock.core.errors import BadInput
+from penstock.engines.contract import Engine, GenerateRequest, Message, OutputFormat, Request, ScoreRequest, Text, TokenLogprob
 from penstock.testing.engines import DecoderConformance, chunks, run, texts, whole
 
 
@@ -175,3 +176,34 @@ class AnswersConformance(DecoderConformance):
     def ids(self) -> list[int]:
         """The tokens of `prompt`."""
         raise NotImplementedError("a subclass knows the model's tokenizer")
+
+
+class Seq2SeqConformance(DecoderConformance):
+    """For engines that answer a source text instead of going on with it: `max_length` bounds source and answer, each for itself."""
+
+    def bad(self) -> list[Request]:
+        asked = [GenerateRequest(prompt=self.prompt, echo=True), GenerateRequest(prompt=self.prompt, adapter="none")]
+        return [*super().bad(), *asked, ScoreRequest("a text"), GenerateRequest(prompt=self.prompt, output=OutputFormat("json"))]
+
+    def test_the_answer_ends_where_the_context_does(self, engine: Engine) -> None:
+        last = run(texts(engine, self.greedy(engine.info.max_length * 4)))[-1]
+        assert last.completion_tokens <= engine.info.max_length
+
+    def test_scores_add_up(self, engine: Engine) -> None:
+        """Of log-probabilities: this engine scores its own answers only."""
+        found = run(texts(engine, self.greedy(10, logprobs=2)))
+        assert "".join(one.token for one in told(found)).startswith(text_of(found))
+        assert all(one.top[0][1] == one.logprob for one in told(found))
+
+    def test_nothing_to_score_is_zero(self, engine: Engine) -> None:
+        with pytest.raises(BadInput):
+            run(chunks(engine, ScoreRequest("")))
+
+    def test_several_answers_are_those_of_the_seeds_that_follow(self, engine: Engine) -> None:
+        async def together_and_apart() -> tuple[list[Text], list[str]]:
+            together = await texts(engine, GenerateRequest(prompt=self.prompt, max_tokens=10, n=3, seed=5))
+            return together, [await whole(engine, GenerateRequest(prompt=self.prompt, max_tokens=10, seed=5 + at)) for at in range(3)]
+
+        together, apart = run(together_and_apart())
+        assert [text_of(together, at) for at in range(3)] == apart
+        assert len(set(apart)) > 1
