@@ -103,7 +103,7 @@ def test_growing_load_is_drawn_out_by_a_cold_start() -> None:
     assert ahead - now >= 10, "0.2 a second over 60 s are 12 more"
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32), level=st.floats(1, 80), takes_s=st.floats(1, 20))
 def test_steady_random_arrivals_are_hardly_ever_taken_for_growth(seed: int, level: float, takes_s: float) -> None:
     chance, ends, buckets, taken = random.Random(seed), list[float](), tuple[Bucket, ...](), 0
@@ -171,7 +171,7 @@ def test_prediction_adds_and_never_takes_away() -> None:
     assert run(Rules(off, expected=6), 90, load(8)).wanted == 1
 
 
-@settings(max_examples=30)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32), level=st.floats(0, 60), noise=st.floats(0, 1.5), down_after=st.sampled_from([20.0, 60.0, 300.0]))
 def test_noise_turns_the_number_a_bounded_count_of_times_an_hour(seed: int, level: float, noise: float, down_after: float) -> None:
     rules = Rules(Scale(min=0, max=12, target_concurrency=8, target_queue=4, down_after=down_after, idle=60), cold_start_s=5)

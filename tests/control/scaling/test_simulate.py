@@ -36,7 +36,7 @@ def test_waits_of_a_fixed_fleet_are_those_of_erlang() -> None:
     last = load**servers / math.factorial(servers) * servers / (servers - load)
     delayed = last / (sum(load**k / math.factorial(k) for k in range(servers)) + last)
     wanted = delayed / (servers / work_s - rate)
-    out = simulate(poisson(rate, 40_000, work_s, exponential=True), Scale(min=2, max=2), Fleet(slots=4, queue=10**6))
+    out = simulate(poisson(rate, 20_000, work_s, exponential=True), Scale(min=2, max=2), Fleet(slots=4, queue=10**6))
     assert sum(out.waits) / len(out.waits) == pytest.approx(wanted, rel=0.12)
     assert sum(wait > 0 for wait in out.waits) / len(out.waits) == pytest.approx(delayed, rel=0.06)
     assert (out.starts, out.changes, out.dropped) == (0, 0, 0)
