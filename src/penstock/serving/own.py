@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
@@ -17,16 +18,35 @@ from penstock.serving.snapshot import KeyEntry
 from penstock.serving.workers import read_counts
 
 if TYPE_CHECKING:
-    from penstock.serving.handling import Gateway
+    from penstock.serving.feedback import FeedbackWriter
     from penstock.serving.machine import Machine
+    from penstock.serving.metrics import RequestMetrics
+    from penstock.serving.server import HttpServer
+    from penstock.serving.table import Table
 
 _OPEN = ("/healthz", "/metrics", "/openapi.json")  # no key is asked for over loopback
+
+
+class Serving(Protocol):
+    """What is asked of the gateway here; handling.Gateway is one."""
+
+    folder: Path
+    worker: int | None
+    started: float
+    table: Table
+    server: HttpServer | None
+    metrics: RequestMetrics
+    feedback: FeedbackWriter
+
+    def sums(self) -> dict[str, float]: ...
+
+    def later(self, exchange: Exchange, ident: str, work: Any) -> None: ...
 
 
 class OwnRoutes:
     """Of one gateway."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Serving) -> None:
         self.gateway = gateway
         self.machine: Machine | None = None
 
