@@ -96,10 +96,10 @@ def test_answers_come_in_order_with_their_rows(world: World, tmp_path: Path) -> 
     again = batch("echo:1", source, tmp_path / "again.jsonl", options=replace(OPTIONS, concurrency=1, rows_per_part=7))
     assert again.artifact == result.artifact  # the same batch: nothing was asked again
     assert (tmp_path / "again.jsonl").read_bytes() == (tmp_path / "out.jsonl").read_bytes()
-    assert [row["rows"] for row in batch_rows(world)] == [120, 120]
-    assert find_batch(world, "latest")["model"] == "echo:1"
+    assert [row["rows"] for row in batch_rows(world.store)] == [120, 120]
+    assert find_batch(world.store, "latest")["model"] == "echo:1"
     with pytest.raises(NotFound):
-        find_batch(world, "batch-none")
+        find_batch(world.store, "batch-none")
 
 
 def test_a_row_that_fails_fails_alone(world: World, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_row_that_fails_fails_alone(world: World, tmp_path: Path) -> None:
     with pytest.raises(StepFailed, match="5 rows failed, more than the 4"):
         batch("intents", source, tmp_path / "strict.csv", options=replace(options, max_failures=4))
     assert not (tmp_path / "strict.csv").exists()
-    assert find_batch(world, "latest")["phase"] == "failed"
+    assert find_batch(world.store, "latest")["phase"] == "failed"
 
 
 @pytest.mark.parametrize("model", ["intents", "vectors"])
@@ -205,7 +205,7 @@ def test_a_killed_batch_goes_on_after_its_last_part(world: World, tmp_path: Path
     assert [row["id"] for row in found] == list(range(200))
     once = batch("echo", tmp_path / "in.jsonl", tmp_path / "once.jsonl", options=BatchOptions(**{**given, "engine_class": ECHO}))  # type: ignore[arg-type]
     assert once.artifact == second.stdout.split()[-1]
-    assert batch_rows(world)[0]["phase"] == "succeeded"
+    assert batch_rows(world.store)[0]["phase"] == "succeeded"
 
 
 def descendants(pid: int) -> list[int]:
@@ -242,4 +242,4 @@ def test_what_cannot_be_is_refused_before_anything_starts(world: World, tmp_path
     refused("a column 'label' already")
     assert batch("intents", source, tmp_path / "out.jsonl", options=replace(CLASSIFY, prefix="predicted_")).rows == 1
     assert rows(tmp_path / "out.jsonl")[0]["label"] == "mine"
-    assert len(batch_rows(world)) == 1
+    assert len(batch_rows(world.store)) == 1

@@ -26,6 +26,7 @@ from penstock.stages.table import VERSIONS
 
 if TYPE_CHECKING:
     from penstock.store.resources import Resource
+    from penstock.store.store import Store
 
 PLATFORM = {"kind": "local"}
 POLL_S = 0.1
@@ -250,18 +251,18 @@ def _save(world: World, row: Resource, phase: str, status: Mapping[str, Any]) ->
         world.store.resources.release("batch", row.id, world.owner)
 
 
-def batch_rows(world: World, limit: int = 50) -> list[dict[str, Any]]:
+def batch_rows(store: Store, limit: int = 50) -> list[dict[str, Any]]:
     """What commands print of batches, newest first."""
-    return [batch_row(row) for row in world.store.resources.list("batch", limit=limit)]
+    return [batch_row(row) for row in store.resources.list("batch", limit=limit)]
 
 
 def batch_row(row: Resource) -> dict[str, Any]:
     return {"id": row.id, "phase": row.phase, "created_at": row.created_at, **row.spec, **row.status}
 
 
-def find_batch(world: World, text: str) -> dict[str, Any]:
+def find_batch(store: Store, text: str) -> dict[str, Any]:
     """By id, the beginning of an id, or `latest`. Raises NotFound."""
-    rows = batch_rows(world, 1000)
+    rows = batch_rows(store, 1000)
     found = (
         rows[:1] if text == "latest" else [row for row in rows if row["id"].removeprefix("batch-").startswith(text.removeprefix("batch-"))]
     )

@@ -82,11 +82,14 @@ def run(
 @app.command("list")
 def list_batches() -> None:
     """List batches, newest first."""
+    from penstock.cli.state import has_state, opened
     from penstock.control.batch import batch_rows
-    from penstock.control.delivery import opened_world
+    from penstock.core.home import Home
 
-    with opened_world() as world:
-        found = batch_rows(world)
+    found: list[dict[str, Any]] = []
+    if has_state(Home.find()):
+        with opened() as store:
+            found = batch_rows(store)
     rows = [(r["id"], r["model"], r["phase"], r.get("rows", ""), r.get("failures", ""), when(r["created_at"])) for r in found]
     here().show({"batches": found}, lambda: table(("ID", "MODEL", "STATE", "ROWS", "FAILED", "BEGAN"), rows) if rows else ["no batches"])
 
@@ -94,11 +97,11 @@ def list_batches() -> None:
 @app.command()
 def show(batch: Annotated[str, typer.Argument(help="Id, its beginning, or latest.")] = "latest") -> None:
     """Show one batch: what went in, what came out, why it failed."""
+    from penstock.cli.state import opened
     from penstock.control.batch import find_batch
-    from penstock.control.delivery import opened_world
 
-    with opened_world() as world:
-        found = find_batch(world, batch)
+    with opened() as store:
+        found = find_batch(store, batch)
     here().show(found, lambda: [f"{name:9} {_shown(value)}" for name, value in found.items()])
 
 
