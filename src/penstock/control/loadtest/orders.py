@@ -69,20 +69,30 @@ Count = Callable[[str], int]
 class Writer:
     """Texts of a wanted length in tokens: words in random order, so that no prefix cache helps more than real texts would let it.
 
-    `count` counts a text's tokens; without one, WORDS_A_TOKEN words stand for a token.
+    `count` counts a text's tokens. It is asked once a word: tokenizers split at spaces first, so the tokens of words add up.
+    Without it, WORDS_A_TOKEN words stand for a token.
     """
 
     def __init__(self, seed: int, count: Count | None = None, words: Sequence[str] | None = None) -> None:
         words = _WORDS.split() if words is None else words
         self._rng, self._words = random.Random(seed), words
-        self._share = WORDS_A_TOKEN
-        if count is not None:
-            sample = " ".join(self._rng.choices(words, k=200))
-            self._share = 200 / max(1, count(sample))
+        self._frame = count("") if count is not None else 0  # tokens that begin and end every text
+        alone = count("the") if count is not None else 0
+        # A text's first word has no space before it, and may take more tokens for that.
+        self._first = max(count(word) - self._frame - count(f"the {word}") + alone for word in words) if count is not None else 0
+        self._costs = [max(1, count(f"the {word}") - alone) if count is not None else 1 / WORDS_A_TOKEN for word in words]
 
     def text(self, tokens: int) -> str:
-        """About so many tokens; at least one word."""
-        return " ".join(self._rng.choices(self._words, k=max(1, int(tokens * self._share))))
+        """So many tokens or slightly fewer; at least one word."""
+        left: float = tokens - self._frame - self._first
+        said: list[str] = []
+        while not said or left > 0:
+            at = self._rng.randrange(len(self._words))
+            left -= self._costs[at]
+            if left < 0 and said:
+                break
+            said.append(self._words[at])
+        return " ".join(said)
 
 
 def made(asking: Asking, writer: Writer, tokens: int, distinct: int = 256) -> Iterator[Order]:
