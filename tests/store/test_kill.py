@@ -45,9 +45,12 @@ def test_nothing_acknowledged_is_lost(tmp_path: Path, attempt: int) -> None:
         build = store.builds.get(f"k{number}")
         assert build is not None
         store.artifacts.verify(build.outputs["o"])
-    recorded = store.audit.verify()
-    assert done + 1 <= recorded <= done + 2
-    assert len(store.points.read("r")) == recorded * 10
+    # Each kill may leave one piece committed and not acknowledged; the first one's is then done again, which audit notes as a second entry
+    # and points, being the same points, do not.
+    recorded, points = store.audit.verify(), len(store.points.read("r"))
+    assert done + 1 <= recorded <= done + 3
+    assert points in ((done + 1) * 10, (done + 2) * 10)
+    assert points <= recorded * 10
     store.close()
 
 

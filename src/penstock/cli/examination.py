@@ -27,7 +27,7 @@ TORCH_LIMIT_S = 60.0
 EXTRAS = {
     "data": ("polars", "pyarrow", "charset-normalizer"),
     "train": ("torch", "transformers", "peft", "accelerate", "safetensors", "scikit-learn", "scipy", "optimum-intel", "openvino", "nncf"),
-    "serve": ("openvino", "openvino-genai", "openvino-tokenizers", "tokenizers", "numpy", "safetensors"),
+    "serve": ("httpx", "openvino", "openvino-genai", "openvino-tokenizers", "tokenizers", "numpy", "safetensors"),
     "postgres": ("psycopg",),
     "s3": ("s3fs",),
 }

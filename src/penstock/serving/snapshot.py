@@ -129,7 +129,6 @@ class Limits:
     max_body_bytes: int = 4 << 20
     request_timeout_s: float = 120.0
     header_timeout_s: float = 10.0
-    retries: int = 2
 
 
 @dataclass(frozen=True, slots=True)
