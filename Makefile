@@ -18,7 +18,7 @@ quickstart: $(STAMP)  ## train, check, gate and serve a model on real data (abou
 stop: $(STAMP)  ## stop what quickstart left serving
 	@for example in banking77 docstrings shakespeare docstrings-text; do (cd examples/$$example && ../../$(BIN)/penstock down); done
 
-test: $(STAMP)  ## install what tests need and run them all (about 6 minutes, plus 1 to install)
+test: $(STAMP)  ## install what tests need and run them all (about 18 minutes, plus 1 to install)
 	@$(BIN)/python tools/system.py postgresql prometheus
 	@echo "penstock: running the tests"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -28,7 +28,7 @@ lint: $(STAMP)  ## ruff and mypy --strict
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: $(STAMP)  ## every benchmark beside its peer, each peer in an environment of its own (about 20 minutes)
+bench: $(STAMP)  ## every benchmark beside its peer, each peer in an environment of its own (more than half an hour the first time)
 	@$(BIN)/python tools/system.py wrk
 	@$(BIN)/python benchmarks/run.py
 

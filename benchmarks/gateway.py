@@ -1,16 +1,19 @@
 """The gateway alone: requests through it, keys and records on, beside the bare upstream and LiteLLM; `wrk` at concurrency 1 and 32.
 
 Upstream of all three is one uvloop + httptools stub that answers from memory. Prints requests/s, what the gateway adds to p50 and p99,
-memory, and ratios. SSE: 64 events an answer, concurrency 8.
+memory, and ratios. SSE: 64 events an answer, concurrency 8. With `--endure` instead: memory beside 1,000 idle connections, and after a
+million requests.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import socket
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +94,34 @@ def ours(upstream: int, root: Path, seconds: float) -> Figures:
         return measure(f"{gateway.url}/v1/chat/completions", root, seconds, gateway.process.pid, SECRET)
 
 
+def endure(upstream: int, root: Path) -> None:
+    """Memory of the gateway fresh, with 1,000 connections that say nothing, and after each 250,000 requests."""
+    route = ModelRoute("echo", "text-generation", (VersionRoute("1", "", 1.0, (ReplicaRoute("stub", "127.0.0.1", upstream),)),))
+    headers = {"content-type": "application/json", "authorization": f"Bearer {SECRET}"}
+    script = post_script(root / "plain.lua", [json.dumps({"model": "echo", "messages": [{"role": "user", "content": "hello"}]})], headers)
+    with Stage(root) as stage:
+        gateway = stage.gateway(Snapshot(1, (route,), (KEY,)))
+        url, process = f"{gateway.url}/v1/chat/completions", psutil.Process(gateway.process.pid)
+
+        def memory(what: str) -> None:
+            print(f"{what:36} {process.memory_info().rss / 2**20:7.1f} MiB   {len(process.net_connections()):>5} sockets", flush=True)
+
+        wrk(url, 32, 2, script)
+        memory("after a warm-up")
+        idle = [socket.create_connection(("127.0.0.1", gateway.port)) for _ in range(1000)]
+        time.sleep(1)
+        memory("with 1,000 idle connections")
+        found = wrk(url, 32, 5, script)
+        print(f"{'beside them':36} {found.per_second:7.0f} req/s, p50 {found.p50_s * 1e3:.2f} ms, {found.failed} failed")
+        for connection in idle:
+            connection.close()
+        done = 0.0
+        while done < 1_000_000:
+            found = wrk(url, 32, 15, script)
+            done += found.per_second * 15
+            memory(f"after {done:,.0f} more, {found.failed} failed")
+
+
 def theirs(upstream: int, root: Path, seconds: float) -> Figures | None:
     try:
         python = environment("litellm", [f"litellm[proxy]=={LITELLM}"])
@@ -129,11 +160,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=6.0, help="of load, in each run")
     parser.add_argument("--without-peer", action="store_true")
+    parser.add_argument("--endure", action="store_true", help="memory over 1,000 idle connections and a million requests")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="penstock-bench-") as made:
         root, port = Path(made), free_port()
         (root / "stub.py").write_text(STUB)
         with server([sys.executable, str(root / "stub.py"), str(port)], f"http://127.0.0.1:{port}/", root / "stub.log") as pid:
+            if given.endure:
+                endure(port, root)
+                return 0
             url = f"http://127.0.0.1:{port}/v1/chat/completions"
             peer = None if given.without_peer else theirs(port, root, given.seconds)
             bare = measure(url, root, given.seconds, pid)
