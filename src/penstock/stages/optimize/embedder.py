@@ -36,7 +36,10 @@ def export_embedder(base: Path, folder: Path, pooling: Pooling | None, normalize
     import openvino
     import torch
     from transformers import AutoModel
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # weights that a sentence encoder does not use are no news to whoever imports one
     config = json.loads((base / "config.json").read_bytes())
     if config.get("model_type") not in ENCODERS:
         raise BadInput(f"a {config.get('model_type')!r} model cannot be exported for embedding; supported: {', '.join(ENCODERS)}")
