@@ -142,6 +142,18 @@ def test_a_trace_goes_through_and_a_record_says_all_that_is_known(stage: Stage) 
     assert (third["status"], third["error"], third["key"], third["model"]) == (400, "content_blocked", KEY.id, "echo")
 
 
+def test_a_version_that_was_named_takes_no_part_in_an_experiment(stage: Stage) -> None:
+    replicas = [stage.replica(f"r{n}", version=str(n)) for n in (1, 2)]
+    snapshot = snapshot_of(1, ("1", 0.5, replicas[:1]), ("2", 0.5, replicas[1:]))
+    gateway = stage.gateway(changed(snapshot, experiment="exp-1", headers=(HeaderRule("x-beta", "1", "2"),)))
+    asked: list[dict[str, str]] = [{}, {"x-penstock-version": "1"}, {"x-beta": "1"}]
+    for headers in asked:
+        gateway.ask(headers)
+    drawn, pinned, ruled = gateway.records(3)
+    assert (pinned["version"], ruled["version"]) == ("1", "2")
+    assert [row["experiment"] for row in (drawn, pinned, ruled)] == ["exp-1", None, None]
+
+
 def test_feedback_is_taken_by_the_gateway(stage: Stage) -> None:
     gateway = stage.gateway(snapshot_of(1, ("1", 1.0, [stage.replica("r1")])))
     ident = gateway.ask().json()["id"]

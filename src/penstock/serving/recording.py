@@ -47,7 +47,7 @@ def record_of(relay: Relay, status: int, code: str | None, now: float) -> Record
         trace.parent,
         session_of(ticket.want.sticky),
         ticket.want.adapter,
-        route.experiment,
+        route.experiment if ticket.want.pinned is None else None,  # a version that was named was not drawn
         None,
         ticket.asked if route.name != ticket.asked else None,
         relay.hedges > 0,
@@ -85,7 +85,7 @@ def record_of_copy(copy: Copy, now: float) -> Record:
         parent=ticket.trace.span,
         session=session_of(ticket.want.sticky),
         adapter=ticket.want.adapter,
-        experiment=route.experiment,
+        experiment=route.experiment if ticket.want.pinned is None else None,
         shadow_of=ticket.id,
         stream=ticket.stream,
     )
