@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from penstock.spec import deploy, monitor, pipeline
+from penstock.spec import deploy, monitor, pipeline, react, strategy
 from penstock.spec.load import loads
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "file.md").read_text(encoding="utf-8")
 RECORDS = [
     kind
-    for module in (pipeline, deploy, monitor)
+    for module in (pipeline, deploy, monitor, react, strategy)
     for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, BaseModel) and kind.__module__ == module.__name__
 ]

@@ -34,6 +34,7 @@ def _make_older(url: str) -> None:
     database = Database(url)
     with database.begin() as connection:
         connection.exec_driver_sql("DROP TABLE points")
+        connection.exec_driver_sql("DROP TABLE signals")
         connection.exec_driver_sql("DROP INDEX builds_stage")
         connection.exec_driver_sql("ALTER TABLE keys DROP COLUMN terms")
         connection.exec_driver_sql("UPDATE penstock_schema SET version = 0")
@@ -85,6 +86,7 @@ def test_keys_of_version_one_have_no_limits_after_the_step(url: str) -> None:
     key, _ = Keys(database, SystemClock()).create("old")
     with database.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE keys DROP COLUMN terms")
+        connection.exec_driver_sql("DROP TABLE signals")
         connection.exec_driver_sql("UPDATE penstock_schema SET version = 1")
     database.close()
     stepped = Database(url)

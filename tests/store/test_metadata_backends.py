@@ -15,6 +15,7 @@ from penstock.testing.store.keys import KeysConformance
 from penstock.testing.store.points import PointsConformance
 from penstock.testing.store.registry import RegistryConformance
 from penstock.testing.store.resources import ResourcesConformance
+from penstock.testing.store.signals import SignalsConformance
 
 
 class AllMetadata(
@@ -23,6 +24,7 @@ class AllMetadata(
     BuildsConformance,
     RegistryConformance,
     PointsConformance,
+    SignalsConformance,
     KeysConformance,
     AuditConformance,
 ):

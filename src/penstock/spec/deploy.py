@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import zoneinfo
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from penstock.spec.strategy import Strategy
 from penstock.spec.types import Fraction, Name, Record, Seconds
 
 Version = int | Literal["champion", "challenger", "previous"]
@@ -198,8 +199,16 @@ class Price(Record):
     request: float = Field(default=0.0, ge=0, description="USD a request")
 
 
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 class Deploy(Record):
-    """`name` is the model name that clients send; it defaults to the pipeline's name. `engine` holds settings of the engine."""
+    """`name` is the model name that clients send; it defaults to the pipeline's name. `engine` holds settings of the engine.
+
+    `strategy`: how a new version takes over; without one it is swapped in as soon as it is ready. `rollback_when`: conditions over the new
+    version's own requests; each is tested so that looking often does not make it likelier to be believed.
+    """
 
     to: Name = "laptop"
     name: Name | None = None
@@ -208,4 +217,14 @@ class Deploy(Record):
     protect: Protect = Protect()
     guardrails: tuple[Guardrail, ...] = ()
     traffic: Traffic = Traffic()
+    strategy: Strategy | None = None
+    rollback_when: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     price: Price = Price()
+
+    @model_validator(mode="after")
+    def _watched(self) -> Deploy:
+        if self.rollback_when and self.strategy is None:
+            raise ValueError("`rollback_when` needs a `strategy`, such as {canary: [5%, 25%, 100%], hold: 2m}")
+        if self.strategy is not None and (self.traffic.experiment is not None or self.traffic.bandit is not None):
+            raise ValueError("`strategy` and `traffic.experiment` or `.bandit` both decide what a new version gets; choose one")
+        return self

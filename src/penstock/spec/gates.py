@@ -81,17 +81,19 @@ def parse_gate(text: str) -> Gate:
     """The gate that `text` says. Raises GateSyntax, a ValueError, with the position and the nearest spelling."""
     if len(text) > MAX_LENGTH:
         raise GateSyntax(text, MAX_LENGTH, f"a gate has at most {MAX_LENGTH} characters, this one has {len(text)}; write several gates")
-    reader = _Reader(text, tokens(text))
+    reader = Reader(text, tokens(text))
     condition = reader.gate(0)
     if reader.token.kind != "end":
         reader.fail(f"expected 'and', 'or' or the end, found {reader.token.text!r}", ("and", "or"))
     return Gate(text.strip(), condition)
 
 
-class _Reader(Cursor):
+class Reader(Cursor):
     """Recursive descent; `depth` counts nesting so that hostile texts stop with a reason, not a stack overflow."""
 
+    stops: tuple[str, ...] = ("and", "or")  # words that end a comparison
     endings: tuple[str, ...] = ()  # unit endings of the metrics of the comparison being read
+    money_ahead = False  # whether one of them is an amount of money
 
     def gate(self, depth: int) -> Condition:
         parts = [self.all(depth)]
@@ -145,11 +147,13 @@ class _Reader(Cursor):
     def endings_ahead(self) -> tuple[str, ...]:
         """Unit endings of the metrics from here to the end of this comparison."""
         names: list[str] = []
+        self.money_ahead = False
         for token in self.tokens[self.at :]:
-            if token.text in ("and", "or"):
+            if token.text in self.stops:
                 break
             if token.kind == "name":
                 names += [ending for ending in _ENDINGS if token.text.endswith(ending)][:1]
+                self.money_ahead |= token.text.startswith("cost")
         return tuple(dict.fromkeys(names))
 
     def sum(self, depth: int) -> Value:
@@ -202,16 +206,21 @@ class _Reader(Cursor):
         if self.take("%"):
             return value / 100
         unit = self.token
-        if unit.kind != "name" or unit.text in ("and", "or"):
+        if unit.kind != "name" or unit.text in self.stops:
             return value
         known = {**{u: ("time", scale) for u, scale in _TIMES.items()}, **{u: ("size", scale) for u, scale in _SIZES.items()}}
+        known |= {"USD": ("money", 1.0)}
         if unit.text not in known:
-            self.fail(f"no unit is called {unit.text!r} (known: %, {', '.join(known)})", (*known, "and", "or"))
+            self.fail(f"no unit is called {unit.text!r} (known: %, {', '.join(known)})", (*known, *self.stops))
         self.at += 1
         return value * self.scale(token, unit, *known[unit.text])
 
     def scale(self, number: Token, unit: Token, dimension: str, size: float) -> float:
         shown = f"{number.text}{unit.text}"
+        if dimension == "money":
+            if not self.money_ahead:
+                self.fail(f"{shown} is an amount of money, but no metric beside it is one (their names begin with cost)", token=number)
+            return 1.0
         if len(self.endings) > 1:
             self.fail(f"{shown} stands beside metrics of several units ({', '.join(self.endings)}); write a bare number", token=number)
         if not self.endings or _ENDINGS[self.endings[0]][0] != dimension:

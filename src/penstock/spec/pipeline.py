@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 from penstock.spec import structure
 from penstock.spec.deploy import Deploy
 from penstock.spec.monitor import Monitor
+from penstock.spec.react import AlertRule, Notify, Reaction, Trigger
 from penstock.spec.types import Bytes, Fraction, Name, Record, Seconds
 
 
@@ -274,6 +275,10 @@ class Pipeline(Record):
     gates: Annotated[tuple[str, ...], BeforeValidator(_gates)] = ()
     deploy: Deploy | None = None
     monitor: Monitor | None = None
+    alerts: tuple[AlertRule, ...] = ()
+    notify: Notify | None = None
+    react: tuple[Reaction, ...] = ()
+    triggers: tuple[Trigger, ...] = ()
     steps: tuple[UserStep, ...] = ()
     options: dict[Literal["data", "train", "optimize", "bundle", "evaluate"], StepOptions] = Field(default_factory=dict)
     platforms: dict[str, Platform] = Field(default_factory=lambda: {"laptop": Platform()})

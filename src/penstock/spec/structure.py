@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from penstock.spec import measured
+from penstock.spec import measured, operations
 from penstock.spec.conditions import metrics_used
 from penstock.spec.diagnose import Complaint, nearest, show
 from penstock.spec.gates import GateSyntax, parse_gate
@@ -33,6 +33,7 @@ def complaints(data: Mapping[str, Any]) -> Iterator[Complaint]:
     yield from _platforms(data)
     yield from _gates(data)
     yield from _steps(data)
+    yield from operations.complaints(data)
 
 
 def _combinations(data: Mapping[str, Any]) -> Iterator[Complaint]:

@@ -28,7 +28,11 @@ def _terms_of_keys(connection: Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE keys ADD COLUMN terms TEXT")
 
 
-MIGRATIONS: Sequence[Migration] = (Migration(2, _terms_of_keys),)
+def _signals(connection: Connection) -> None:
+    schema.signals.create(connection)
+
+
+MIGRATIONS: Sequence[Migration] = (Migration(2, _terms_of_keys), Migration(3, _signals))
 
 
 def stored_version(connection: Connection) -> int | None:

@@ -15,7 +15,7 @@ from sqlalchemy import BigInteger, Column, Double, Index, Integer, MetaData, Tab
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-VERSION = 2
+VERSION = 3
 
 
 def _decoded(value: str) -> Any:
@@ -163,6 +163,24 @@ points = Table(
     Column("at_step", _Serial, primary_key=True, autoincrement=False),
     Column("value", Double),
     Column("at", Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+signals = Table(
+    "signals",
+    metadata,
+    Column("deployment", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("part", Text, primary_key=True),
+    Column("at", Double, primary_key=True),
+    Column("value", Double, nullable=False),
+    Column("measured_on", Double, nullable=False),
+    Column("own_limit", Double),
+    Column("interval_low", Double),
+    Column("interval_high", Double),
+    Column("evidence", Json, nullable=False),
+    Index("signals_time", "deployment", "at"),
     sqlite_with_rowid=False,
 )
 

@@ -20,6 +20,7 @@ from penstock.store.keys import Keys
 from penstock.store.points import Points
 from penstock.store.registry import Registry
 from penstock.store.resources import Resources
+from penstock.store.signals import Signals
 
 
 @dataclass(weakref_slot=True, slots=True)
@@ -30,6 +31,7 @@ class Store:
     builds: Builds
     registry: Registry
     points: Points
+    signals: Signals
     keys: Keys
     audit: Audit
     artifacts: Artifacts
@@ -61,6 +63,7 @@ class Store:
             Builds(database, clock),
             Registry(database, clock),
             Points(database),
+            Signals(database),
             Keys(database, clock),
             Audit(database, clock),
             artifacts,
