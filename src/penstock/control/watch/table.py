@@ -1,0 +1,7 @@
+"""The kinds of measures by name; each row is a contract.py Maker."""
+
+from __future__ import annotations
+
+from penstock.core.plugins import Table
+
+MEASURES = Table("measure", {})
