@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MARK = "::penstock "
 LOOK_AGAIN_S = 0.3
-ENDED = frozenset({"succeeded", "failed", "refused", "cancelled", "interrupted"})
+ENDED = frozenset({"succeeded", "failed", "refused", "rolled_back", "cancelled", "interrupted"})
 
 
 def print_logs(store: Store, run: str, step: str | None, *, follow: bool) -> None:

@@ -24,18 +24,27 @@ from penstock.platforms.contract import Endpoints, EndpointSpec, EndpointState, 
 from penstock.serving.snapshot import ModelRoute, ReplicaRoute, VersionRoute
 from penstock.store.resources import Resource
 
+ASIDE = ("warm", "shadow", "replicas_of")  # what a rollout adds to a deployment's spec
 WATCH_S = 1.0  # between looks at healthy replicas
 SOON_S = 0.1
 GIVE_UP_S = 120.0  # for a new version to become ready
 
 
 def desired_deployment(
-    world: World, name: str, model: str, version: int, deploy: Mapping[str, Any], platforms: Mapping[str, Any], *, principal: str
+    world: World,
+    name: str,
+    model: str,
+    version: int,
+    deploy: Mapping[str, Any],
+    platforms: Mapping[str, Any],
+    *,
+    principal: str,
+    rollout: bool = False,
 ) -> Resource:
     """Makes or changes the deployment `name` so that `version` of `model` gets all requests. Audited. Raises NotFound.
 
-    `deploy` is the section of the file; its key `monitor`, if any, is that section. An experiment or bandit that moved traffic ends,
-    unless it is just the one that the file asks for.
+    `deploy` is the section of the file; its key `monitor`, if any, is that section. An experiment, bandit or rollout that moved traffic
+    ends, unless it is just the one that the file asks for. `rollout`: what serves stays as it is, since a rollout will bring `version`.
     """
     found = world.store.registry.get(model, version)
     platform = deploy.get("to", "laptop")
@@ -55,8 +64,8 @@ def desired_deployment(
         if existing is None or existing.phase == "deleted":  # a deleted one stays as history; its name is free again
             return world.store.resources.create("deployment", name, spec)
         present = existing.spec
-        if still_wanted(world, existing, found.version, spec["deploy"].get("traffic", {})):
-            spec |= {key: present.get(key) for key in ("versions", "experiment", "before")}
+        if rollout or still_wanted(world, existing, found.version, spec["deploy"].get("traffic", {})):
+            spec |= {key: present[key] for key in ("versions", "experiment", "before", *ASIDE) if key in present}
         else:
             # What an experiment had set is no place to go back to.
             moved = present.get("experiment") is not None

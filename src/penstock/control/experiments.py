@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from penstock.control.contest import more, race_of
 from penstock.control.contract import Again, Done, Outcome
+from penstock.control.crowning import crown
 from penstock.control.deployments import phase_of
 from penstock.control.outcomes import LAG_S, Span, ended, measured, rewarded, seconds_of, session_of
 from penstock.control.outcomes import Outcome as Seen
@@ -22,7 +24,7 @@ from penstock.control.traffic import set_traffic
 from penstock.control.world import World
 from penstock.core.errors import NotFound
 from penstock.monitoring.ratio import check_ratio
-from penstock.monitoring.sequential import Race, Reading, read, watch
+from penstock.monitoring.sequential import Race, Reading, read
 from penstock.monitoring.units import Units
 from penstock.store.resources import Resource
 
@@ -103,7 +105,7 @@ class ExperimentReconciler:
         elif spec["then"] == "switch" and mine:
             winner = spec["challenger" if better else "champion"]["version"]
             if better:
-                _crown(resource, world)
+                crown(world, spec["model"], spec["champion"]["version"], spec["challenger"]["version"], _me(resource))
             set_traffic(world, deployment.name, {winner: 1.0}, principal=_me(resource))
             done = f"version {winner} gets all requests"
         status["action"] = done
@@ -117,37 +119,23 @@ def _learnt(spec: Mapping[str, Any], status: Mapping[str, Any], records: list[Ro
     """The test, the shares and the counts after what was read now."""
     challenger = str(spec["challenger"]["version"])
     known = {str(spec["champion"]["version"]), challenger}
-    exposed, counted = Units.parse(status.get("exposed")), Units.parse(status.get("counted"))
+    exposed = Units.parse(status.get("exposed"))
     units, requests = dict(status.get("units") or dict.fromkeys(known, 0)), dict(status.get("requests") or dict.fromkeys(known, 0))
     for record in records:
         if record["version"] in known:
             requests[record["version"]] += 1
             units[record["version"]] += exposed.admit(session_of(record))
-    race = Race.parse(status["race"]) if status.get("race") else Race()
-    first = [(o.version == challenger, o.value) for o in outcomes if o.version in known and counted.admit(o.session)]
-    race = watch(race, first, spec["share"])
     champion = next(iter(known - {challenger}))
+    contest = more(status, outcomes, (champion, challenger), spec["share"])
+    race = race_of(contest)
     return {
-        "race": race.as_json(),
+        **contest,
         "exposed": exposed.as_json(),
-        "counted": counted.as_json(),
         "units": units,
         "requests": requests,
         "outcomes": {champion: race.a[0], challenger: race.b[0]},
         "ratio": asdict(check_ratio(units[champion], units[challenger], spec["share"])),
     }
-
-
-def _crown(resource: Resource, world: World) -> None:
-    """The challenger takes the champion's name, unless somebody gave it away meanwhile; and is no challenger any more."""
-    model, registry = resource.spec["model"], world.store.registry
-    champion, challenger = (resource.spec[role]["version"] for role in ("champion", "challenger"))
-    aliases = registry.aliases(model)
-    if aliases.get("champion") == champion:
-        registry.set_alias(model, "champion", challenger, _me(resource))
-        world.store.audit.append(_me(resource), "model.promote", f"{model}:{challenger}", {"alias": "champion", "before": champion})
-    if aliases.get("challenger") == challenger:
-        registry.set_alias(model, "challenger", None, _me(resource))
 
 
 def _shown(reading: Reading, metric: str) -> dict[str, Any]:

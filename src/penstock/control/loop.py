@@ -13,6 +13,7 @@ from penstock.control.bandits import BanditReconciler
 from penstock.control.contract import Again, Outcome, Reconciler
 from penstock.control.deployments import DeploymentReconciler
 from penstock.control.experiments import ExperimentReconciler
+from penstock.control.rollouts.reconciler import RolloutReconciler
 from penstock.control.runs import ENDED, RunReconciler
 from penstock.control.scaling.live import wake_held
 from penstock.control.state import RunState
@@ -30,7 +31,8 @@ ATTACHED_S = 0.25
 
 
 def reconcilers() -> dict[str, Reconciler[Resource, World]]:
-    return {r.kind: r for r in (RunReconciler(), DeploymentReconciler(), ExperimentReconciler(), BanditReconciler())}
+    made = (RunReconciler(), DeploymentReconciler(), RolloutReconciler(), ExperimentReconciler(), BanditReconciler())
+    return {reconciler.kind: reconciler for reconciler in made}
 
 
 def tick(world: World, table: Mapping[str, Reconciler[Resource, World]]) -> float:

@@ -10,7 +10,7 @@ from penstock.serving.snapshot import Capture, Guard, ModelRoute, Price, Protect
 from penstock.spec.deploy import Deploy
 from penstock.spec.monitor import Monitor
 
-KEPT = ("engine", "scale", "protect", "guardrails", "traffic", "price")
+KEPT = ("engine", "scale", "protect", "guardrails", "traffic", "strategy", "rollback_when", "price")
 
 
 def kept(deploy: Mapping[str, Any], monitor: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 from penstock.control.deployments import desired_deployment, lead_of, phase_of
 from penstock.control.graph import CHAMPION_STEP, Graph
 from penstock.control.movers import asks_for_challenger
-from penstock.control.split import live_of, split_of
+from penstock.control.rollouts.orders import start_rollout
+from penstock.control.split import leading, live_of, split_of
 from penstock.control.state import RunState
 from penstock.control.world import World
 from penstock.core.errors import ReplicaFailed
@@ -44,9 +45,11 @@ def promote(run: Resource, graph: Graph, state: RunState, world: World) -> str:
 
 
 def _alias(run: Resource, deploy: Mapping[str, Any] | None, version: int, world: World) -> str:
-    """The name that a version which passed its gates gets: `challenger` when the file's traffic has a place for one beside a champion."""
+    """The name that a version which passed its gates gets: `challenger` when it is to stand beside a champion first, in the file's traffic
+    or in a rollout.
+    """
     champion = world.store.registry.aliases(run.name).get("champion")
-    asks = deploy is not None and run.spec.get("deploy", True) and asks_for_challenger(deploy)
+    asks = deploy is not None and run.spec.get("deploy", True) and (asks_for_challenger(deploy) or deploy.get("strategy") is not None)
     served = world.store.resources.find("deployment", (deploy or {}).get("name") or run.name)
     serves = served is not None and served.phase != "deleted" and champion in {part.version for part in live_of(served.status)}
     return "challenger" if asks and serves and champion != version else "champion"
@@ -100,16 +103,15 @@ def _register(run: Resource, bundle: str, state: RunState, world: World) -> dict
 def _deploy(run: Resource, deploy: Mapping[str, Any], state: RunState, world: World) -> str:
     assert state.model is not None
     name = deploy.get("name") or run.name
-    beside = state.model.get("alias") == "challenger"
     if state.deployment is None:
-        wanted = {**deploy, "monitor": run.spec["pipeline"].get("monitor")}
-        first = world.store.registry.get(run.name, "champion").version if beside else state.model["version"]
-        desired_deployment(world, name, run.name, first, wanted, run.spec["platforms"], principal=f"run {run.id}")
-        state.deployment = {"name": name, "url": None}
+        state.deployment = _asked_for(run, name, deploy, state.model, world)
         return "deploying"
     resource = world.store.resources.find("deployment", name)
     if resource is None or resource.phase == "deleted" or resource.spec.get("delete"):
         raise ReplicaFailed(f"deployment {name!r} was deleted while the run waited for it")
+    if state.deployment.get("rollout"):
+        return _rolled_out(state, resource, world)
+    beside = state.model.get("alias") == "challenger"
     if not beside and state.model["version"] not in {part.version for part in split_of(resource.spec)}:
         state.deployment = {"name": name, "url": resource.status.get("url"), "superseded_by": lead_of(resource)}
         return "succeeded"
@@ -118,5 +120,47 @@ def _deploy(run: Resource, deploy: Mapping[str, Any], state: RunState, world: Wo
         raise ReplicaFailed(f"deployment {name!r}: {resource.status.get('error', 'no replica became ready')}")
     if phase == "live" and (beside or state.model["version"] in {part.version for part in live_of(resource.status)}):
         state.deployment = {"name": name, "url": resource.status.get("url")}
+        return "succeeded"
+    return "deploying"
+
+
+def _asked_for(run: Resource, name: str, deploy: Mapping[str, Any], model: Mapping[str, Any], world: World) -> dict[str, Any]:
+    """Asks for the deployment; where one serves another version and a strategy is declared, for a rollout too."""
+    wanted = {**deploy, "monitor": run.spec["pipeline"].get("monitor")}
+    beside, rolls = model.get("alias") == "challenger", deploy.get("strategy") is not None
+    serving = _serves(world, name)
+    first = world.store.registry.get(run.name, "champion").version if beside and not rolls else model["version"]
+    rolls = rolls and serving is not None and serving != first
+    principal = f"run {run.id}"
+    resource = desired_deployment(world, name, run.name, first, wanted, run.spec["platforms"], principal=principal, rollout=rolls)
+    made = start_rollout(world, resource, first, principal=principal, cause={"run": run.id}).id if rolls else None
+    return {"name": name, "url": None} | ({"rollout": made} if made else {})
+
+
+def _serves(world: World, name: str) -> int | None:
+    """The version that gets most requests of the deployment, if one does."""
+    resource = world.store.resources.find("deployment", name)
+    if resource is None or resource.phase == "deleted" or resource.spec.get("delete"):
+        return None
+    lead = leading([part for part in live_of(resource.status) if part.weight > 0])
+    return lead.version if lead is not None else None
+
+
+def _rolled_out(state: RunState, deployment: Resource, world: World) -> str:
+    """A run that began a rollout ends when the new version has all requests, or was sent back."""
+    assert state.deployment is not None
+    rollout = world.store.resources.get("rollout", state.deployment["rollout"])
+    state.deployment = {
+        **state.deployment,
+        "url": deployment.status.get("url"),
+        "phase": rollout.phase,
+        "reason": rollout.status.get("reason", ""),
+    }
+    if rollout.phase in ("watching", "promoted"):
+        return "succeeded"
+    if rollout.phase == "rolled_back":
+        return "rolled_back"
+    if rollout.phase == "stopped":
+        state.deployment["superseded_by"] = lead_of(deployment)
         return "succeeded"
     return "deploying"

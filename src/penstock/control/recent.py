@@ -16,7 +16,10 @@ import orjson
 from penstock.serving.record_files import read_records, read_segment, segments
 
 MOST = 100_000  # records held, about 60 MB
-_KEPT = ("id", "ts", "total_ms", "status", "version", "session", "key", "shadow_of", "fallback_for", "experiment")
+_KEPT = (
+    *("id", "ts", "total_ms", "first_ms", "queue_ms", "status", "version", "session", "key", "attempts", "flags", "cost_usd"),
+    *("shadow_of", "fallback_for", "experiment", "label"),
+)
 
 Row = Mapping[str, Any]
 

@@ -19,7 +19,7 @@ from penstock.platforms.contract import JobHandle, Jobs
 from penstock.store.resources import Resource
 
 MAX_REBUILDS = 5
-ENDED = frozenset({"succeeded", "failed", "refused", "cancelled", "interrupted"})
+ENDED = frozenset({"succeeded", "failed", "refused", "rolled_back", "cancelled", "interrupted"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,5 +158,7 @@ def _pause(state: RunState, world: World) -> float:
 def _last_word(state: RunState, phase: str) -> str:
     if state.error:
         return str(state.error.get("message"))
+    if phase == "rolled_back":
+        return f"rolled back: {(state.deployment or {}).get('reason', '')}"
     refused = [g["gate"] for g in state.gates or [] if not g["passed"]]
     return f"refused by {', '.join(refused)}" if refused else phase

@@ -14,6 +14,7 @@ from typing import Any
 from penstock.control.policy import deploy_of
 from penstock.core.errors import NotFound
 from penstock.serving.snapshot import HeaderRule, Shadow
+from penstock.spec.deploy import Shadow as ShadowWish
 from penstock.spec.deploy import Version
 from penstock.store.registry import ModelVersion, Registry
 from penstock.store.resources import Resource
@@ -21,12 +22,16 @@ from penstock.store.resources import Resource
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One version of a deployment. `weight`: its share of requests, 0–1; 0 for one that only headers or the shadow lead to."""
+    """One version of a deployment. `weight`: its share of requests, 0–1; 0 for one that only headers or the shadow lead to.
+
+    `warm`: replicas that it keeps whatever the load, without a request, to be switched to at once.
+    """
 
     version: int
     bundle: str
     weight: float
     replicas: int = 1
+    warm: int = 0
 
     def as_json(self) -> dict[str, Any]:
         return {**self.share, "replicas": self.replicas}
@@ -99,9 +104,13 @@ def previous_version(registry: Registry, deployment: str) -> int | None:
 
 
 def wanted_of(resource: Resource, registry: Registry) -> Wanted:
-    """The row's wish with every alias resolved. An alias that names nothing leaves its rule out, and a note says so."""
+    """The row's wish with every alias resolved. An alias that names nothing leaves its rule out, and a note says so.
+
+    A rollout adds replicas of one version, versions to keep warm, and its own shadow, which goes before that of the file.
+    """
     spec, traffic = resource.spec, deploy_of(resource.spec).traffic
-    parts = {part.version: replace(part, replicas=int(spec["replicas"])) for part in split_of(spec)}
+    asked = spec.get("replicas_of") or {}
+    parts = {part.version: replace(part, replicas=int(asked.get(str(part.version), spec["replicas"]))) for part in split_of(spec)}
     headers: list[HeaderRule] = []
     notes: list[str] = []
     shadow = None
@@ -110,14 +119,19 @@ def wanted_of(resource: Resource, registry: Registry) -> Wanted:
         if found is not None:
             headers.append(HeaderRule(rule.header.lower(), rule.value, str(found.version)))
             parts.setdefault(found.version, Part(found.version, found.bundle, 0.0))
-    if traffic.shadow is not None:
-        found = _find(registry, resource, traffic.shadow.version, "the shadow", notes)
+    copied = ShadowWish.model_validate(spec["shadow"]) if spec.get("shadow") else traffic.shadow
+    if copied is not None:
+        found = _find(registry, resource, copied.version, "the shadow", notes)
         if found is not None and parts.get(found.version, Part(0, "", 0.0)).weight > 0:
             notes.append(f"version {found.version} already answers requests, so there is no shadow of it")
         elif found is not None:
-            shadow = Shadow(str(found.version), traffic.shadow.sample)
-            share = math.ceil(int(spec["replicas"]) * traffic.shadow.sample)
+            shadow = Shadow(str(found.version), copied.sample)
+            share = math.ceil(int(spec["replicas"]) * copied.sample)
             parts[found.version] = Part(found.version, found.bundle, 0.0, max(1, share))
+    for row in spec.get("warm") or ():
+        kept = Part(int(row["version"]), row["bundle"], 0.0, int(row["replicas"]), int(row["replicas"]))
+        if parts.get(kept.version, kept).weight == 0:
+            parts[kept.version] = kept
     return Wanted(tuple(parts.values()), tuple(headers), shadow, tuple(notes))
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from penstock.control.deployments import alone, get_deployment
+from penstock.control.deployments import ASIDE, alone, get_deployment
 from penstock.control.policy import deploy_of
 from penstock.control.split import Part, resolve, split_of, told
 from penstock.control.world import World
@@ -38,6 +38,17 @@ def set_traffic(world: World, name: str, split: Mapping[Any, float], *, principa
             shares[found.version] = Part(found.version, found.bundle, round(share / total, 6))
         parts = [part for part in shares.values() if part.weight > 0]
         return _want_split(world, resource, parts, experiment, principal)
+
+
+def set_rollout(
+    world: World, name: str, parts: Sequence[Part], aside: Mapping[str, Any], *, rollout: str | None, principal: str
+) -> Resource:
+    """What a rollout wishes: shares, and by `aside` who is kept warm, the shadow, and replicas by version (JSON values of the spec).
+
+    `rollout`: its id, written into records while it moves the traffic; None once it is over. The same wish again changes nothing.
+    """
+    with changing(world, name) as resource:
+        return _want_split(world, resource, parts, rollout, principal, aside)
 
 
 def undo_traffic(world: World, name: str, *, principal: str) -> Resource:
@@ -77,14 +88,21 @@ def set_header(world: World, name: str, header: str, value: str, version: Versio
         return _want_rules(world, resource, {"headers": headers}, "traffic.header", principal)
 
 
-def _want_split(world: World, resource: Resource, parts: Sequence[Part], experiment: str | None, principal: str) -> Resource:
+def _want_split(
+    world: World,
+    resource: Resource,
+    parts: Sequence[Part],
+    experiment: str | None,
+    principal: str,
+    aside: Mapping[str, Any] | None = None,
+) -> Resource:
     versions, present = [part.share for part in parts], [part.share for part in split_of(resource.spec)]
-    mover = resource.spec.get("experiment")
-    if (versions, experiment) == (present, mover):
+    mover, beside = resource.spec.get("experiment"), {name: (aside or {}).get(name) for name in ASIDE}
+    if (versions, experiment, beside) == (resource.spec.get("versions", present), mover, {name: resource.spec.get(name) for name in ASIDE}):
         return resource
     spec = {k: v for k, v in resource.spec.items() if k not in ("version", "bundle")}  # how rows once named their only version
     before = resource.spec.get("before") if mover is not None else present  # what an experiment had set is no place to go back to
-    spec.update(versions=versions, experiment=experiment, before=before, wanted_at=world.clock.now())
+    spec.update(versions=versions, experiment=experiment, before=before, wanted_at=world.clock.now(), **beside)
     shares = {str(part.version): part.weight for part in parts}
     detail = {"shares": shares, "before": {str(row["version"]): row["weight"] for row in present}, "experiment": experiment}
     world.store.audit.append(principal, "traffic.set", resource.name, detail)

@@ -149,7 +149,7 @@ def compare(first: Run, second: Run) -> None:
     here().show(data, lambda: [*(changed or ["the same pipeline"]), *comparing.lines((_short(one), _short(two)), rows)])
 
 
-ENDED = frozenset({"succeeded", "failed", "refused", "cancelled", "interrupted"})
+ENDED = frozenset({"succeeded", "failed", "refused", "rolled_back", "cancelled", "interrupted"})
 _DONE = ("succeeded", "cached")
 _ABSENT: dict[str, Any] = {"attempt": 0, "outputs": {}, "metrics": {}}  # a step's row is kept short: what is not there is this
 

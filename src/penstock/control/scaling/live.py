@@ -80,7 +80,7 @@ def with_replicas(
     shadow = math.ceil(total * wanted.shadow.sample) if wanted.shadow is not None else 0
     parts = []
     for part in wanted.parts:
-        number = share.get(part.version, max(shadow if _is_shadow(part, wanted) else 0, min(total, 1)))
+        number = share.get(part.version, max(shadow if _is_shadow(part, wanted) else 0, min(total, 1), part.warm))
         proven = part.weight == 0 or str(part.version) in serving
         parts.append(replace(part, replicas=number if proven else max(number, 1)))
     staying = {part.version for part in parts}
