@@ -82,9 +82,9 @@ def test_scores_come_from_the_key_that_asked_also_late_and_after_a_restart(tmp_p
     small, fresh = Recent(tmp_path, "e", most=4), Recent(tmp_path, "e")
     list(small.records(NOW, NOW + 1))
     for recent in (small, fresh):
-        found = rewarded(tmp_path, recent, Span(NOW + 15, NOW + 25))
+        found = rewarded(recent, Span(NOW + 15, NOW + 25))
         assert sorted((o.version, o.value) for o in found) == [("1", 0.25)] * 5 + [("2", 1.0)] * 5
-        assert rewarded(tmp_path, recent, Span(NOW + 20, NOW + 30)) == [], "a span is open at its beginning"
+        assert rewarded(recent, Span(NOW + 20, NOW + 30)) == [], "a span is open at its beginning"
 
 
 def test_latency_scores_go_there_and_back_and_failures_are_slowest(tmp_path: Path) -> None:

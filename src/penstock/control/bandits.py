@@ -63,7 +63,7 @@ class BanditReconciler:
             return _save(resource, status, "running", min(spec["every"], LAG_S), world)
         span = Span(status["cursor"], max(status["cursor"], world.clock.now() - LAG_S), status["began"])
         recent = self._recent.setdefault(resource.id, Recent(world.home.gateway, resource.id))
-        values = _values(resource, deployment, span, recent, world)
+        values = _values(resource, deployment, span, recent)
         versions, known = [str(row["version"]) for row in spec["versions"]], status.get("arms") or {}
         arms = [Arm.parse(known.get(v)).forgotten(span.until - span.since, spec["half_life"]).seen(values.get(v, ())) for v in versions]
         probabilities = best_probabilities(arms, "normal" if spec["metric"] == "latency" else "beta")
@@ -83,11 +83,11 @@ class BanditReconciler:
         return _save(resource, status, "running", spec["every"], world)
 
 
-def _values(resource: Resource, deployment: Resource, span: Span, recent: Recent, world: World) -> dict[str, list[float]]:
+def _values(resource: Resource, deployment: Resource, span: Span, recent: Recent) -> dict[str, list[float]]:
     """Rewards by version. For latency the negative logarithm of seconds, which the normal-gamma posterior suits."""
     metric = resource.spec["metric"]
     if metric == "reward":
-        outcomes = rewarded(world.home.gateway, recent, span)
+        outcomes = rewarded(recent, span)
     else:
         outcomes = measured(ended(recent, span, deploy_of(deployment.spec).protect.timeout), metric)
     found: dict[str, list[float]] = {}

@@ -84,7 +84,7 @@ class ExperimentReconciler:
         recent = self._recent.setdefault(resource.id, Recent(world.home.gateway, resource.id))
         records = ended(recent, span, deploy_of(deployment.spec).protect.timeout)
         reward = spec["metric"] == "reward"
-        outcomes = rewarded(world.home.gateway, recent, span) if reward else measured(records, spec["metric"])
+        outcomes = rewarded(recent, span) if reward else measured(records, spec["metric"])
         status.update(_learnt(spec, status, records, outcomes), cursor=span.until)
         reading = read(Race.parse(status["race"]), spec["confidence"])
         status.update(verdict=reading.verdict, reading=_shown(reading, spec["metric"]))

@@ -11,11 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from penstock.control.recent import Recent, Row
-from penstock.serving.feedback import read_feedback
+from penstock.serving.feedback import Feedback
 
 LAG_S = 1.5  # records reach the disk within a tenth of a second; the rest is for a busy machine
 FEEDBACK_S = 3600.0
@@ -57,22 +56,36 @@ def ended(recent: Recent, span: Span, longest_s: float) -> list[Row]:
     return sorted(_drawn(found, span.began), key=lambda record: record["ts"])
 
 
-def rewarded(gateway: Path, recent: Recent, span: Span) -> list[Outcome]:
+def rewarded(recent: Recent, span: Span) -> list[Outcome]:
     """Scores that were given within `span` to requests of an experiment by the key that asked, mapped from [-1, 1] to [0, 1]."""
-    said = [f for f in read_feedback(gateway / "feedback", span.since, math.nextafter(span.until, math.inf)) if f.score is not None]
-    said = [f for f in said if f.ts > span.since]
-    if not said:
-        return []
-    first = max(min(f.ts for f in said) - FEEDBACK_S, span.began)
-    by_id = {(record["id"], record["key"]): record for record in _drawn(recent.held(), span.began)}
-    if any((f.id, f.key) not in by_id for f in said):  # rated late, or no request of this experiment
-        by_id |= {(record["id"], record.get("key")): record for record in _drawn(recent.records(first, span.until), span.began)}
+    said = [f for f in recent.said(span.since, span.until) if f.score is not None]
     found = []
-    for one in sorted(said, key=lambda f: f.ts):
-        record = by_id.get((one.id, one.key))
-        if record is not None and one.score is not None:
-            found.append(Outcome(one.ts, record["version"], session_of(record), (one.score + 1) / 2))
+    for one, record in _about(recent, span, said):
+        assert one.score is not None
+        found.append(Outcome(one.ts, record["version"], session_of(record), (one.score + 1) / 2))
     return found
+
+
+def labelled(recent: Recent, span: Span) -> list[Outcome]:
+    """1 where the label that was said within `span` is the one that was answered, else 0; `session` is the request's own id."""
+    said = [f for f in recent.said(span.since, span.until) if f.label is not None]
+    pairs = ((one, record) for one, record in _about(recent, span, said) if record.get("label") is not None)
+    return [Outcome(one.ts, record["version"], record["id"], float(record["label"] == one.label)) for one, record in pairs]
+
+
+def _about(recent: Recent, span: Span, said: list[Feedback]) -> Iterator[tuple[Feedback, Row]]:
+    """Each with the record of its request, where that is one of the experiment's and the key that asked said it."""
+    wanted = {f.id for f in said}
+    if not wanted:
+        return
+    by_id = {(r["id"], r["key"]): r for r in _drawn(recent.held(), span.began) if r["id"] in wanted}
+    if any((f.id, f.key) not in by_id for f in said):  # rated late, or no request of this experiment
+        first = max(min(f.ts for f in said) - FEEDBACK_S, span.began)
+        if recent.since is None or first < recent.since:
+            by_id |= {(r["id"], r.get("key")): r for r in _drawn(recent.records(first, span.until), span.began) if r["id"] in wanted}
+    for one in said:
+        if (record := by_id.get((one.id, one.key))) is not None:
+            yield one, record
 
 
 def measured(records: list[Row], metric: Metric) -> list[Outcome]:

@@ -1,4 +1,4 @@
-"""The newest records of one experiment, held in memory: each look reads what was appended since the one before, not the hour again.
+"""The newest records and feedback of one experiment, held in memory: each look reads what was appended since the last, not the hour again.
 
 A cache of what lies on disk and nothing else: a process that has just started, or that is asked for more than is held, reads the files.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from penstock.serving.feedback import Feedback, parsed_feedback
 from penstock.serving.record_files import read_records, read_segment, segments
 
 MOST = 100_000  # records held, about 60 MB
@@ -32,6 +33,7 @@ class Recent:
         self._held: list[Row] = []
         self._taken: dict[str, tuple[int, int]] = {}  # by segment: records and bytes that were read
         self.since: float | None = None  # everything from then on is held
+        self._feedback = _RecentFeedback(gateway / "feedback")
 
     def records(self, since: float, until: float) -> Iterator[Row]:
         """Those with since ≤ ts < until, in no order; from disk where that reaches back further than what is held."""
@@ -42,6 +44,10 @@ class Recent:
             yield from (r for r in read_records(self._folder, since, until) if r.get("experiment") == self._experiment)
         else:
             yield from (row for row in self._held if since <= row["ts"] < until)
+
+    def said(self, since: float, until: float) -> list[Feedback]:
+        """Feedback with since < ts ≤ until, oldest first, on whatever request. Asked for an earlier instant than before, it reads all."""
+        return self._feedback.said(since, until)
 
     def held(self) -> list[Row]:
         """All that is held, after a look for more."""
@@ -78,6 +84,34 @@ class Recent:
         found = [record for line in whole.splitlines() if (record := _parsed(line)) is not None]
         self._taken[path.stem] = (rows + len(found), offset + len(whole))
         yield from found
+
+
+class _RecentFeedback:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._held: dict[str, Feedback] = {}
+        self._offsets: dict[str, int] = {}
+        self._since: float | None = None
+
+    def said(self, since: float, until: float) -> list[Feedback]:
+        if self._since is None or since < self._since:
+            self._held, self._offsets = {}, {}
+        self._since = since
+        for path in sorted(self._folder.glob("*.jsonl")):
+            self._catch_up(path)
+        self._held = {name: one for name, one in self._held.items() if one.ts > since}
+        return sorted((one for one in self._held.values() if one.ts <= until), key=lambda one: one.ts)
+
+    def _catch_up(self, path: Path) -> None:
+        offset = self._offsets.get(path.name, 0)
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offsets[path.name] = offset + len(whole)
+        for line in whole.splitlines():
+            if (one := parsed_feedback(line)) is not None:
+                self._held.setdefault(one.feedback, one)
 
 
 def _slim(record: Row) -> Row:

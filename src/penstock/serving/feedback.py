@@ -155,7 +155,7 @@ def read_feedback(folder: Path, since: float = 0.0, until: float = float("inf"))
             continue
         with path.open("rb") as file:
             for line in file:
-                said = _parsed(line)
+                said = parsed_feedback(line)
                 if said is not None and since <= said.ts < until and said.feedback not in seen:
                     seen.add(said.feedback)
                     yield said
@@ -167,7 +167,8 @@ def _personal() -> Callable[[str], str]:
     return mask
 
 
-def _parsed(line: bytes) -> Feedback | None:
+def parsed_feedback(line: bytes) -> Feedback | None:
+    """One line of a file; None for one that was cut short."""
     try:
         value = orjson.loads(line)
         return Feedback(**{field.name: value[field.name] for field in fields(Feedback) if field.name in value})

@@ -117,7 +117,9 @@ def test_people_pause_go_on_promote_and_call_off() -> None:
     assert advance(CANARY, POLICY, state, replace(kept(202.0), order="abort"))[0].phase == "rolling_back"
     assert advance(CANARY, POLICY, State(), Seen(0.0, order="abort"))[0].phase == "stopped"
     breach = Finding("error_rate > 1%", "breach", "bad")
-    assert advance(CANARY, POLICY, run(CANARY, POLICY, kept(0), kept(1))[0], replace(paused[9], findings=[breach]))[0].phase == "rolling_back"
+    assert (
+        advance(CANARY, POLICY, run(CANARY, POLICY, kept(0), kept(1))[0], replace(paused[9], findings=[breach]))[0].phase == "rolling_back"
+    )
 
 
 def test_what_does_not_start_goes_back() -> None:

@@ -324,8 +324,8 @@ def test_without_a_strategy_there_is_nothing_to_roll_out(served: Any) -> None:
         start_rollout(world, get_deployment(world, "m"), 2, principal="test", cause={})
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(crashes=st.lists(st.integers(1, 30), min_size=5, max_size=25), bad=st.booleans())
+@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(crashes=st.lists(st.integers(1, 30), min_size=5, max_size=20), bad=st.booleans())
 def test_crashes_anywhere_come_to_the_same_end(served: Any, crashes: list[int], bad: bool) -> None:
     """A control process that dies at any point around any outside call; another takes over after the lease."""
     bench, endpoints = served()

@@ -10,7 +10,6 @@ from penstock.control.contest import more, race_of
 from penstock.control.outcomes import Outcome, Span, measured, rewarded
 from penstock.control.recent import Recent
 from penstock.control.rollouts.evidence import Batch, Trial
-from penstock.control.world import World
 from penstock.monitoring.sequential import read
 from penstock.monitoring.thompson import Arm, best_probabilities, moves, shares
 from penstock.store.resources import Resource
@@ -36,13 +35,12 @@ def contest_of(
     trial: Trial,
     at: tuple[int, Span],
     recent: Recent,
-    world: World,
 ) -> Contest:
     """After one more batch. `at`: number of the stage, and the span of the batch."""
     (stage, span), strategy = at, rollout.spec["strategy"]
     wish = strategy.get("compare") or strategy.get("bandit") or {}
     metric = wish.get("metric", "reward")
-    outcomes = rewarded(world.home.gateway, recent, span) if metric == "reward" else measured(list(batch.rows), metric)
+    outcomes = rewarded(recent, span) if metric == "reward" else measured(list(batch.rows), metric)
     contest = more(known, outcomes, (trial.old, trial.new), trial.share)
     arms = tuple(_arm(known, name, version, outcomes) for name, version in (("old", trial.old), ("new", trial.new)))
     requests = int((known or {}).get("requests", 0)) + len(batch.rows)

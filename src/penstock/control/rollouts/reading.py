@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
-from penstock.control.outcomes import FEEDBACK_S, LAG_S, Outcome, Span, ended, rewarded
+from penstock.control.outcomes import LAG_S, Span, ended, labelled, rewarded
 from penstock.control.recent import Recent, Row
 from penstock.control.rollouts.conditions import Condition
 from penstock.control.rollouts.evidence import Batch
 from penstock.control.world import World
-from penstock.serving.feedback import read_feedback
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +31,9 @@ def batch_of(place: Place, recent: Recent, span: Span, conditions: tuple[Conditi
         rows = [*rows, *new]
     sources = {condition.source for condition in conditions}
     worse = {getattr(condition.leaf, "signal", "") for condition in conditions if condition.source == "contest"}
-    rated = list(_rated(recent, span, place, world)) if "labels" in sources or "live.accuracy" in worse else []
     wide = Span(span.since, span.until, place.began)
-    scored = rewarded(world.home.gateway, recent, wide) if "scores" in sources or "live.score" in worse else []
+    rated = labelled(recent, wide) if "labels" in sources or "live.accuracy" in worse else []
+    scored = rewarded(recent, wide) if "scores" in sources or "live.score" in worse else []
     signals = []
     if sources & {"signals", "alarm"}:
         signals = world.store.signals.read(place.deployment, since=span.since, until=span.until)
@@ -47,17 +44,3 @@ def _copies(recent: Recent, span: Span, place: Place) -> list[Row]:
     found = recent.records(max(span.since - place.longest_s - LAG_S, span.began), span.until)
     over = ((row, row["ts"] + row["total_ms"] / 1000) for row in found if row["version"] == place.new and row["shadow_of"] is not None)
     return [row for row, at in over if span.since < at <= span.until and row["ts"] >= span.began]
-
-
-def _rated(recent: Recent, span: Span, place: Place, world: World) -> Iterator[Outcome]:
-    """1 where the label that was said is the one that was answered, by the key that asked; a request counts at its first label."""
-    said = [f for f in read_feedback(world.home.gateway / "feedback", span.since, math.nextafter(span.until, math.inf)) if f.label]
-    said = sorted((f for f in said if f.ts > span.since), key=lambda f: f.ts)
-    if not said:
-        return
-    since = max(min(f.ts for f in said) - FEEDBACK_S, place.began)
-    known = {(row["id"], row["key"]): row for row in recent.records(since, span.until) if row["shadow_of"] is None}
-    for one in said:
-        row = known.get((one.id, one.key))
-        if row is not None and row.get("label") is not None and row.get("fallback_for") is None:
-            yield Outcome(one.ts, row["version"], row["id"], float(row["label"] == one.label))

@@ -117,7 +117,7 @@ class RolloutReconciler:
         if stage.kind not in ("compare", "bandit"):
             return seen
         known = status.get("contest") if (status.get("contest") or {}).get("stage") == state.stage else None
-        contest: Contest = contest_of(known, batch, resource, trial, (state.stage, span), recent, world)
+        contest: Contest = contest_of(known, batch, resource, trial, (state.stage, span), recent)
         status["contest"] = contest.state
         if stage.kind == "bandit":
             status["share"] = shift(contest, resource, float(status.get("share", asked.share)), world.clock.now())
