@@ -57,6 +57,33 @@ def test_without_a_place_for_a_challenger_the_new_version_takes_over(served: Any
     assert bench.store.registry.aliases("m") == {"champion": 2}
 
 
+def test_with_a_strategy_the_next_version_is_rolled_out_and_the_run_ends_as_that_does(served: Any) -> None:
+    bench, endpoints = served()
+    world = process(bench, endpoints)
+    strategy = {"strategy": {"canary": [0.5, 1.0]}, "rollback_when": ["error_rate > 5%"]}
+    row, state = run_of(world, 1, strategy)
+    assert promote(row, [], state, world) == "deploying"
+    settle(world, bench, live(1))
+    assert promote(row, [], state, world) == "succeeded", "there is nothing to roll out against"
+
+    for version, phase, ends in ((2, "rolled_back", "rolled_back"), (3, "watching", "succeeded"), (3, "stopped", "succeeded")):
+        row, state = run_of(world, version, {**strategy, "protect": {"retries": 3 + version}})
+        assert promote(row, [], state, world) == "deploying"
+        assert promote(row, [], state, world) == "deploying"
+        rollouts = [r for r in bench.store.resources.list("rollout") if r.spec["cause"] == {"run": row.id}]
+        assert len(rollouts) == 1, "asked for once, however often the run is looked at"
+        assert (rollouts[0].spec["new"]["version"], rollouts[0].spec["conditions"]) == (version, ["error_rate > 5%"])
+        assert bench.store.registry.aliases("m") == {"champion": 1, "challenger": version}
+        settle(world, bench, live(1))
+        assert weights(bench) == {"1": 1.0}
+        assert get_deployment(world, "m").spec["deploy"]["protect"] == {"retries": 3 + version}, "the other sections hold at once"
+        assert world.store.resources.take("rollout", rollouts[0].id, world.owner, 15.0)
+        world.store.resources.save("rollout", rollouts[0].id, world.owner, status={"reason": "because"}, phase=phase, due_at=None)
+        assert promote(row, [], state, world) == ends
+        assert state.deployment is not None
+        assert state.deployment["reason"] == "because"
+
+
 def test_the_same_run_again_does_not_disturb_an_experiment_at_work(served: Any) -> None:
     from penstock.control.experiments import ExperimentReconciler
 

@@ -42,6 +42,7 @@ COMMANDS = {
     "deploy": Command("Serve a model version behind the gateway.", "deploy"),
     "deployments": Command("List deployments and what each one serves.", "deployments"),
     "traffic": Command("Show and change which version gets which requests.", "traffic"),
+    "rollouts": Command("See and steer how a new version takes over.", "rollouts"),
     "scale": Command("Show, change and simulate how many replicas a deployment has.", "scale"),
     "rollback": Command("Serve an earlier version again.", "rollback"),
     "predict": Command("Send text to a deployment and print the answer.", "predict"),

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 from penstock.control.daemon import control_state, ensure_up
 from penstock.control.deployments import GIVE_UP_S, alone, desired_deployment, get_deployment, lead_of, phase_of
 from penstock.control.gateway import gateway_state, gateway_url, put_in_force
+from penstock.control.rollouts.orders import start_rollout
 from penstock.control.show import deployment_row
 from penstock.control.world import World, open_world, principal
 from penstock.core.errors import BadInput, GateRefused, NotFound, PenstockError, ReplicaFailed
 from penstock.core.files import write_atomic
 from penstock.core.home import Home
+from penstock.core.ids import new_id
 
 if TYPE_CHECKING:
     from penstock.store.registry import ModelVersion
@@ -37,10 +39,13 @@ def opened_world() -> Iterator[World]:
         world.store.close()
 
 
-def deploy_version(name: str, model: str, version: str, *, replicas: int | None, platform: str | None, force: bool) -> dict[str, Any]:
+def deploy_version(
+    name: str, model: str, version: str, *, replicas: int | None, platform: str | None, force: bool, now: bool = False
+) -> dict[str, Any]:
     """Asks for it and waits until it is live; replicas and platform that are not given stay as they are (first: one, on the laptop).
 
-    Raises GateRefused, NotFound, BadInput, ReplicaFailed.
+    Where the deployment declares a strategy and serves another version, a rollout begins and is not waited for, unless `now`; the row
+    then has `rollout` and `bringing`. Raises GateRefused, NotFound, BadInput, ReplicaFailed.
     """
     with opened_world() as world:
         found = world.store.registry.get(model, _version(version))
@@ -56,8 +61,15 @@ def deploy_version(name: str, model: str, version: str, *, replicas: int | None,
         platforms = _platforms(world, found, to)
         ensure_up(world.home)
         deploy = _asked(present, to, replicas or present["replicas"])
-        desired_deployment(world, name, model, found.version, deploy, platforms, principal=f"{principal()}{' --force' if force else ''}")
-        return wait_live(world, name, found.version)
+        who = f"{principal()}{' --force' if force else ''}"
+        serves = before is not None and before.phase != "deleted" and before.spec["model"] == model and lead_of(before) != found.version
+        rolls = serves and not now and deploy.get("strategy") is not None
+        resource = desired_deployment(world, name, model, found.version, deploy, platforms, principal=who, rollout=rolls)
+        if not rolls:
+            return wait_live(world, name, found.version)
+        cause = {"command": new_id("order", world.clock.now())}
+        made = start_rollout(world, resource, found.version, principal=who, cause=cause)
+        return {**deployment_row(resource), "rollout": made.id, "bringing": found.version}
 
 
 def _asked(present: Mapping[str, Any], to: str, replicas: int) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def test_a_good_version_is_promoted_step_by_step(served: Any) -> None:
     assert not deployment.spec.get("warm")
     assert [(p.version, p.weight) for p in split_of(deployment.spec)] == [(2, 1.0)]
     turn(world, bench, row)
-    settle(world, bench, lambda r: routed(bench) == [("2", 1)])
+    settle(world, bench, lambda _: routed(bench) == [("2", 1)])
     # What it was before the rollout is one undo away.
     undo_traffic(world, "m", principal="test")
     settle(world, bench, live(1))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None)
 
 SHOW_EVERY_S = 0.1
-EXIT_CODES = {"succeeded": 0, "failed": 1, "refused": 3, "rolled_back": 4, "cancelled": 130, "interrupted": 130}
+EXIT_CODES = {"succeeded": 0, "failed": 1, "refused": 3, "rolled_back": 5, "cancelled": 130, "interrupted": 130}
 
 
 @app.command()
