@@ -18,6 +18,7 @@ from penstock.spec.gates import (
     needs_champion,
     parse_gate,
 )
+from penstock.spec.measured import missing
 
 
 @pytest.mark.parametrize(
@@ -147,3 +148,28 @@ def written(value):
 @given(values, st.sampled_from(["<", "<=", ">", ">=", "==", "!="]))
 def test_what_is_written_out_is_read_back(value, sign):
     assert parse_gate(f"{written(value)} {sign} accuracy").condition == Comparison(value, sign, Metric("accuracy"))
+
+
+def test_a_metric_of_a_named_source_may_be_tested() -> None:
+    found = parse_gate("not_worse_than(champion, old.accuracy, margin=0.02)").condition
+    assert found == ChampionTest("not_worse_than", "old.accuracy", 0.02, 0.95)
+    with pytest.raises(GateSyntax, match="cannot be tested row by row"):
+        parse_gate("not_worse_than(champion, old.latency)")
+
+
+@pytest.mark.parametrize(
+    ("gate", "reason", "near"),
+    [
+        ("new.accuracy >= 0.8", None, None),
+        ("other.macro_f1 >= 0.8", None, None),
+        ("nwe.accuracy >= 0.8", "no test source is called 'nwe' (named ones: new, other)", "new.accuracy"),
+        ("new.perplexity < 3", "perplexity is a metric of text-generation", None),
+    ],
+)
+def test_named_sources_are_known_to_gates(gate: str, reason: str | None, near: str | None) -> None:
+    data = {"task": "text-classification", "data": {"test": [{"uri": "a"}, {"uri": "b", "name": "new"}]}}
+    found = list(missing(metrics_used(parse_gate(gate)), data))
+    assert bool(found) == (reason is not None)
+    if reason is not None:
+        assert reason in found[0][0]
+        assert found[0][1] == near

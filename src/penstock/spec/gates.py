@@ -236,7 +236,7 @@ class Reader(Cursor):
             self.fail(f"expected 'champion', found {self.token.text!r}", ("champion",))
         self.expect(",")
         metric = self.metric_name()
-        if metric.text not in PAIRED_METRICS:
+        if not any(metric.text == name or metric.text.endswith(f".{name}") for name in PAIRED_METRICS):
             reason = f"{metric.text!r} cannot be tested row by row (can be: {', '.join(PAIRED_METRICS)})"
             self.fail(reason, PAIRED_METRICS, metric)
         options = self.options(kind.text)

@@ -40,14 +40,32 @@ _OTHERS = (
 NEAR = 0.75
 
 
+def _sources(data: Mapping[str, Any]) -> list[str]:
+    """Names of the sources whose rows are measured on their own."""
+    section = data.get("data")
+    found = section.get("test") or section.get("sources") if isinstance(section, Mapping) else None
+    rows = found if isinstance(found, (list, tuple)) else ()
+    names = [row["name"] for row in rows if isinstance(row, Mapping) and isinstance(row.get("name"), str)]
+    return [*names, "other"] if names else []
+
+
 def missing(names: Iterable[str], data: Mapping[str, Any]) -> Iterator[tuple[str, str | None]]:
     """(reason, nearest spelling) for each flat metric name that the pipeline of these values will not measure."""
     task, evaluate = data.get("task"), data.get("evaluate")
     asked = evaluate.get("metrics") if isinstance(evaluate, Mapping) else None
     steps = data.get("steps")
     own = [s.get("name") for s in (steps if isinstance(steps, (list, tuple)) else ()) if isinstance(s, Mapping)]
+    sources = _sources(data)
     for name in names:
         bare = name.removesuffix(".low").removesuffix(".high")
+        first, _, rest = bare.partition(".")
+        if rest and first in sources:
+            bare = rest
+        elif rest in FAMILY_OF and first not in own:
+            listed = ", ".join(sources) or "none"
+            near = difflib.get_close_matches(first, sources, 1, 0.6)
+            yield f"no test source is called {first!r} (named ones: {listed})", f"{near[0]}.{rest}" if near else None
+            continue
         family = FAMILY_OF.get(bare)
         if family is None:
             near = difflib.get_close_matches(bare, (*FAMILY_OF, *_OTHERS), 1, NEAR)

@@ -22,7 +22,10 @@ Task = Literal["text-classification", "text-generation"]
 
 
 class Source(Record):
-    """One input of rows: `uri` (a path relative to the file, or a URL) or `dataset` (a named entry, `banking77/train`)."""
+    """One input of rows: `uri` (a path relative to the file, or a URL) or `dataset` (a named entry, `banking77/train`).
+
+    `name`: its rows are also measured on their own, as `NAME.accuracy`. `sample`: share of its rows that is taken, always the same ones.
+    """
 
     uri: str | None = None
     dataset: str | None = None
@@ -32,6 +35,8 @@ class Source(Record):
     label: str | None = None
     licence: str | None = None
     contains_personal_data: bool = False
+    name: Name | None = None
+    sample: Fraction | None = Field(default=None, gt=0, le=1)
 
     @model_validator(mode="after")
     def _one_place(self) -> Source:

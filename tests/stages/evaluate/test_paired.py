@@ -170,3 +170,21 @@ def test_a_refusal_for_want_of_rows_says_so(tmp_path):
     assert equal.reason.endswith("on so few rows this margin cannot be told from chance")
     worse = compare(*by_counts(tmp_path, 80, 0, 10, 10), ChampionTest("not_worse_than", "accuracy", 0.01, 0.95))
     assert worse.reason.endswith("but must be above -0.0100")
+
+
+def test_a_metric_of_a_named_source_is_tested_on_its_rows(tmp_path):
+    """The challenger wins on the new rows and loses on the old ones: each gate sees its own."""
+    label, source = [0] * 400, ["old"] * 200 + ["new"] * 200
+    champion = [0] * 190 + [1] * 10 + [1] * 150 + [0] * 50
+    challenger = [0] * 150 + [1] * 50 + [0] * 190 + [1] * 10
+    paths = [write(tmp_path / "champion.parquet", label, champion), write(tmp_path / "challenger.parquet", label, challenger)]
+    for path in paths:
+        pl.read_parquet(path).with_columns(pl.Series("source", source)).write_parquet(path)
+    new = compare(*paths, ChampionTest("better_than", "new.accuracy", 0.1, 0.95))
+    old = compare(*paths, ChampionTest("not_worse_than", "old.accuracy", 0.05, 0.95))
+    assert (new.passed, new.rows, new.champion, new.challenger) == (True, 200, 0.25, 0.95)
+    assert (old.passed, old.rows) == (False, 200)
+    assert old.reason.startswith("old.accuracy 0.7500 against the champion's 0.9500 on 200 shared rows")
+    with pytest.raises(BadInput, match="no evaluated row is from a source called 'fresh' .there are: new, old"):
+        compare(*paths, ChampionTest("better_than", "fresh.accuracy", 0.1, 0.95))
+    assert compare(*paths, ChampionTest("better_than", "macro_f1", 0.0, 0.95)).rows == 400

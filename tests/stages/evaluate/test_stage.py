@@ -230,3 +230,27 @@ def bundle_folder(root):
     (root / "bundle").mkdir()
     (root / "bundle" / "bundle.json").write_text("{}")
     return root / "bundle"
+
+
+def test_named_sources_are_measured_on_their_own(banking, strong, tmp_path):
+    dataset = tmp_path / "dataset"
+    dataset.mkdir()
+    for file in banking.dataset.iterdir():
+        (dataset / file.name).write_bytes(file.read_bytes())
+    rows = pl.read_parquet(dataset / "test.parquet")
+    names = ["new" if at % 4 == 0 else "old" for at in range(rows.height)]
+    rows.with_columns(pl.Series("source", names)).write_parquet(dataset / "test.parquet")
+    found = run_stage(
+        EvaluateStage(lambda *_: strong),
+        config(metrics=("accuracy", "macro_f1")),
+        tmp_path / "run",
+        FolderInputs({"bundle": banking.bundle, "dataset": dataset}),
+    )
+    table = pl.read_parquet(found.outputs.root / "evaluation" / "predictions.parquet")
+    for name in ("new", "old"):
+        own = table.filter(pl.col("source") == name)
+        assert found.metrics[f"{name}.accuracy"] == pytest.approx(own["correct"].mean())
+        assert found.metrics[f"{name}.accuracy.low"] < found.metrics[f"{name}.accuracy"] < found.metrics[f"{name}.accuracy.high"]
+    assert "new.macro_f1" in found.metrics
+    assert "new.calibration.ece" not in found.metrics, "only what was asked for"
+    assert found.metrics["accuracy"] == pytest.approx(table["correct"].mean())

@@ -19,6 +19,7 @@ from penstock.stages.data import normal
 from penstock.stages.data.rows import BadRow, Batch
 
 TRAINING, TEST = 0, 1
+UNNAMED = "other"  # what rows of a source without a name are called beside named ones
 BAD_LIMIT = 1_000_000  # rows in quarantine, which is held in memory; beyond it a source is not what it is said to be
 SCHEMA = {"key": pl.Binary, "content": pl.Binary, "label": pl.String, "length": pl.UInt32, "origin": pl.UInt8, "failed": pl.Int8}
 
@@ -31,11 +32,13 @@ class Spilled:
     folder: Path
     rules: tuple[CleanRule, ...]
     keep_lines: bool
+    named: bool = False  # whether parts have a column `source`
     parts: list[Path] = field(default_factory=list)
     indexes: list[pl.DataFrame] = field(default_factory=list)
     bad: list[BadRow] = field(default_factory=list)
 
-    def add(self, batch: Batch, origin: int) -> None:
+    def add(self, batch: Batch, origin: int, source: str | None = None) -> None:
+        """`source`: the name of where the rows are from, where they are told apart."""
         self.bad.extend(batch.bad)
         if len(self.bad) > BAD_LIMIT:
             last = self.bad[-1]
@@ -44,6 +47,8 @@ class Spilled:
             return
         rows, failed = self._cleaned(batch.rows, origin)
         texts = rows["text"].to_list()
+        if self.named:
+            rows = rows.with_columns(pl.lit(source or UNNAMED, pl.String).alias("source"))
         part = self.folder / f"part-{len(self.parts):06d}.parquet"
         with told_plainly(part):
             pq.write_table(rows.to_arrow(), part, compression="lz4")

@@ -13,6 +13,7 @@ from penstock.stages.data.columnar import read_parquet
 from penstock.stages.data.delimited import read_delimited
 from penstock.stages.data.index import Spilled
 from penstock.stages.data.json_rows import read_json, read_jsonl
+from penstock.stages.data.normal import content
 from penstock.stages.data.plain_text import read_text
 from penstock.stages.data.rows import Batch, NeedsCare, Wanted
 from penstock.stages.data.survey import Readable, survey
@@ -25,7 +26,7 @@ def ingest(path: Path, given: ResolvedSource, origin: int, spilled: Spilled, con
     name = display_name(given)
     wanted = Wanted(name, given.source.text, _label(given.source, name, spilled.keep_lines))
     file = survey(path, given.file_name, given.source, spilled.folder)
-    good, bad = _drain(file, wanted, origin, spilled, context)
+    good, bad = _drain(file, wanted, given.source, origin, spilled, context)
     if good == 0 and bad == 0:
         raise SourceUnreadable(f"{name} has no rows", remedy="Give a file with rows below its header.")
     undecodable = sum(1 for row in spilled.bad[-bad:] if bad and "encoding" in row.reason)
@@ -34,7 +35,8 @@ def ingest(path: Path, given: ResolvedSource, origin: int, spilled: Spilled, con
             f"{name} is not {file.encoding}: {undecodable:,} of {good + bad:,} rows hold bytes that it cannot explain",
             remedy="Name the source's true `encoding` in the file (often cp1252 or latin-1).",
         )
-    context.log(f"{name}: {good:,} rows ({file.format}, {file.encoding})")
+    part = f", of which {given.source.sample:.3g} are taken" if given.source.sample is not None else ""
+    context.log(f"{name}: {good:,} rows ({file.format}, {file.encoding}){part}")
     if bad:
         context.log(f"{name}: {bad:,} of {good + bad:,} rows set aside in quarantine.parquet; first: {spilled.bad[-bad].reason}")
     if file.path != path:
@@ -55,13 +57,13 @@ def _label(source: Source, name: str, generation: bool) -> str | None:
     return source.label
 
 
-def _drain(file: Readable, wanted: Wanted, origin: int, spilled: Spilled, context: Context) -> tuple[int, int]:
+def _drain(file: Readable, wanted: Wanted, source: Source, origin: int, spilled: Spilled, context: Context) -> tuple[int, int]:
     mark = spilled.mark()
     for careful in (False, True):
         good = bad = 0
         try:
             for batch in _batches(file, wanted, careful):
-                spilled.add(batch, origin)
+                spilled.add(_sampled(batch, source.sample), origin, source.name)
                 good, bad = good + batch.rows.height, bad + len(batch.bad)
                 context.progress(good + bad, None, "rows")
                 if context.stopping():
@@ -71,6 +73,15 @@ def _drain(file: Readable, wanted: Wanted, origin: int, spilled: Spilled, contex
             continue
         return good, bad
     raise AssertionError("the careful reader asked for care")
+
+
+def _sampled(batch: Batch, share: float | None) -> Batch:
+    """The rows whose content falls into the share: the same ones whatever else is taken, more of them for a larger share."""
+    if share is None or share >= 1:
+        return batch
+    edge = int(share * (1 << 64))
+    kept = [int.from_bytes(content(text, label)[:8], "big") < edge for text, label in batch.rows.select("text", "label").iter_rows()]
+    return Batch(batch.rows.filter(kept), batch.bad)
 
 
 def _batches(file: Readable, wanted: Wanted, careful: bool) -> Iterator[Batch]:

@@ -55,7 +55,8 @@ def write_tables(folder: Path, spilled: Spilled, decided: Decided, placed: Place
     code = pl.Enum(labels) if labels else None
     carve_test = not bool((spilled.index["origin"] == TEST).any())
     with ExitStack() as stack:
-        writers = [stack.enter_context(TableWriter(folder / f"{name}.parquet", split_schema(bool(labels)))) for name in splits.NAMES]
+        schema = split_schema(bool(labels), spilled.named)
+        writers = [stack.enter_context(TableWriter(folder / f"{name}.parquet", schema)) for name in splits.NAMES]
         removed = stack.enter_context(TableWriter(folder / "removed.parquet", REMOVED))
         for rows in _joined(spilled, decided, placed):
             removed.write(_removed(rows.filter(pl.col("by") != KEPT), spilled.rules))
@@ -64,10 +65,12 @@ def write_tables(folder: Path, spilled: Spilled, decided: Decided, placed: Place
                 rows = rows.with_columns(pl.col("label").cast(code).to_physical().cast(pl.Int32))
             for number, writer in enumerate(writers):
                 writer.write(rows.filter(pl.col("place") == number))
-            for identity, text in rows.filter(pl.col("place") == CUT).select("id", "text").iter_rows():
+            beside = ["source"] if spilled.named else []
+            for identity, text, *source in rows.filter(pl.col("place") == CUT).select("id", "text", *beside).iter_rows():
                 for number, piece in cut(text, split, carve_test):
                     whose = f"{content(piece, None).hex()}-{identity}"
-                    writers[number].write(pl.DataFrame({"id": [whose], "text": [piece]}))
+                    columns = zip(beside, source, strict=True)
+                    writers[number].write(pl.DataFrame({"id": [whose], "text": [piece], **{name: [value] for name, value in columns}}))
     return {name: writer.rows for name, writer in zip(splits.NAMES, writers, strict=True)}
 
 

@@ -29,7 +29,8 @@ class DataStage:
 
     def run(self, config: DataConfig, inputs: Inputs, outputs: Outputs, context: Context) -> Metrics:
         generation = config.task == "text-generation"
-        spilled = Spilled(_empty(context.scratch / "rows"), config.clean, keep_lines=generation)
+        named = any(given.source.name for given in (*config.sources, *config.test))
+        spilled = Spilled(_empty(context.scratch / "rows"), config.clean, keep_lines=generation, named=named)
         for origin, sources in ((TRAINING, config.sources), (TEST, config.test)):
             self._ingest_all(sources, origin, spilled, inputs, context)
         index = spilled.index

@@ -17,9 +17,10 @@ REMOVED = pa.schema([("id", pa.string()), ("split", pa.string()), ("rule", pa.st
 QUARANTINE = pa.schema([("source", pa.string()), ("line", pa.int64()), ("reason", pa.string()), ("raw", pa.string())])
 
 
-def split_schema(labelled: bool) -> pa.Schema:
-    columns = [("id", pa.string()), ("text", pa.string())]
-    return pa.schema([*columns, ("label", pa.int32())] if labelled else columns)
+def split_schema(labelled: bool, named: bool = False) -> pa.Schema:
+    """`named`: rows say which source they are from."""
+    columns = [("id", pa.string()), ("text", pa.string()), *([("label", pa.int32())] if labelled else [])]
+    return pa.schema([*columns, ("source", pa.string())] if named else columns)
 
 
 class TableWriter:

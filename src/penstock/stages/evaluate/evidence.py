@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,8 +71,14 @@ async def classified(config: Evaluate, engine: Engine, rows: HeldOut, context: C
         "confidence": answers.confidence,
         "correct": answers.correct,
     }
-    intervals = classification.metrics_of(answers, config.resamples, config.confidence)
-    return Evidence(intervals, pl.DataFrame(columns), texts, answers)
+    intervals, predictions = classification.metrics_of(answers, config.resamples, config.confidence), pl.DataFrame(columns)
+    if "source" in rows.table.columns:
+        predictions = predictions.with_columns(rows.table["source"])
+        for name, places in _by_source(predictions):
+            own = classification.Answers([answers.ids[at] for at in places], answers.labels[places], probabilities[places], names)
+            found = classification.metrics_of(own, config.resamples, config.confidence)
+            intervals |= {f"{name}.{metric}": interval for metric, interval in found.items()}
+    return Evidence(intervals, predictions, texts, answers)
 
 
 async def scored(config: Evaluate, engine: Engine, rows: HeldOut, context: Context) -> Evidence:
@@ -90,8 +96,26 @@ async def scored(config: Evaluate, engine: Engine, rows: HeldOut, context: Conte
         "characters": [block.characters for _, block in found],
     }
     intervals = likelihood.metrics_of([block for _, block in found], config.resamples, config.confidence)
-    text_of = dict(pieces)
-    return Evidence(intervals, pl.DataFrame(columns), [text_of[row] for row, _ in found])
+    text_of, predictions = dict(pieces), pl.DataFrame(columns)
+    if "source" in rows.table.columns:
+        of_row = dict(rows.table.select("id", "source").iter_rows())
+        predictions = predictions.with_columns(pl.Series("source", [of_row[_row_of(block, of_row)] for block, _ in found]))
+        for name, places in _by_source(predictions):
+            own = likelihood.metrics_of([found[at][1] for at in places], config.resamples, config.confidence)
+            intervals |= {f"{name}.{metric}": interval for metric, interval in own.items()}
+    return Evidence(intervals, predictions, [text_of[row] for row, _ in found])
+
+
+def _row_of(block: str, rows: Mapping[str, str]) -> str:
+    """The id of the row that a block is of: a long row's blocks are numbered."""
+    return block if block in rows else block.rpartition("#")[0]
+
+
+def _by_source(predictions: pl.DataFrame) -> Iterator[tuple[str, list[int]]]:
+    """The places of each source's rows, by its name."""
+    sources = predictions["source"].to_list()
+    for name in sorted(set(sources)):
+        yield name, [at for at, source in enumerate(sources) if source == name]
 
 
 def write_evidence(folder: Path, evidence: Evidence, intervals: Mapping[str, Interval]) -> None:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 from penstock.core.errors import BadInput
-from penstock.spec.gates import ChampionTest
+from penstock.spec.gates import PAIRED_METRICS, ChampionTest
 from penstock.stages.evaluate.intervals import cell_counts, resampled_sums
 from penstock.stages.evaluate.scores import calibration_columns, calibration_error, label_scores
 
@@ -65,8 +65,33 @@ class _Bounds:
 
 
 def compare(champion: Path, challenger: Path, test: ChampionTest) -> Paired:
-    """Tests two `predictions.parquet` files. Raises BadInput when they are not over the same rows or lack what the metric needs."""
+    """Tests two `predictions.parquet` files. Raises BadInput when they are not over the same rows or lack what the metric needs.
+
+    A metric of a named source, such as `new.accuracy`, is tested on the rows of that source.
+    """
     table = _joined(champion, challenger)
+    source, metric = of_source(test.metric)
+    if source:
+        table = _rows_of(table, source)
+        test = replace(test, metric=metric)
+    found = _tested(table, test)
+    return replace(found, metric=f"{source}.{metric}", reason=f"{source}.{found.reason}") if source else found
+
+
+def of_source(metric: str) -> tuple[str, str]:
+    """`new.accuracy` → (`new`, `accuracy`); the source is empty for a metric of all rows."""
+    known = next((name for name in PAIRED_METRICS if metric == name or metric.endswith(f".{name}")), metric)
+    return metric.removesuffix(known).removesuffix("."), known
+
+
+def _rows_of(table: pl.DataFrame, source: str) -> pl.DataFrame:
+    known = sorted(set(table["source"].to_list())) if "source" in table.columns else []
+    if source not in known:
+        raise BadInput(f"no evaluated row is from a source called {source!r} (there are: {', '.join(known) or 'none with a name'})")
+    return table.filter(table["source"] == source)
+
+
+def _tested(table: pl.DataFrame, test: ChampionTest) -> Paired:
     needed = ("nats",) if test.metric in ("perplexity", "nats_per_character", "bits_per_character") else ("prediction",)
     if missing := [name for name in needed if name not in table.columns]:
         raise BadInput(f"{test.metric} cannot be compared: the predictions have no column {missing[0]!r}")

@@ -107,8 +107,11 @@ def _wanted(config: EvaluateConfig) -> Sequence[str]:
 
 
 def _family(name: str) -> str:
-    """The name in the file that asks for a metric: `calibration.ece` comes with `calibration`."""
-    return "bits_per_character" if name == "nats_per_character" else name.partition(".")[0]
+    """The name in the file that asks for a metric: `calibration.ece` comes with `calibration`, `new.accuracy` with `accuracy`."""
+    first, _, rest = name.partition(".")
+    if rest and first not in (*CLASSIFICATION, *GENERATION):
+        return _family(rest)
+    return "bits_per_character" if name == "nats_per_character" else first
 
 
 def _flat(intervals: Mapping[str, Interval]) -> dict[str, float]:
