@@ -99,7 +99,7 @@ def ours(case: Case, rate: float, seed: int, step_s: float) -> Run:
     return Run("undecided", now, seen_requests)
 
 
-def averages(case: Case, rate: float, seed: int, step_s: float) -> Run:
+def averages(case: Case, rate: float, seed: int, _: float) -> Run:
     """Interval averages against the limits, as controllers are commonly set up: 30 s intervals, the second failed one sends back."""
     chance, now, failed, seen_requests = random.Random(seed), 0.0, 0, 0
     for share, hold_s in ((0.05, 120.0), (0.25, 120.0), (1.0, 600.0)):

@@ -185,6 +185,6 @@ def test_a_metric_of_a_named_source_is_tested_on_its_rows(tmp_path):
     assert (new.passed, new.rows, new.champion, new.challenger) == (True, 200, 0.25, 0.95)
     assert (old.passed, old.rows) == (False, 200)
     assert old.reason.startswith("old.accuracy 0.7500 against the champion's 0.9500 on 200 shared rows")
-    with pytest.raises(BadInput, match="no evaluated row is from a source called 'fresh' .there are: new, old"):
+    with pytest.raises(BadInput, match="no evaluated row is from a source called 'fresh'"):
         compare(*paths, ChampionTest("better_than", "fresh.accuracy", 0.1, 0.95))
     assert compare(*paths, ChampionTest("better_than", "macro_f1", 0.0, 0.95)).rows == 400
