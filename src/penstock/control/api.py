@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from penstock.control.runs import ENDED
 from penstock.control.state import RunState
 from penstock.control.steps import job_of
 from penstock.control.world import LEASE_S, World, open_world
-from penstock.core.digests import digest_json
+from penstock.core.digests import digest_json, hex_of
 from penstock.core.errors import NotFound, PenstockError
 from penstock.core.home import Home
 from penstock.spec.load import load
@@ -50,10 +50,13 @@ class Prepared:
 def prepare(source: Pipeline | str | Path, world: World | None = None, *, overrides: Sequence[str] = ()) -> Prepared:
     """Loads and checks, finds what is outside by digest, and makes the graph. Raises FileProblems and other BadInput."""
     if isinstance(source, Pipeline):
-        pipeline, beside, file = source, Path.cwd(), ""
-    else:
-        loaded = load(Path(source), overrides=overrides)
-        pipeline, beside, file = loaded.pipeline, loaded.file.absolute().parent, str(loaded.file)
+        return prepared(source, Path.cwd(), "", world)
+    loaded = load(Path(source), overrides=overrides)
+    return prepared(loaded.pipeline, loaded.file.absolute().parent, str(loaded.file), world)
+
+
+def prepared(pipeline: Pipeline, beside: Path, file: str, world: World | None) -> Prepared:
+    """As `prepare`. `beside`: the folder that relative paths start from."""
     home = world.home if world else Home.find(beside)
     champion = _champion(pipeline, world) if world else None
     graph = build_graph(pipeline, beside, home, champion)
@@ -151,10 +154,41 @@ def while_served(seen: Callable[[Resource], None], home: Home) -> Callable[[Reso
 
 def start_run(prepared: Prepared, world: World, *, overrides: Sequence[str] = (), deploy: bool = True) -> Resource:
     """Makes the run's row, or takes up an unfinished run of the very same graph whose process is gone."""
-    pipeline, resources = prepared.pipeline, world.store.resources
+    resources, spec = world.store.resources, run_spec(prepared, overrides=overrides, deploy=deploy)
+    same = digest_json(_comparable(spec))
+    for old in resources.list("run", name=prepared.pipeline.name, limit=20):
+        if old.phase in ENDED or old.spec.get("cause") or not resources.take("run", old.id, world.owner, LEASE_S):
+            continue
+        if digest_json(_comparable(old.spec)) == same:
+            world.store.events.add("run", old.id, "run.resumed", "taken up again after its process ended", {})
+            return old
+        resources.save("run", old.id, world.owner, status=old.status, phase="interrupted", due_at=None)
+        resources.release("run", old.id, world.owner)
+    resource = resources.create("run", prepared.pipeline.name, spec, due_at=world.clock.now() + LEASE_S)
+    world.store.events.add("run", resource.id, "run.created", f"{len(prepared.graph)} steps", {"file": prepared.file})
+    return resource
+
+
+def queue_run(prepared: Prepared, world: World, cause: Mapping[str, Any]) -> Resource:
+    """A run that the background process drives, made once for its cause (JSON values)."""
+    ident = f"run-{hex_of(digest_json([prepared.pipeline.name, dict(cause)]))[:20]}"
+    try:
+        return world.store.resources.get("run", ident)
+    except NotFound:
+        pass
+    spec = {**run_spec(prepared, overrides=(), deploy=True), "cause": dict(cause)}
+    resource = world.store.resources.create("run", prepared.pipeline.name, spec, id=ident)
+    told = {"file": prepared.file, "cause": dict(cause)}
+    world.store.events.add("run", ident, "run.created", f"{len(prepared.graph)} steps, in the background", told)
+    return resource
+
+
+def run_spec(prepared: Prepared, *, overrides: Sequence[str], deploy: bool) -> dict[str, Any]:
+    """The spec of a run's row. `cause` is added to those that nobody drives from a terminal."""
+    pipeline = prepared.pipeline
     platform = platform_of(pipeline)
     platforms = {name: p.model_dump(mode="json", exclude_none=True) for name, p in pipeline.platforms.items()}
-    spec: dict[str, Any] = {
+    return {
         "pipeline": pipeline.model_dump(mode="json", by_alias=True, exclude_none=True),
         "file": prepared.file,
         "set": list(overrides),
@@ -164,18 +198,6 @@ def start_run(prepared: Prepared, world: World, *, overrides: Sequence[str] = ()
         "platforms": platforms,
         "platform": {"name": platform, "config": platforms.get(platform, {"kind": "local"})},
     }
-    same = digest_json(_comparable(spec))
-    for old in resources.list("run", name=pipeline.name, limit=20):
-        if old.phase in ENDED or not resources.take("run", old.id, world.owner, LEASE_S):
-            continue
-        if digest_json(_comparable(old.spec)) == same:
-            world.store.events.add("run", old.id, "run.resumed", "taken up again after its process ended", {})
-            return old
-        resources.save("run", old.id, world.owner, status=old.status, phase="interrupted", due_at=None)
-        resources.release("run", old.id, world.owner)
-    resource = resources.create("run", pipeline.name, spec, due_at=world.clock.now() + LEASE_S)
-    world.store.events.add("run", resource.id, "run.created", f"{len(prepared.graph)} steps", {"file": prepared.file})
-    return resource
 
 
 def _comparable(spec: dict[str, Any]) -> dict[str, Any]:

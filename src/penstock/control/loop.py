@@ -13,6 +13,7 @@ from penstock.control.bandits import BanditReconciler
 from penstock.control.contract import Again, Outcome, Reconciler
 from penstock.control.deployments import DeploymentReconciler
 from penstock.control.experiments import ExperimentReconciler
+from penstock.control.reactions.reconciler import ReactionReconciler
 from penstock.control.rollouts.reconciler import RolloutReconciler
 from penstock.control.runs import ENDED, RunReconciler
 from penstock.control.scaling.live import wake_held
@@ -31,7 +32,8 @@ ATTACHED_S = 0.25
 
 
 def reconcilers() -> dict[str, Reconciler[Resource, World]]:
-    made = (RunReconciler(), DeploymentReconciler(), RolloutReconciler(), ExperimentReconciler(), BanditReconciler())
+    movers = (RolloutReconciler(), ExperimentReconciler(), BanditReconciler())
+    made: tuple[Reconciler[Resource, World], ...] = (RunReconciler(), DeploymentReconciler(), *movers, ReactionReconciler())
     return {reconciler.kind: reconciler for reconciler in made}
 
 

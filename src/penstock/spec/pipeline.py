@@ -262,6 +262,7 @@ class UserStep(Record):
 class Platform(Record):
     kind: Literal["local"] = "local"
     workers: int | None = Field(default=None, ge=1, description="steps at once; default: one per core")
+    usd_per_hour: float = Field(default=0.0, ge=0, description="what an hour of work costs; own hardware is paid anyway")
 
 
 def _gates(value: Any) -> Any:

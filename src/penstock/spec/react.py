@@ -103,6 +103,9 @@ class With(Record):
     replay: Fraction | None = Field(default=None, ge=0, le=1, description="retrain: share of old rows trained on again; default: all")
     start: Literal["base", "champion"] | None = Field(default=None, description="retrain: from the base model, or on from the champion")
     holdout: Fraction | None = Field(default=None, gt=0, lt=1, description="retrain: share of new rows kept for evaluation; default 30%")
+    gates: tuple[str, ...] | None = Field(
+        default=None, description="retrain: beside the file's; default: better than the champion on new rows, not worse on old ones"
+    )
     minimum: int | None = Field(default=None, ge=1, description="retrain: new labelled rows without which it waits; default 100")
     to: Name | None = Field(default=None, description="shift: the fallback deployment or version; run: none")
     share: Fraction | None = Field(default=None, ge=0, le=1, description="shift: of requests")
@@ -114,7 +117,7 @@ class With(Record):
 
 
 TAKES: dict[str, tuple[str, ...]] = {
-    "retrain": ("data", "since", "replay", "start", "holdout", "minimum"),
+    "retrain": ("data", "since", "replay", "start", "holdout", "minimum", "gates"),
     "rollback": (),
     "scale_up": ("by",),
     "scale_down": ("by",),

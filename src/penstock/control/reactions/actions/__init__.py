@@ -1,0 +1,1 @@
+"""What a reaction can do, one file an action."""
