@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from penstock.control.api import Prepared, prepare, start_run
+from penstock.control.api import start_run
 from penstock.control.graph import build_graph
 from penstock.control.loop import watch_run
+from penstock.control.preparing import Prepared, prepare
 from penstock.core.errors import DiskFull, PlatformLacks
 from penstock.spec.pipeline import Pipeline
 from penstock.testing.control import Bench

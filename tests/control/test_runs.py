@@ -12,9 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from penstock.control.api import Prepared, result_of, start_run
+from penstock.control.api import result_of, start_run
 from penstock.control.graph import build_graph
 from penstock.control.loop import LEASE_S, watch_run
+from penstock.control.preparing import Prepared
 from penstock.control.runs import ENDED, RunReconciler
 from penstock.control.state import RunState
 from penstock.control.world import World

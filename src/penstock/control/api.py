@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from penstock.control.graph import Graph, build_graph
 from penstock.control.loop import watch_run
-from penstock.control.plan import Plan, make_plan
+from penstock.control.plan import Plan
+from penstock.control.preparing import Prepared, home_of, plan_prepared, prepare, run_spec
 from penstock.control.runs import ENDED
 from penstock.control.state import RunState
-from penstock.control.steps import job_of
-from penstock.control.world import LEASE_S, World, open_world
-from penstock.core.digests import digest_json, hex_of
-from penstock.core.errors import NotFound, PenstockError
+from penstock.control.triggers.orders import follow
+from penstock.control.world import LEASE_S, World, open_world, principal
+from penstock.core.digests import digest_json
+from penstock.core.errors import PenstockError
 from penstock.core.home import Home
-from penstock.spec.load import load
-from penstock.spec.pipeline import Pipeline, Platform
+from penstock.spec.pipeline import Pipeline
 from penstock.store.resources import Resource
 
 
@@ -37,67 +36,6 @@ class RunResult:
     steps: list[dict[str, Any]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A pipeline with its graph, ready to plan or run. `file` is "" for one built in Python."""
-
-    pipeline: Pipeline
-    graph: Graph
-    file: str
-    home: Home
-
-
-def prepare(source: Pipeline | str | Path, world: World | None = None, *, overrides: Sequence[str] = ()) -> Prepared:
-    """Loads and checks, finds what is outside by digest, and makes the graph. Raises FileProblems and other BadInput."""
-    if isinstance(source, Pipeline):
-        return prepared(source, Path.cwd(), "", world)
-    loaded = load(Path(source), overrides=overrides)
-    return prepared(loaded.pipeline, loaded.file.absolute().parent, str(loaded.file), world)
-
-
-def prepared(pipeline: Pipeline, beside: Path, file: str, world: World | None) -> Prepared:
-    """As `prepare`. `beside`: the folder that relative paths start from."""
-    home = world.home if world else Home.find(beside)
-    champion = _champion(pipeline, world) if world else None
-    graph = build_graph(pipeline, beside, home, champion)
-    _refuse_impossible(pipeline, graph)
-    return Prepared(pipeline, graph, file, home)
-
-
-def _refuse_impossible(pipeline: Pipeline, graph: Graph) -> None:
-    """Raises PlatformLacks before anything runs. Steps that ask for nothing in particular run anywhere."""
-    asking = [node for node in graph if node.cpus or node.gpus or node.memory_bytes]
-    if not asking:
-        return
-    from penstock.platforms.table import PLATFORMS
-
-    platform = pipeline.platforms.get(platform_of(pipeline), Platform())
-    parts = PLATFORMS.load(platform.kind)
-    for node in asking:
-        parts.refuse(job_of(node, key="", run="", inputs={}, attempt=0))
-
-
-def platform_of(pipeline: Pipeline) -> str:
-    """Name of the platform where steps run: where the model is deployed, else the first one declared."""
-    return pipeline.deploy.to if pipeline.deploy else next(iter(pipeline.platforms), "laptop")
-
-
-def _champion(pipeline: Pipeline, world: World) -> str | None:
-    from penstock.spec.gates import needs_champion, parse_gate
-
-    if not any(needs_champion(parse_gate(text)) for text in pipeline.gates):
-        return None
-    try:
-        return world.store.registry.get(pipeline.name, "champion").bundle
-    except NotFound:
-        return None
-
-
-def home_of(source: Pipeline | str | Path) -> Home:
-    """State lies beside the file unless PENSTOCK_HOME says otherwise."""
-    return Home.find(None if isinstance(source, Pipeline) else Path(source).absolute().parent)
-
-
 def plan(source: Pipeline | str | Path, *, overrides: Sequence[str] = ()) -> Plan:
     """What a run would do now, and why. Writes nothing but caches of digests."""
     world = open_world(home_of(source))
@@ -105,12 +43,6 @@ def plan(source: Pipeline | str | Path, *, overrides: Sequence[str] = ()) -> Pla
         return plan_prepared(prepare(source, world, overrides=overrides), world)
     finally:
         world.store.close()
-
-
-def plan_prepared(prepared: Prepared, world: World) -> Plan:
-    pipeline = prepared.pipeline
-    deploy = (pipeline.deploy.name or pipeline.name) if pipeline.deploy else None
-    return make_plan(pipeline.name, prepared.graph, world.store, gates=tuple(pipeline.gates), deploy=deploy)
 
 
 def run(
@@ -130,11 +62,20 @@ def run(
 
             ensure_up(world.home)
             seen = while_served(seen, world.home)
+        _follow_triggers(prepared, world, overrides)
         resource = start_run(prepared, world, overrides=overrides, deploy=wants_deployment)
         return result_of(watch_run(world, resource.id, seen), world)
     finally:
         world.close()
         world.store.close()
+
+
+def _follow_triggers(prepared: Prepared, world: World, overrides: Sequence[str]) -> None:
+    """Triggers are what the file says that was run last; where it has some, the background process must be there for them."""
+    if follow(world, prepared, list(overrides), principal()) is not None:
+        from penstock.control.daemon import ensure_up
+
+        ensure_up(world.home)
 
 
 def while_served(seen: Callable[[Resource], None], home: Home) -> Callable[[Resource], None]:
@@ -167,37 +108,6 @@ def start_run(prepared: Prepared, world: World, *, overrides: Sequence[str] = ()
     resource = resources.create("run", prepared.pipeline.name, spec, due_at=world.clock.now() + LEASE_S)
     world.store.events.add("run", resource.id, "run.created", f"{len(prepared.graph)} steps", {"file": prepared.file})
     return resource
-
-
-def queue_run(prepared: Prepared, world: World, cause: Mapping[str, Any]) -> Resource:
-    """A run that the background process drives, made once for its cause (JSON values)."""
-    ident = f"run-{hex_of(digest_json([prepared.pipeline.name, dict(cause)]))[:20]}"
-    try:
-        return world.store.resources.get("run", ident)
-    except NotFound:
-        pass
-    spec = {**run_spec(prepared, overrides=(), deploy=True), "cause": dict(cause)}
-    resource = world.store.resources.create("run", prepared.pipeline.name, spec, id=ident)
-    told = {"file": prepared.file, "cause": dict(cause)}
-    world.store.events.add("run", ident, "run.created", f"{len(prepared.graph)} steps, in the background", told)
-    return resource
-
-
-def run_spec(prepared: Prepared, *, overrides: Sequence[str], deploy: bool) -> dict[str, Any]:
-    """The spec of a run's row. `cause` is added to those that nobody drives from a terminal."""
-    pipeline = prepared.pipeline
-    platform = platform_of(pipeline)
-    platforms = {name: p.model_dump(mode="json", exclude_none=True) for name, p in pipeline.platforms.items()}
-    return {
-        "pipeline": pipeline.model_dump(mode="json", by_alias=True, exclude_none=True),
-        "file": prepared.file,
-        "set": list(overrides),
-        "graph": [node.as_json() for node in prepared.graph],
-        "deploy": deploy,
-        "cancel": False,
-        "platforms": platforms,
-        "platform": {"name": platform, "config": platforms.get(platform, {"kind": "local"})},
-    }
 
 
 def _comparable(spec: dict[str, Any]) -> dict[str, Any]:

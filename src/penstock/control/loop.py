@@ -18,6 +18,7 @@ from penstock.control.rollouts.reconciler import RolloutReconciler
 from penstock.control.runs import ENDED, RunReconciler
 from penstock.control.scaling.live import wake_held
 from penstock.control.state import RunState
+from penstock.control.triggers.reconciler import TriggerReconciler
 from penstock.control.world import LEASE_S, World
 from penstock.core.errors import Conflict, DatabaseUnavailable, Interrupted, PenstockError
 from penstock.core.home import Home
@@ -33,7 +34,13 @@ ATTACHED_S = 0.25
 
 def reconcilers() -> dict[str, Reconciler[Resource, World]]:
     movers = (RolloutReconciler(), ExperimentReconciler(), BanditReconciler())
-    made: tuple[Reconciler[Resource, World], ...] = (RunReconciler(), DeploymentReconciler(), *movers, ReactionReconciler())
+    made: tuple[Reconciler[Resource, World], ...] = (
+        RunReconciler(),
+        DeploymentReconciler(),
+        *movers,
+        ReactionReconciler(),
+        TriggerReconciler(),
+    )
     return {reconciler.kind: reconciler for reconciler in made}
 
 

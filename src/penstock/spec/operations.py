@@ -5,8 +5,8 @@ Works on plain values that may still be of a wrong shape, as structure.py does.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from penstock.spec.conditions import Comparison, Metric, Number
@@ -16,7 +16,7 @@ from penstock.spec.signals import TESTABLE, missing
 from penstock.spec.watches import Alarm, Leaf, Watch, Worse, parse_watch, signals_used
 
 Loc = tuple[str | int, ...]
-_CRON_PARTS = 5
+_FIELDS = ("minute", "hour", "day-of-month", "month", "day-of-week")
 
 
 def complaints(data: Mapping[str, Any]) -> Iterator[Complaint]:
@@ -122,12 +122,17 @@ def _cron(text: Any, loc: Loc) -> Iterator[Complaint]:
     if not isinstance(text, str):
         return
     parts = text.split()
-    if len(parts) != _CRON_PARTS:
-        yield Complaint(loc, f"{show(text)} has {len(parts)} fields; write five: minute hour day-of-month month day-of-week")
+    if len(parts) != len(_FIELDS):
+        yield Complaint(loc, f"{show(text)} has {len(parts)} fields; write five: {' '.join(_FIELDS)}")
         return
-    wrong = next((part for part in parts if not re.fullmatch(r"[0-9A-Za-z*/,\-#?]+", part)), None)
-    if wrong is not None:
-        yield Complaint(loc, f"{show(text)}: {show(wrong)} is no field of a cron line")
+    from cronsim import CronSim, CronSimError
+
+    try:
+        next(CronSim(text, datetime(2000, 1, 1, tzinfo=UTC)))
+    except (CronSimError, StopIteration) as error:
+        names = dict(zip(_FIELDS, parts, strict=True))
+        field = str(error).removeprefix("Bad ")
+        yield Complaint(loc, f"{show(text)}: {show(names.get(field, text))} is no {field or 'time that ever comes'} of a cron line")
 
 
 def _map(value: Any) -> Mapping[str, Any]:

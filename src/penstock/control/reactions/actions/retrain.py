@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from penstock.control.api import plan_prepared, prepared, queue_run
 from penstock.control.graph import CHAMPION_STEP
+from penstock.control.preparing import plan_prepared, prepared, queue_run
 from penstock.control.reactions import collect
 from penstock.control.reactions.contract import Scene, Turn, TurnPhase
 from penstock.control.reactions.retraining import HOLDOUT, MINIMUM, effect_of, origin_of, retrained, told
