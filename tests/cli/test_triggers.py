@@ -41,7 +41,9 @@ def test_set_list_fire_and_remove(call: Callable[..., Any], store: Store, pipeli
     assert "declares no triggers" in call("triggers", "set", "--json").error["message"]
 
 
-def test_a_run_sets_the_triggers_of_its_file(call: Callable[..., Any], store: Store, pipeline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_sets_the_triggers_of_its_file(
+    call: Callable[..., Any], store: Store, pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from penstock.control import daemon
 
     started: list[int] = []

@@ -20,6 +20,7 @@ from torch import nn
 from penstock.core.errors import BadInput, DataUnusable
 from penstock.spec.pipeline import Train
 from penstock.stages.train import compact, lora
+from penstock.stages.train.heads import carry_over, known_labels
 from penstock.stages.train.precision import Compute
 from penstock.stages.train.rows import Batch, Rows, by_length, grouped, padded
 from penstock.stages.train.table import column
@@ -140,15 +141,22 @@ def read(base: Path, labels: list[str], dropout: float, compute: Compute) -> tup
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    names = dict(enumerate(labels))
+    names, before = dict(enumerate(labels)), known_labels(base)
     try:
         tokenizer = AutoTokenizer.from_pretrained(base, **local)
         config = AutoConfig.from_pretrained(base, **local, id2label=names, label2id={name: i for i, name in names.items()})
         set_dropout(config, dropout)
         attention = attention_for(compute.device)
         model = AutoModelForSequenceClassification.from_pretrained(
-            base, config=config, **local, use_safetensors=True, dtype=torch.float32, attn_implementation=attention
+            base,
+            config=config,
+            **local,
+            use_safetensors=True,
+            dtype=torch.float32,
+            attn_implementation=attention,
+            ignore_mismatched_sizes=bool(before),
         )
+        carry_over(model, base, before, labels)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise BadInput(f"the base model in {base} cannot be read as a text classifier: {error}") from error
     return tokenizer, model
