@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -48,6 +49,23 @@ def show(name: Annotated[str, typer.Argument(help="Deployment name.", autocomple
 
     found = deployment_story(name)
     here().show(found, lambda: list(_story(found)))
+
+
+@app.command()
+def timeline(
+    name: Annotated[str, typer.Argument(help="Deployment name.", autocompletion=complete_deployment)],
+    since: Annotated[str | None, typer.Option(help="How far back, such as 2h; default: everything.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Write it as one HTML page.")] = None,
+) -> None:
+    """Show everything that happened to a deployment and why: cause, action, evidence, decision, effect."""
+    from penstock.control.timeline.commands import timeline as of
+    from penstock.control.timeline.commands import write_page
+
+    found = of(name, since)
+    if page is not None:
+        write_page(name, since, page)
+        here().note(f"written to {page}")
+    here().show(found, lambda: [f"{when(e['at'])}  {e['role']:<8}  {e['message']}" for e in found["entries"]] or ["nothing happened yet"])
 
 
 @app.command()
