@@ -45,6 +45,7 @@ COMMANDS = {
     "rollouts": Command("See and steer how a new version takes over.", "rollouts"),
     "reactions": Command("See what was done by itself and why; answer questions.", "reactions"),
     "triggers": Command("See when pipelines run unasked; set, fire and remove triggers.", "triggers"),
+    "labels": Command("Label requests that the model was unsure of; agreement of people.", "labels"),
     "scale": Command("Show, change and simulate how many replicas a deployment has.", "scale"),
     "rollback": Command("Serve an earlier version again.", "rollback"),
     "predict": Command("Send text to a deployment and print the answer.", "predict"),

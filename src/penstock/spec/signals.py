@@ -73,6 +73,8 @@ def known(data: Mapping[str, Any]) -> list[str]:
             names.append(f"{check}_rate")
             if _map(screen).get("groups"):
                 names.append(f"{check}.group_gap")
+    if monitor.get("labelling"):
+        names.append("labelling.open")
     if monitor.get("judge"):
         names.append("live.judge")
     if monitor.get("anomalies"):

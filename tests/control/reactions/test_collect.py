@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from penstock.control.erasure import mark, marked
 from penstock.control.reactions.collect import Gathered, NewRow, chosen, parted
 from penstock.serving.feedback import Feedback
 from penstock.serving.joined import Joined
@@ -110,3 +111,11 @@ def test_no_text_is_in_both_parts_and_every_label_trains(rows: list[NewRow], hol
     for label, count in Gathered(tuple(unique.values())).labels.items():
         assert sum(row.label == label for row in trains) >= min(count, 2)
     assert parted(reversed(list(unique.values())), holdout) == (trains, tests)
+
+
+def test_a_subject_is_marked_once_and_left_out(bench: Any) -> None:
+    world = bench.world()
+    first = mark(world, "s20", principal="ann", reason="asked for it")
+    assert mark(world, "s20", principal="bob").id == first.id
+    assert marked(world) == {"s20"}
+    assert [(e.action, e.subject) for e in bench.store.audit.all()] == [("erasure.mark", "s20")]

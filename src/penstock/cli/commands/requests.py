@@ -42,6 +42,21 @@ def requests(ctx: typer.Context) -> None:
         list_requests()
 
 
+@app.command()
+def forget(
+    subject: Annotated[str, typer.Argument(help="A request's id, or a session, speaker or key as records name it.")],
+    reason: Annotated[str | None, typer.Option(help="Kept with the mark, in the audit log too.")] = None,
+) -> None:
+    """Never learn from SUBJECT's requests again. What is recorded and trained already stays as it is."""
+    from penstock.control.delivery import opened_world
+    from penstock.control.erasure import mark
+    from penstock.control.world import principal
+
+    with opened_world() as world:
+        row = mark(world, subject, principal=principal(), reason=reason)
+    here().show({"subject": subject, "id": row.id}, lambda: [f"{subject} is left out of all retraining from now on"])
+
+
 @app.command("list")
 def list_requests(
     model: Model = None,

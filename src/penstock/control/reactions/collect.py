@@ -17,6 +17,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Literal
 
+from penstock.control.erasure import marked
 from penstock.control.world import World
 from penstock.serving.feedback import Feedback, read_feedback
 from penstock.serving.joined import Joined, joined
@@ -56,9 +57,8 @@ def gather(world: World, deployment: str, task: str, data: Data, since: float, u
     folder = world.home.gateway
     records = (r for r in read_records(folder / "records", since, until) if r.get("model") == deployment)
     said = list(read_feedback(folder / "feedback", since, until))
-    erased = {row.spec["subject"] for row in world.store.resources.list("erasure", limit=100_000)}
     left_out: Counter[str] = Counter()
-    return chosen(_offered(records, said), task, data, erased, left_out)
+    return chosen(_offered(records, said), task, data, marked(world), left_out)
 
 
 def _offered(records: Iterable[Mapping[str, Any]], said: list[Feedback]) -> Iterator[Joined]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
-from penstock.core.plugins import Table
+from penstock.core.plugins import Row, Table
 
-MEASURES = Table("measure", {})
+MEASURES = Table(
+    "measure",
+    {
+        "labelling": Row("penstock.control.watch.labelling:make"),
+    },
+)

@@ -1,0 +1,1 @@
+"""The labelling queue: requests put to people, and what their answers become."""
