@@ -26,6 +26,9 @@ PenstockError                      exit code 1 unless said
 ├── DatabaseUnavailable
 ├── ExtraMissing                   an optional dependency is not installed
 ├── PlatformLacks                  a platform cannot do what is asked; says why
+├── PlatformDenied                 a platform refuses who asks: no credentials, expired ones, a missing permission
+├── PlatformFull                   a platform has no room: a quota is used up, or no machine of the kind is free
+├── PlatformAway                   a platform does not answer, or failed by its own fault, again and again
 ├── ReplicaFailed                  a serving process did not become ready
 ├── UpstreamRefused                a model server behind Penstock answered with an error
 ├── EngineClosed                   the engine was closed while a request waited
@@ -222,6 +225,21 @@ class ExtraMissing(PenstockError):
 class PlatformLacks(PenstockError):
     code, exit_code = "platform-lacks", 2
     remedy = "Choose a platform that has it (`penstock doctor`), or drop the request."
+
+
+class PlatformDenied(PenstockError):
+    code = "platform-denied"
+    remedy = "Sign in as that platform's own tools do, and grant what the message names; Penstock keeps no credentials of its own."
+
+
+class PlatformFull(PenstockError):
+    code = "platform-full"
+    remedy = "Ask for a larger quota, choose another machine or region, or declare a second placement."
+
+
+class PlatformAway(PenstockError):
+    code = "platform-away"
+    remedy = "Look at the platform's status page; what was asked is asked again at the next pass."
 
 
 class ReplicaFailed(PenstockError):

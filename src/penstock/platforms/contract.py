@@ -30,6 +30,10 @@ class JobSpec:
     cpus: float | None = None
     gpus: int = 0
     attempt: int = 1
+    gpu_type: str | None = None  # of platforms/remote/machines.py ACCELERATORS; None: any
+    nodes: int = 1  # that run it together
+    spot: bool = False  # on machines that may be taken away
+    machine: str | None = None  # the platform's own name of a machine type
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -16,7 +17,10 @@ app = typer.Typer(rich_markup_mode=None)
 
 
 @app.command()
-def execute(job: Annotated[str, typer.Argument(metavar="JOB-URI", help="STORE-URL#jobs/KEY.json")]) -> None:
+def execute(
+    job: Annotated[str, typer.Argument(metavar="JOB-URI", help="STORE-URL#jobs/KEY.json")],
+    remote: Annotated[str | None, typer.Option(metavar="NAME", help="Of the container: log, failure and scratch go to the store.")] = None,
+) -> None:
     """Execute one job (used by platforms).
 
     Structured lines `::penstock {json}` go to standard output (to standard error after --json).
@@ -38,13 +42,16 @@ def execute(job: Annotated[str, typer.Argument(metavar="JOB-URI", help="STORE-UR
         stop.set()
 
     signal.signal(signal.SIGTERM, ask)
-    lines = LineWriter(_write)
     try:
-        result = run(spec, artifacts, home, emit=lines, stopping=stop.is_set)
+        if remote is not None:
+            from penstock.platforms.remote.inside import run as run_remote
+
+            result = run_remote(spec, remote, artifacts, home, stopping=stop.is_set, say=_write)
+        else:
+            with contextlib.closing(LineWriter(_write)) as lines:
+                result = run(spec, artifacts, home, emit=lines, stopping=stop.is_set)
     except Exception as error:
         raise as_penstock(error, spec.code_path) from error
-    finally:
-        lines.close()
     data = result_to_json(result)
     here().show(data, lambda: [f"{spec.step}: {name} {digest}" for name, digest in result.outputs.items()])
 
