@@ -60,7 +60,22 @@ GOOD = {
         }
     ),
 }
+LIVE = {"deploy": {"strategy": "canary"}, "monitor": {"capture": True, "drift": [{"input": "words"}]}}
+GOOD |= {
+    "strategy": with_(deploy={"strategy": {"canary": ["5%", 0.25, "100%"], "hold": "2m"}, "rollback_when": "error_rate > 1%"}),
+    "one action": with_(**LIVE, react=[{"when": "drift", "do": "retrain", "with": {"replay": "50%"}, "budget": "20 USD"}]),
+    "actions": with_(**LIVE, react=[{"when": "drift", "do": ["alert", "scale_down"]}]),
+    "receivers": with_(**LIVE, alerts=[{"when": "drift", "send": ["a"]}], notify={"receivers": {"a": {"slack": "${secret:S}"}}}),
+    "email": with_(notify={"receivers": {"a": {"email": {"to": "a@example.org", "sender": "b@example.org"}}}}),
+    "screens": with_(monitor={"capture": True, "screens": ["toxicity", {"check": "injection", "on": "input"}]}),
+    "triggers": with_(triggers=[{"cron": "0 3 * * *", "timezone": "Europe/Berlin"}, {"data": "arrives"}]),
+    "gpu": with_(options={"train": {"resources": {"gpu": {"type": "a100-80gb", "count": 8}, "nodes": 2}}}),
+    "gpu alone": with_(options={"train": {"resources": {"gpu": "l4"}}}),
+}
 BAD = {
+    "alerts need deploy": with_(alerts=[{"when": "error_rate > 1%"}]),
+    "no such action": with_(**LIVE, react=[{"when": "drift", "do": "rolback"}]),
+    "no such accelerator": with_(options={"train": {"resources": {"gpu": {"type": "a100"}}}}),
     "no name": {k: v for k, v in BASE.items() if k != "name"},
     "bad name": with_(name="A b"),
     "unknown key": with_(trian={}),

@@ -13,7 +13,7 @@ from typing import Any
 from penstock.control.code import local_code
 from penstock.core.errors import BadInput
 from penstock.core.home import Home
-from penstock.spec.pipeline import Data, Evaluate, Pipeline, Retry, Source, StepOptions, Train
+from penstock.spec.pipeline import Data, Evaluate, Pipeline, Resources, Retry, Source, StepOptions, Train
 from penstock.spec.pipeline import UserStep as UserStepSpec
 from penstock.spec.steps import BundleConfig, DataConfig, EvaluateConfig, OptimizeConfig, ResolvedSource, TrainConfig, UserConfig
 from penstock.spec.types import Record
@@ -49,6 +49,10 @@ class Node:
     memory_bytes: int | None = None
     cpus: float | None = None
     gpus: int = 0
+    gpu_type: str | None = None
+    nodes: int = 1
+    spot: bool = False
+    machine: str | None = None
     attempts: int = 3
     backoff_s: float = 1.0
     retry_on: Sequence[str] = ()
@@ -168,15 +172,26 @@ def _node(
         inputs=dict(inputs),
         external=dict(external or {}),
         timeout_s=options.timeout,
-        memory_bytes=options.resources.memory,
-        cpus=options.resources.cpus,
-        gpus=options.resources.gpus,
+        **_resources(options.resources),
         **_retry(options.retry),
     )
 
 
 def _retry(retry: Retry) -> dict[str, Any]:
     return {"attempts": retry.attempts, "backoff_s": retry.backoff, "retry_on": tuple(retry.on)}
+
+
+def _resources(wanted: Resources) -> dict[str, Any]:
+    gpu = wanted.gpu
+    return {
+        "memory_bytes": wanted.memory,
+        "cpus": wanted.cpus,
+        "gpus": gpu.count if gpu is not None else wanted.gpus,
+        "gpu_type": gpu.type if gpu is not None else None,
+        "nodes": wanted.nodes,
+        "spot": wanted.spot,
+        "machine": wanted.machine,
+    }
 
 
 def _user(step: UserStepSpec, beside: Path) -> Node:
@@ -192,9 +207,7 @@ def _user(step: UserStepSpec, beside: Path) -> Node:
         environment=tuple(step.environment),
         code_path=tuple(str(f.absolute()) for f in folders if f.is_dir()),
         timeout_s=step.timeout,
-        memory_bytes=step.resources.memory,
-        cpus=step.resources.cpus,
-        gpus=step.resources.gpus,
+        **_resources(step.resources),
         **_retry(step.retry),
     )
 

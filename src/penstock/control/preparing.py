@@ -48,7 +48,7 @@ def prepared(pipeline: Pipeline, beside: Path, file: str, world: World | None) -
 
 def _refuse_impossible(pipeline: Pipeline, graph: Graph) -> None:
     """Raises PlatformLacks before anything runs. Steps that ask for nothing in particular run anywhere."""
-    asking = [node for node in graph if node.cpus or node.gpus or node.memory_bytes]
+    asking = [node for node in graph if node.cpus or node.gpus or node.memory_bytes or node.machine or node.nodes > 1 or node.spot]
     if not asking:
         return
     from penstock.platforms.table import PLATFORMS

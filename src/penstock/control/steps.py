@@ -100,6 +100,10 @@ def job_of(node: Node, *, key: str, run: str, inputs: Mapping[str, str], attempt
         memory_bytes=node.memory_bytes,
         cpus=node.cpus,
         gpus=node.gpus,
+        gpu_type=node.gpu_type,
+        nodes=node.nodes,
+        spot=node.spot,
+        machine=node.machine,
         attempt=attempt,
     )
 

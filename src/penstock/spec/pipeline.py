@@ -225,10 +225,58 @@ class Evaluate(Record):
     latency_requests: int = Field(default=200, ge=10)
 
 
+Accelerator = Literal[
+    "t4",
+    "l4",
+    "a10g",
+    "v100",
+    "a100-40gb",
+    "a100-80gb",
+    "l40s",
+    "h100-80gb",
+    "h200",
+    "b200",
+    "mi300x",
+    "tpu-v5e",
+    "tpu-v5p",
+    "tpu-v6e",
+    "trainium1",
+    "trainium2",
+    "inferentia2",
+    "gaudi2",
+]  # those of platforms/remote/machines.py; a test holds them together
+
+
+class Gpu(Record):
+    """Accelerators by their neutral name, whatever a platform calls them. A number alone: so many of any kind."""
+
+    type: Accelerator | None = None
+    count: int = Field(default=1, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"type": value}
+        return {"count": value} if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 class Resources(Record):
+    """`nodes` machines run the step together; `spot`: on ones that may be taken away; `machine`: the platform's own name of a type."""
+
     cpus: float | None = Field(default=None, gt=0)
     memory: Bytes | None = Field(default=None, gt=0, description="bytes; the step is killed beyond it")
     gpus: int = Field(default=0, ge=0)
+    gpu: Gpu | None = None
+    nodes: int = Field(default=1, ge=1)
+    spot: bool = False
+    machine: str | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Resources:
+        if self.gpus and self.gpu is not None:
+            raise ValueError("`gpus` and `gpu` say the same thing; write one of them")
+        return self
 
 
 class Retry(Record):

@@ -20,6 +20,16 @@ REFERENCE: Schema = {
 
 # Records of which exactly one key is given; the key alone stands for the map.
 _ONE_OF = ("CleanRule", "Method", "OptimizeRule", "Guardrail")
+# Lists that one item may stand for, and records that a plain value may.
+_LISTS = (("Deploy", "rollback_when"), ("Reaction", "do"), ("Email", "to"), ("Monitor", "slices"))
+_PLAIN: dict[str, Schema] = {
+    "Capture": {"const": True},
+    "Strategy": {"enum": ["rolling", "blue_green", "canary"]},
+    "Screen": {"enum": ["toxicity", "injection", "personal_data"]},
+    "Webhook": {"type": "string"},
+    "Pagerduty": {"type": "string"},
+    "Gpu": {"type": ["string", "integer"]},
+}
 _SHORT_VALUES: dict[tuple[str, str], Schema] = {
     ("CleanRule", "dedup"): {"enum": ["exact", True]},
     ("CleanRule", "decontaminate"): {"const": "test"},
@@ -36,6 +46,11 @@ def json_schema() -> Schema:
     records: dict[str, Schema] = made.pop("$defs")
     for name in _ONE_OF:
         _one_of(records, name)
+    for name, key in _LISTS:
+        listed = records[name]["properties"][key]
+        records[name]["properties"][key] = {"anyOf": [listed["items"], listed]}
+    for name, plain in _PLAIN.items():
+        records[name] = {"anyOf": [plain, records[name]]}
     records["Source"]["oneOf"] = [{"required": ["uri"]}, {"required": ["dataset"]}]
     properties = made["properties"]
     properties["gates"] = {
@@ -47,6 +62,7 @@ def json_schema() -> Schema:
         "data": ["task"],
         "train": ["data"],
         **{late: ["train"] for late in ("optimize", "evaluate", "gates", "deploy")},
+        **{late: ["deploy"] for late in ("alerts", "react")},
     }
     made["$defs"] = {**{name: _open_to_references(record) for name, record in records.items()}, "Reference": REFERENCE}
     made = _open_to_references(made, inside=("properties",))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -18,8 +19,9 @@ from penstock.platforms.jobs_codec import finished
 from penstock.platforms.remote.carrying import PREFIX, carried, landed
 from penstock.platforms.remote.inside import Keeper, restore
 from penstock.platforms.remote.jobs import RemoteJobs, name_of
-from penstock.platforms.remote.machines import Machine, Need, choose
+from penstock.platforms.remote.machines import ACCELERATORS, Machine, Need, choose
 from penstock.platforms.remote.retrying import Patience, patiently
+from penstock.spec.pipeline import Accelerator
 from penstock.store.artifacts import Artifacts
 from penstock.testing.containers import Processes
 from penstock.testing.jobs_suite import JobsConformance, ended, until, user_job
@@ -51,8 +53,7 @@ class TestRemoteJobs(JobsConformance):
         assert isinstance(jobs.driver, Processes)
         for name in jobs.driver.left():
             jobs.driver.take_away(name)
-            jobs.driver._running[name].wait(10)
-            jobs.driver.left()
+        until(lambda: not jobs.driver.left())
 
 
 @pytest.fixture
@@ -248,3 +249,7 @@ def test_finished_marks_count_whatever_the_vendor_says(place: tuple[RemoteJobs, 
     until(lambda: finished(job.key, artifacts))
     driver.take_away(name_of(job, 0), warned=False)
     assert ended(jobs, handle).phase == "succeeded"
+
+
+def test_the_file_and_the_tables_know_the_same_accelerators() -> None:
+    assert set(get_args(Accelerator)) == set(ACCELERATORS)

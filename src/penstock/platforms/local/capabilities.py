@@ -32,6 +32,8 @@ def capabilities() -> Capabilities:
         "nodes": "one machine: work over several goes to Kubernetes or a managed cloud",
         "spot": "a machine of one's own is not rented",
         "autoscale": "replicas are counted, not machines",
+        "machines": "it is the one machine there is",
+        "gpu_types": "its GPUs are used as they are; write `gpus: 1` for any kind",
         "isolation": "steps and replicas run as the user who runs Penstock",
     }
     if not gpus:
@@ -40,10 +42,21 @@ def capabilities() -> Capabilities:
     return Capabilities(cpus, psutil.virtual_memory().total, gpus, frozenset(has), lacks)
 
 
+_WORDS = {"nodes": "several machines", "spot": "a spot machine", "machines": "a machine type", "gpu_types": "a kind of accelerator"}
+
+
 def refuse_impossible(job: JobSpec, machine: Capabilities) -> None:
     """Raises PlatformLacks when a job asks for more than the machine has, so that it does not wait for ever."""
     if job.gpus > machine.gpus:
         raise PlatformLacks(f"step {job.step!r} wants {job.gpus} GPUs; this machine has {machine.gpus}")
+    for asked, what in (
+        (job.nodes > 1, "nodes"),
+        (job.spot, "spot"),
+        (job.machine is not None, "machines"),
+        (bool(job.gpu_type), "gpu_types"),
+    ):
+        if asked:
+            raise PlatformLacks(f"step {job.step!r} wants {_WORDS[what]}; this machine has none to offer: {machine.lacks[what]}")
     if job.cpus and job.cpus > machine.cpus:
         raise PlatformLacks(f"step {job.step!r} wants {job.cpus:g} CPUs; this machine has {machine.cpus}")
     if job.memory_bytes and job.memory_bytes > machine.memory_bytes:
