@@ -7,12 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from penstock.core import units
-from penstock.spec.types import Fraction, Name, Record, Seconds
+from penstock.spec.types import Fraction, Name, Record, Seconds, Usd
 
 Severity = Literal["info", "warning", "critical"]
 ActionName = Literal["retrain", "rollback", "scale_up", "scale_down", "stop", "shift", "ask", "alert", "run"]
-Usd = Annotated[float, BeforeValidator(lambda value: units.usd(value) if isinstance(value, str) else value), Field(ge=0)]
 Secret = Annotated[str, Field(description="best written ${secret:NAME}: it then stays out of rows and logs")]
 
 
@@ -140,7 +138,7 @@ class Reaction(Record):
     with_: With = Field(default=With(), alias="with")
     name: Name | None = None
     cooldown: Seconds = Field(default=3600.0, ge=0)
-    budget: Usd | None = Field(default=None, description="USD a calendar month (UTC)")
+    budget: Usd | None = Field(default=None, ge=0, description="USD a calendar month (UTC)")
     concurrency: int = Field(default=1, ge=1)
     attempts: int = Field(default=3, ge=1)
     dry_run: bool = False

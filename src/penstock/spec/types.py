@@ -41,4 +41,5 @@ def _written(kind: str, unit: str) -> WithJsonSchema:
 Name = Annotated[str, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": f"^{_NAME}$"})]
 Seconds = Annotated[float, BeforeValidator(_text_by(units.seconds)), _written("number", "ms|s|m|h|d|w")]
 Bytes = Annotated[int, BeforeValidator(_text_by(units.size_bytes)), _written("integer", "[KMGT]?i?B|")]
+Usd = Annotated[float, BeforeValidator(_text_by(units.usd)), _written("number", "USD|")]
 Fraction = Annotated[float, BeforeValidator(_text_by(units.fraction)), _written("number", "%|")]
