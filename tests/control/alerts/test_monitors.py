@@ -56,7 +56,7 @@ def test_a_rule_fires_is_told_clears_and_is_told(scene: Make, hook: Receiver) ->
     found.wait(300)
     assert told(hook)[1:] == [("resolved", [("errors", "resolved", False)])]
     kinds = [event.type for event in found.events(alert)]
-    assert kinds == ["alert.fired", "alert.told", "alert.resolved", "alert.told"]
+    assert kinds == ["alert.fired", "alert.explained", "alert.told", "alert.resolved", "alert.told"]
     assert set(found.alerts()[0].status["told"]) == {"ops"}
     found.measure(*[0.01] * 20)
     assert len(hook.got) == 2
@@ -251,7 +251,7 @@ def test_killed_anywhere_it_comes_to_the_same_end(scene: Make, points: list[tupl
     rows = sorted(found.alerts(), key=lambda row: row.status["since"])
     assert [row.phase for row in rows] == expected
     for row in rows:
-        kinds = [event.type for event in found.events(row)]
+        kinds = [event.type for event in found.events(row) if event.type != "alert.explained"]
         assert kinds == ["alert.fired"] + (["alert.resolved"] if row.phase == "resolved" else [])
 
 

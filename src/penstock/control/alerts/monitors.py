@@ -131,15 +131,13 @@ class MonitorReconciler:
         """What is to be sent and worked out beside this pass, and when there is more."""
         world, monitor, state = look.world, look.monitor, look.state
         rows = {row.id: row for row in _open(look)}
-        explaining = Explaining(world, monitor, self._courier)
-        explaining.settle(rows.values())
         told = withhold([standing_of(row) for row in rows.values()], silences(world), world.clock.now())
         state.withheld = dict(told.withheld)
         link = None if look.deployment is None or look.gone else look.deployment.status.get("url")
         telling = Telling(world, monitor, state, self._courier, rows, told.free, link)
         telling.hear()
         errands, again_at = telling.send(look.watching.notify)
-        errands += explaining.errands(rows.values())
+        errands += Explaining(world, monitor, self._courier, look.window_s).errands(rows.values())
         if not look.gone and look.watching.notify.heartbeat is not None:
             heart = Heart(world, monitor, state, self._courier)
             beats, due = heart.beats(look.watching.notify.heartbeat, healthy=not look.silent)
