@@ -45,8 +45,8 @@ def desired_deployment(
     """Makes or changes the deployment `name` so that `version` of `model` gets all requests. Audited. Raises NotFound.
 
     `deploy` is the section of the file, with those of policy.py's BESIDE (`monitor`, `alerts`, …) as keys in it. An experiment, bandit or
-    rollout that moved traffic ends, unless it is just the one that the file asks for. `rollout`: what serves stays as it is, since a rollout
-    will bring `version`.
+    rollout that moved traffic ends, unless it is just the one that the file asks for. `rollout`: what serves stays as it is, since a
+    rollout will bring `version`.
     """
     found = world.store.registry.get(model, version)
     platform = deploy.get("to", "laptop")

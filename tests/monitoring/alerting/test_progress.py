@@ -75,6 +75,7 @@ def test_parts_have_states_of_their_own_and_end_when_nothing_comes_from_them() -
     found = course(rule("error_rate > 2%", 60.0))
     turns = found.follow([row(60.0, 0.5, version="3"), row(60.0, 0.01), row(60.0, 0.5, slice="key=a", count=5.0)])
     assert [(turn.part, turn.change) for turn in turns] == [(("3", ""), "fired")]
+    assert found.follow([row(60.0, 0.9, version="4", slice="traffic=shadow")]) == [], "no client waits for copies"
     assert found.lost(60.0 + GONE_S + 100) == [], "nothing came at all: the watcher may be down"
     assert found.follow([row(60.0 * n, 0.01) for n in range(2, 40)]) == []
     assert [(t.part, t.change) for t in found.lost(60.0 * 39)] == [(("3", ""), "gone")]

@@ -1,6 +1,7 @@
 """All rules of one deployment, followed through its signals: rows in, turns out (a rule began to hold, fired, cleared).
 
-A rule has a state of its own on the whole deployment and on every part (version, slice) that its signals are measured on.
+A rule has a state of its own on the whole deployment and on every part (version, slice) that its signals are measured on. Requests that no
+client waits for are none of its parts: copies for a shadow, and answers in another model's place.
 Not covered: rows that come late, after newer ones of the same signal were followed; they are left out.
 """
 
@@ -18,6 +19,7 @@ from penstock.monitoring.alerting.rules import Rule
 from penstock.store.signals import Signal
 
 GONE_S, GONE_WINDOWS = 1800.0, 10.0
+ASIDE = "traffic="  # slices of such requests begin so
 SILENT_S, SILENT_WINDOWS = 120.0, 5.0
 Turning = Literal["held", "fired", "calmed", "cleared", "gone", "removed"]
 _UNJUDGED = Judgement(None)
@@ -48,7 +50,7 @@ class Course:
         for at, together in groupby(sorted(rows, key=lambda row: row.at), key=lambda row: row.at):
             fresh: dict[str, set[Part]] = {}
             for row in together:
-                if self.readings.put(row):
+                if not row.slice.startswith(ASIDE) and self.readings.put(row):
                     fresh.setdefault(row.name, set()).add((row.version, row.slice))
             if fresh:
                 turns += self._judged(fresh, at)

@@ -1,8 +1,8 @@
 """Does a condition hold of a part of a deployment at an instant: yes, no, or nobody knows.
 
 Of the whole deployment a condition is taken at its word. Of a part (one version, one slice), where windows are small and many, it holds
-only from LEAST requests on, and only when it holds at the near end of the interval in which the true value lies: the signal's own
-interval, or Wilson's (1927) for a share of requests, at Z standard errors. In between nobody knows, which neither fires nor clears.
+only from LEAST requests on, and only when it holds at the near end of the interval in which the true value lies: Wilson's (1927) for a
+share of requests, at Z standard errors, else the signal's own. In between nobody knows, which neither fires nor clears.
 """
 
 from __future__ import annotations
@@ -138,10 +138,10 @@ def interval(signal: Signal) -> Range:
     value = signal.value
     if signal.count < LEAST:
         return Range(value, -math.inf, math.inf)
-    if signal.low is not None and signal.high is not None:
-        return Range(value, min(signal.low, value), max(signal.high, value))
     if is_share(signal.name) and 0.0 <= value <= 1.0:
         return Range(value, *wilson(value, signal.count))
+    if signal.low is not None and signal.high is not None:
+        return Range(value, min(signal.low, value), max(signal.high, value))
     return Range(value, value, value)
 
 
