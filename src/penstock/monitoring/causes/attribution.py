@@ -26,6 +26,7 @@ LEAST = 5  # requests of a part without which nothing is said of it
 LEAST_SHARE = 0.1  # of the change, below which a part is not worth telling
 MOST = 5  # causes
 SAME = 0.8  # overlap from which on two parts are the same requests
+UNSURE = 2.5  # standard errors that the ratio of two earlier means may be off
 REFINED = 0.75  # of a part's own change that a part of it must hold to be named instead
 
 
@@ -272,48 +273,47 @@ def _tested(part: _Part, inside: tuple[Cell, Cell], outside: tuple[Cell, Cell], 
     if min(inside[1].n, outside[1].n) < LEAST or outside[0].n < LEAST:
         return
     if inside[0].n < LEAST:
-        z = _level(inside[1], outside[1], ratios)
+        z = _level(inside[1], outside[1])
         weight = inside[1].n / (inside[1].n + outside[1].n)
         yield _Claim(part, "new", two_sided(z), z, weight * (inside[1].mean - outside[1].mean), inside, outside)
         return
     weight0, weight1 = (inside[n].n / (inside[n].n + outside[n].n) for n in (0, 1))
     beyond = (inside[1].mean - inside[0].mean) - (outside[1].mean - outside[0].mean)
     spread = sum(cell.of_mean for cell in (*inside, *outside))
-    z = abs(_z(beyond, spread)) if not ratios else min(abs(_z(beyond, spread)), abs(_ratios(inside, outside)))
+    z = min(abs(_z(beyond, spread)), _multiplied(inside, outside)) if ratios else abs(_z(beyond, spread))
     yield _Claim(part, "rate", two_sided(z), z, weight1 * beyond, inside, outside)
     moved = abs(_z(weight1 - weight0, sum(w * (1 - w) / (inside[n].n + outside[n].n) for n, w in enumerate((weight0, weight1)))))
-    z = min(moved, _level(inside[0], outside[0], ratios))
+    z = min(moved, _level(inside[0], outside[0]))
     yield _Claim(part, "mix", two_sided(z), z, (weight1 - weight0) * (inside[0].mean - outside[0].mean), inside, outside)
 
 
-def _level(one: Cell, other: Cell, ratios: bool) -> float:
-    """How far two means are apart, in standard errors, on the scale where they are nearer."""
-    difference = abs(_z(one.mean - other.mean, one.of_mean + other.of_mean))
-    return min(difference, abs(_ratio(one, other))) if ratios else difference
+def _level(one: Cell, other: Cell) -> float:
+    """How far two means are apart, in standard errors."""
+    return abs(_z(one.mean - other.mean, one.of_mean + other.of_mean))
 
 
-def _log(cell: Cell, towards: Cell | None = None) -> tuple[float, float]:
-    """Logarithm of the mean and its variance by the delta method. Half an event is added so that nothing is 0; one event at the rate of
-    `towards` where that is given: a part of which little was seen before is taken to have been like the rest.
+def _multiplied(inside: tuple[Cell, Cell], outside: tuple[Cell, Cell]) -> float:
+    """How far the part is from what it would be if both had been multiplied alike, in standard errors.
+
+    How many times the rest's mean the part's was before is known only so well: of what it may have been, what explains most is taken.
     """
-    like = towards if towards is not None and towards.mean > 0 else cell
+    middle, spread = _times(inside[0], outside[0])
+    above = inside[1].mean > middle * outside[1].mean
+    times = middle * math.exp(UNSURE * spread if above else -UNSURE * spread)
+    beyond = inside[1].mean - times * outside[1].mean
+    return abs(_z(beyond, inside[1].of_mean + times**2 * outside[1].of_mean)) if (beyond > 0) == above else 0.0
+
+
+def _times(part: Cell, rest: Cell) -> tuple[float, float]:
+    """The ratio of two means and the standard error of its logarithm. One event at the common rate is added to each: a part of which little
+    was seen is taken to be like the rest.
+    """
+    like = rest if rest.mean > 0 else part
     size = like.variance / like.mean if like.mean > 0 else 1.0  # of an event: 1 - share for shares, larger for amounts
-    if towards is not None and towards.mean > 0:
-        total, count = cell.mean * cell.n + size, cell.n + size / towards.mean
-        return math.log(total / count), size / total
-    total, count = cell.mean * cell.n + size / 2, cell.n + 0.5
-    mean = max(total, 1e-12) / count
-    return math.log(mean), cell.of_mean / mean**2
-
-
-def _ratio(one: Cell, other: Cell) -> float:
-    (a, va), (b, vb) = _log(one), _log(other)
-    return _z(a - b, va + vb)
-
-
-def _ratios(inside: tuple[Cell, Cell], outside: tuple[Cell, Cell]) -> float:
-    logs = [_log(inside[1]), _log(inside[0], outside[0]), _log(outside[1]), _log(outside[0])]
-    return _z(logs[0][0] - logs[1][0] - logs[2][0] + logs[3][0], sum(variance for _, variance in logs))
+    totals = [max(cell.mean * cell.n, 0.0) + size for cell in (part, rest)]
+    common = sum(totals) / (part.n + rest.n)
+    means = [total / (cell.n + size / common) for total, cell in zip(totals, (part, rest), strict=True)]
+    return means[0] / means[1], math.sqrt(sum(size / total for total in totals))
 
 
 def _z(difference: float, variance: float) -> float:
