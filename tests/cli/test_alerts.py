@@ -123,6 +123,15 @@ def test_receivers_are_tried_with_a_message_that_says_so(call: Call, world: Worl
     assert call("alerts", "test", "other").code == 2
 
 
+def test_what_was_raised_is_ended_by_whoever_says_so(call: Call, world: World) -> None:
+    watch(world)
+    raised = raise_alert(world, "m", "by-hand", "info", "look")
+    assert "ends when its condition" in call("alerts", "resolve", "errors", "--json").error["message"]
+    told = call("alerts", "resolve", "by-hand", "--note", "looked", "--json").json
+    assert (told["id"], told["phase"]) == (raised.id, "resolved")
+    assert "looked" in told["why"]
+
+
 def test_ids_are_completed(world: World, call: Call) -> None:
     watch(world)
     raised = raise_alert(world, "m", "by-hand", "info", "look")

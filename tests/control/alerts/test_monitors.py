@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from penstock.control.world import LEASE_S
 from penstock.core.errors import BadInput, NotFound
 from penstock.monitoring.alerting.standing import matcher_of
 from penstock.store.signals import Signal
-from penstock.testing.alerts import Scene
+from penstock.store.store import Store
+from penstock.testing.alerts import Scene, scene_of
 from penstock.testing.control import Crash
 from penstock.testing.deployments import process
 from penstock.testing.receivers import Receiver
@@ -91,6 +93,19 @@ def test_signals_that_stop_are_told_and_nothing_clears_meanwhile(scene: Make, ho
     assert len(later) <= len(beats) + 1, "without signals the heart stands still"
     found.measure(0.05)
     assert {a.spec["alert"] for a in found.alerts("firing")} == {"errors"}
+
+
+def test_a_clock_that_is_set_back_blinds_no_rule(scene: Make, hook: Receiver) -> None:
+    found = scene(alerts=[RULE, {"when": "error_rate > 1%", "name": "light"}], notify=ops(hook))
+    found.bench.clock.sleep(90_000)
+    found.measure(0.015, 0.05)
+    assert [a.spec["alert"] for a in found.alerts("firing")] == ["light"]
+    found.bench.clock.jump(-7200)
+    found.bench.store.resources.wake("monitor", found.monitor.id)
+    found.measure(0.05, 0.06, 0.07, 0.08)
+    assert {a.spec["alert"] for a in found.alerts("firing")} == {"errors", "light"}
+    found.measure(0.0, 0.0, 0.0, 0.0)
+    assert found.alerts("firing") == []
 
 
 def test_what_the_file_no_longer_says_is_over(scene: Make, hook: Receiver) -> None:
@@ -275,3 +290,26 @@ def test_killed_anywhere_every_message_arrives(scene: Make, hook: Receiver, cras
     found.wait(330)
     assert told(hook)[-1] == ("resolved", [("errors", "resolved", False)])
     assert found.monitor.status["lines"] == {} or found.monitor.status["lines"]["ops/other"]["told"] == []
+
+
+@pytest.mark.postgres
+def test_the_same_on_postgresql_where_two_processes_take_turns(scene: Make, hook: Receiver, postgres_url: str) -> None:
+    found = scene()
+    found.bench.store.close()
+    home = replace(found.bench.home, database_url=postgres_url)
+    found.bench.home, found.bench.store = home, Store.open(home, found.bench.clock)
+    found = scene_of(found.bench, alerts=[{**RULE, "when": "error_rate > 2%"}], notify=ops(hook))
+    other = Scene(found.bench, found.deployment, found.bench.world())
+    for turn in range(6):
+        (found if turn % 2 else other).measure(0.05)
+    raise_alert(other.world, "m", "by-hand", "critical", "look")
+    for turn in range(8):
+        (found if turn % 2 else other).wait(60)
+    assert told(hook)[0] == ("firing", [("errors", "firing", True)])
+    assert sorted(told(hook)[1][1]) == [("by-hand", "firing", True), ("errors", "firing", False)]
+    assert len(hook.got) == 2
+    assert resolve_alert(found.world, "m", "by-hand")
+    found.measure(0.0, 0.0, 0.0)
+    other.wait(400)
+    assert {(name, status) for name, status, _ in told(hook)[-1][1]} <= {("by-hand", "resolved"), ("errors", "resolved")}
+    assert found.alerts("firing") == []

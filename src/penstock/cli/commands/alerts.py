@@ -59,6 +59,15 @@ def ack(alert: Alert, note: Annotated[str | None, typer.Option(help="What others
 
 
 @app.command()
+def resolve(alert: Alert, note: Annotated[str | None, typer.Option(help="What others should know.")] = None) -> None:
+    """Say that an alert is over which a reaction or a person raised; those of rules end by themselves."""
+    from penstock.control.alerts.orders import resolve as resolved
+
+    found = resolved(alert, note)
+    here().show(found, lambda: [f"{found['id']} is over: {found['why']}"])
+
+
+@app.command()
 def silence(
     matchers: Annotated[list[str], typer.Argument(help="LABEL=VALUE or LABEL!=VALUE; * in a value stands for anything.")],
     for_: Annotated[str, typer.Option("--for", help="How long, such as 2h.")],

@@ -31,6 +31,7 @@ from penstock.spec.monitor import Monitor
 from penstock.store.resources import Resource
 
 SLOWEST_S, FASTEST_S, IDLE_S = 5.0, 0.5, 30.0
+AHEAD_S = 60.0  # of the clock, that a signal's time may be
 LATE_WINDOWS, LATE_S = 10.0, 60.0  # rows that come so late are followed still
 BACK_WINDOWS, BACK_S, MOST_BACK_S = 120.0, 600.0, 6 * 3600.0  # what is read again after a start
 WHY = {
@@ -111,18 +112,21 @@ class MonitorReconciler:
     def _follow(self, look: Look) -> list[Turn]:
         """Advances the rules by what is new; changes `look.state`."""
         assert look.deployment is not None
-        names = sorted({name for rule in look.rules for name in signals_of(rule.watch)})
+        names, now = sorted({name for rule in look.rules for name in signals_of(rule.watch)}), look.world.clock.now()
         signals, name, start, state = look.world.store.signals, look.deployment.name, look.deployment.created_at, look.state
         cursor, readings = self._readings.get(look.monitor.id, (None, Readings(look.window_s)))
+        if state.cursor is not None and state.cursor > now + AHEAD_S:  # the clock was set back: what it showed then is no future
+            state.cursor = now
+            state.states = {place: progress.not_after(now) for place, progress in state.states.items()}
         if state.cursor is not None and (cursor != state.cursor or readings.window_s != look.window_s):
             readings = Readings(look.window_s)
             back = min(max(BACK_WINDOWS * look.window_s, BACK_S), MOST_BACK_S)
             for row in signals.read(name, name=names, since=max(start, state.cursor - back), until=state.cursor):
                 readings.put(row)
         late = 0.0 if state.cursor is None else max(start, state.cursor - max(LATE_WINDOWS * look.window_s, LATE_S))
-        rows = signals.read(name, name=names, since=max(start, late)) if names else []
+        rows = signals.read(name, name=names, since=max(start, late), until=now + AHEAD_S) if names else []
         course = Course(look.rules, readings, state.states)
-        turns = [*course.follow(rows), *course.lost(look.world.clock.now())]
+        turns = [*course.follow(rows), *course.lost(now)]
         state.cursor = max([*(row.at for row in rows), *([] if state.cursor is None else [state.cursor])], default=None)
         self._readings[look.monitor.id] = state.cursor, readings
         return turns

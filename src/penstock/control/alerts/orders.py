@@ -8,7 +8,7 @@ from typing import Any
 from penstock.control.alerts.explaining import LEAST_BEFORE_S, TIMES_BEFORE, signal_of
 from penstock.control.alerts.notify.contract import Item, Message
 from penstock.control.alerts.notify.delivery import deliver
-from penstock.control.alerts.rows import labels_of, open_alerts
+from penstock.control.alerts.rows import labels_of, open_alerts, resolve_alert
 from penstock.control.alerts.silences import silence, silences, unsilence
 from penstock.control.delivery import opened_world
 from penstock.control.deployments import get_deployment
@@ -62,6 +62,17 @@ def ack_alert(ident: str, note: str | None) -> dict[str, Any]:
             world.store.events.add("alert", row.id, "alert.acked", f"{who} has taken it" + (f": {note}" if note else ""), taken)
             world.store.audit.append(who, "alert.ack", row.id, {"note": note})
         return alert_row(made)
+
+
+def resolve(ident: str, note: str | None) -> dict[str, Any]:
+    """Ends an alert that somebody or something raised. Audited. Raises NotFound, BadInput for one that ends by itself."""
+    with opened_world() as world:
+        row, who = find_alert(world, ident), principal()
+        if not row.spec["raised"]:
+            raise BadInput(f"{row.id} ends when its condition no longer holds", remedy="Take it (`alerts ack`) or silence it.")
+        world.store.audit.append(who, "alert.resolve", row.id, {"note": note})
+        resolve_alert(world, row.spec["deployment"], row.spec["alert"], f"{who} says that it is over" + (f": {note}" if note else ""))
+        return alert_row(world.store.resources.get("alert", row.id))
 
 
 def silence_alerts(matchers: Sequence[str], for_s: float, why: str) -> dict[str, Any]:

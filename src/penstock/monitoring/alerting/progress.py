@@ -36,6 +36,11 @@ class Progress:
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    def not_after(self, now: float) -> Progress:
+        """Goes on from `now` after the clock was set back. Since when an alert fires is part of its name, so that stays."""
+        moved = ("quiet_since", "known_at") if self.active else ("since", "known_at")
+        return replace(self, **{name: min(getattr(self, name), now) for name in moved})
+
     @staticmethod
     def parse(value: Mapping[str, Any]) -> Progress:
         return Progress(**{name: value[name] for name in Progress.__slots__ if name in value})
