@@ -15,18 +15,17 @@ Not covered: combinations of parts none of which stands out alone; requests that
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from penstock.monitoring.causes.cells import Cell, cell_of, score, two_sided
+from penstock.monitoring.causes.claims import LEAST, Claim, Part, tested
 from penstock.monitoring.causes.columns import Period, Split, splits
 
-LEAST = 5  # requests of a part without which nothing is said of it
 LEAST_SHARE = 0.1  # of the change, below which a part is not worth telling
 MOST = 5  # causes
 SAME = 0.8  # overlap from which on two parts are the same requests
-UNSURE = 2.5  # standard errors that the ratio of two earlier means may be off
 REFINED = 0.75  # of a part's own change that a part of it must hold to be named instead
 
 
@@ -63,19 +62,6 @@ class Explanation:
     tested: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """Requests of one part in one period: how many, their mean, and the variance of one."""
-
-    n: float
-    mean: float
-    variance: float
-
-    @property
-    def of_mean(self) -> float:
-        return self.variance / self.n if self.n else math.inf
-
-
 def attribute(before: Period, during: Period, *, false_claims: float = 0.01) -> Explanation:
     """Explains the change of the mean outcome between two periods. Outcomes that are all 0 or 1 are taken as shares."""
     import numpy as np
@@ -84,32 +70,12 @@ def attribute(before: Period, during: Period, *, false_claims: float = 0.01) -> 
     shares = bool(np.isin(y0, (0.0, 1.0)).all() and np.isin(y1, (0.0, 1.0)).all())
     work = _Work(y0, y1, splits(before, during), shares, false_claims)
     whole = work.whole()
-    p = two_sided(_z(whole[1].mean - whole[0].mean, whole[0].of_mean + whole[1].of_mean)) if len(y0) and len(y1) else 1.0
+    p = two_sided(score(whole[1].mean - whole[0].mean, whole[0].of_mean + whole[1].of_mean)) if len(y0) and len(y1) else 1.0
     found = Explanation(whole[0].mean, whole[1].mean, (len(y0), len(y1)), p, p < false_claims)
     if not found.changed:
         return found
     causes, tested = work.search(whole[1].mean - whole[0].mean)
     return replace(found, causes=tuple(causes), tested=tested)
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A candidate: which split, which code (of an ordered split: everything from that code on), or the complement of that."""
-
-    split: int
-    code: int
-    rest: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Claim:
-    part: _Part
-    kind: Literal["rate", "mix", "new"]
-    p: float
-    z: float
-    term: float
-    inside: tuple[Cell, Cell]
-    outside: tuple[Cell, Cell]
 
 
 @dataclass(slots=True)
@@ -141,17 +107,17 @@ class _Work:
             left = [self._of(self.y0[keep0]), self._of(self.y1[keep1])]
             if min(cell.n for cell in left) < LEAST:
                 break
-            if two_sided(_z(left[1].mean - left[0].mean, left[0].of_mean + left[1].of_mean)) > self.false_claims:
+            if two_sided(score(left[1].mean - left[0].mean, left[0].of_mean + left[1].of_mean)) > self.false_claims:
                 break
         return sorted(causes, key=lambda cause: -cause.share), tested
 
-    def _best(self, claims: Sequence[_Claim], change: float) -> _Claim | None:
+    def _best(self, claims: Sequence[Claim], change: float) -> Claim | None:
         """The strongest that is beyond chance among all that were tested, and worth telling; of two that are as strong the smaller."""
         allowed = self.false_claims / max(1, len(claims))
         sound = [one for one in claims if one.p <= allowed and one.term * change > 0 and abs(one.term) >= LEAST_SHARE * abs(change)]
         return max(sound, key=lambda one: (one.z, -one.inside[1].n), default=None)
 
-    def _told(self, claim: _Claim, keep0: Any, keep1: Any, change: float, total: tuple[int, int]) -> tuple[Cause, Any, Any]:
+    def _told(self, claim: Claim, keep0: Any, keep1: Any, change: float, total: tuple[int, int]) -> tuple[Cause, Any, Any]:
         """The cause in words of its requests, narrowed to a part of it where that holds nearly all of it; and which requests those are."""
         in0, in1 = self._members(claim.part, keep0, keep1)
         where = [self._name(claim.part)]
@@ -178,7 +144,7 @@ class _Work:
         )
         return cause, in0, in1
 
-    def _narrower(self, claim: _Claim, in0: Any, in1: Any) -> tuple[_Claim, Any, Any] | None:
+    def _narrower(self, claim: Claim, in0: Any, in1: Any) -> tuple[Claim, Any, Any] | None:
         """A part of the part that holds nearly all of its change, beyond chance."""
         inside = claim.inside
         own = inside[1].mean - (inside[0].mean if claim.kind == "rate" else claim.outside[1].mean)
@@ -189,7 +155,7 @@ class _Work:
             return None
         return best, *self._members(best.part, in0, in1)
 
-    def _same(self, part: _Part, in1: Any, keep1: Any) -> Iterator[tuple[str, str]]:
+    def _same(self, part: Part, in1: Any, keep1: Any) -> Iterator[tuple[str, str]]:
         """Other parts that hold nearly the same requests during the change."""
         for number, split in enumerate(self.splits):
             if number == part.split or split.ordered:
@@ -200,7 +166,7 @@ class _Work:
                 if both and both / (members | in1).sum() >= SAME:
                     yield split.kind, split.names[code]
 
-    def _claims(self, keep0: Any, keep1: Any, *, ratios: bool = True) -> Iterator[_Claim]:
+    def _claims(self, keep0: Any, keep1: Any, *, ratios: bool = True) -> Iterator[Claim]:
         """Every part with the test of its rate and of its share; those with too few requests are left out."""
         for number, split in enumerate(self.splits):
             cells0, cells1 = self._cells(split, self.y0, split.before, keep0), self._cells(split, self.y1, split.during, keep1)
@@ -208,10 +174,10 @@ class _Work:
             codes = range(1 if split.ordered else 0, 1 if both else len(split.names))
             for code in codes:
                 inside, outside = (cells0[0][code], cells1[0][code]), (cells0[1][code], cells1[1][code])
-                part = _Part(number, code)
+                part = Part(number, code)
                 if (both or split.ordered) and abs(_own(outside)) > abs(_own(inside)):
                     part, inside, outside = replace(part, rest=True), outside, inside
-                yield from _tested(part, inside, outside, ratios)
+                yield from tested(part, inside, outside, ratios=ratios)
 
     def _cells(self, split: Split, y: Any, codes: Any, keep: Any) -> tuple[list[Cell], list[Cell]]:
         """By code: the part's cell and the rest's."""
@@ -229,7 +195,7 @@ class _Work:
         outside = [self._cell(*(w - part[code] for w, part in zip(whole, sums, strict=True))) for code in range(size)]
         return inside, outside
 
-    def _members(self, part: _Part, keep0: Any, keep1: Any) -> tuple[Any, Any]:
+    def _members(self, part: Part, keep0: Any, keep1: Any) -> tuple[Any, Any]:
         split = self.splits[part.split]
         found = []
         for codes, keep in ((split.before, keep0), (split.during, keep1)):
@@ -237,7 +203,7 @@ class _Work:
             found.append(keep & ((codes >= 0) & ~inside if part.rest and split.ordered else ~inside if part.rest else inside))
         return found[0], found[1]
 
-    def _name(self, part: _Part) -> tuple[str, str]:
+    def _name(self, part: Part) -> tuple[str, str]:
         split = self.splits[part.split]
         if split.ordered:
             name = split.names[part.code]
@@ -251,13 +217,7 @@ class _Work:
         return self._cell(len(y), y.sum(), (y * y).sum())
 
     def _cell(self, n: float, total: float, squares: float) -> Cell:
-        if n < 1:
-            return Cell(0.0, math.nan, math.inf)
-        mean = float(total) / float(n)
-        if self.shares:
-            smooth = (float(total) + 1) / (float(n) + 2)  # Agresti and Caffo 2000: no part is ever believed to be surely 0 or 1
-            return Cell(float(n), mean, smooth * (1 - smooth))
-        return Cell(float(n), mean, max(float(squares) / float(n) - mean * mean, 0.0) * n / max(1.0, n - 1) + 1e-12)
+        return cell_of(n, total, squares, shares=self.shares)
 
 
 def _own(cells: tuple[Cell, Cell]) -> float:
@@ -267,60 +227,3 @@ def _own(cells: tuple[Cell, Cell]) -> float:
 
 def _mean(cell: Cell) -> float | None:
     return cell.mean if cell.n else None
-
-
-def _tested(part: _Part, inside: tuple[Cell, Cell], outside: tuple[Cell, Cell], ratios: bool) -> Iterator[_Claim]:
-    if min(inside[1].n, outside[1].n) < LEAST or outside[0].n < LEAST:
-        return
-    if inside[0].n < LEAST:
-        z = _level(inside[1], outside[1])
-        weight = inside[1].n / (inside[1].n + outside[1].n)
-        yield _Claim(part, "new", two_sided(z), z, weight * (inside[1].mean - outside[1].mean), inside, outside)
-        return
-    weight0, weight1 = (inside[n].n / (inside[n].n + outside[n].n) for n in (0, 1))
-    beyond = (inside[1].mean - inside[0].mean) - (outside[1].mean - outside[0].mean)
-    spread = sum(cell.of_mean for cell in (*inside, *outside))
-    z = min(abs(_z(beyond, spread)), _multiplied(inside, outside)) if ratios else abs(_z(beyond, spread))
-    yield _Claim(part, "rate", two_sided(z), z, weight1 * beyond, inside, outside)
-    moved = abs(_z(weight1 - weight0, sum(w * (1 - w) / (inside[n].n + outside[n].n) for n, w in enumerate((weight0, weight1)))))
-    z = min(moved, _level(inside[0], outside[0]))
-    yield _Claim(part, "mix", two_sided(z), z, (weight1 - weight0) * (inside[0].mean - outside[0].mean), inside, outside)
-
-
-def _level(one: Cell, other: Cell) -> float:
-    """How far two means are apart, in standard errors."""
-    return abs(_z(one.mean - other.mean, one.of_mean + other.of_mean))
-
-
-def _multiplied(inside: tuple[Cell, Cell], outside: tuple[Cell, Cell]) -> float:
-    """How far the part is from what it would be if both had been multiplied alike, in standard errors.
-
-    How many times the rest's mean the part's was before is known only so well: of what it may have been, what explains most is taken.
-    """
-    middle, spread = _times(inside[0], outside[0])
-    above = inside[1].mean > middle * outside[1].mean
-    times = middle * math.exp(UNSURE * spread if above else -UNSURE * spread)
-    beyond = inside[1].mean - times * outside[1].mean
-    return abs(_z(beyond, inside[1].of_mean + times**2 * outside[1].of_mean)) if (beyond > 0) == above else 0.0
-
-
-def _times(part: Cell, rest: Cell) -> tuple[float, float]:
-    """The ratio of two means and the standard error of its logarithm. One event at the common rate is added to each: a part of which little
-    was seen is taken to be like the rest.
-    """
-    like = rest if rest.mean > 0 else part
-    size = like.variance / like.mean if like.mean > 0 else 1.0  # of an event: 1 - share for shares, larger for amounts
-    totals = [max(cell.mean * cell.n, 0.0) + size for cell in (part, rest)]
-    common = sum(totals) / (part.n + rest.n)
-    means = [total / (cell.n + size / common) for total, cell in zip(totals, (part, rest), strict=True)]
-    return means[0] / means[1], math.sqrt(sum(size / total for total in totals))
-
-
-def _z(difference: float, variance: float) -> float:
-    if not math.isfinite(difference) or not math.isfinite(variance) or variance <= 0:
-        return 0.0
-    return difference / math.sqrt(variance)
-
-
-def two_sided(z: float) -> float:
-    return math.erfc(abs(z) / math.sqrt(2))
