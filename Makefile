@@ -19,7 +19,7 @@ stop: $(STAMP)  ## stop what quickstart left serving
 	@for example in banking77 docstrings shakespeare docstrings-text; do (cd examples/$$example && ../../$(BIN)/penstock down); done
 
 test: $(STAMP)  ## install what tests need and run them all (about 18 minutes, plus 1 to install)
-	@$(BIN)/python tools/system.py postgresql prometheus
+	@$(BIN)/python tools/system.py postgresql prometheus prometheus-alertmanager
 	@echo "penstock: running the tests"
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 

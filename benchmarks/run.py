@@ -22,6 +22,7 @@ ORDER = (
     "classify",
     "scaling",
     "guardrails",
+    "anomalies",
     "rollouts",
 )
 

@@ -20,7 +20,16 @@ def has_prometheus() -> bool:
     return shutil.which("prometheus") is not None and shutil.which("promtool") is not None
 
 
-PRESENT = {"postgresql": has_postgres, "prometheus": has_prometheus, "wrk": lambda: shutil.which("wrk") is not None}
+def has_alertmanager() -> bool:
+    return shutil.which("prometheus-alertmanager") is not None or shutil.which("alertmanager") is not None
+
+
+PRESENT = {
+    "postgresql": has_postgres,
+    "prometheus": has_prometheus,
+    "prometheus-alertmanager": has_alertmanager,
+    "wrk": lambda: shutil.which("wrk") is not None,
+}
 
 
 def main(packages: list[str]) -> None:

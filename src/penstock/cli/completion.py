@@ -74,6 +74,18 @@ def complete_deployment(incomplete: str) -> list[str]:
     return [name for name in found if name.startswith(incomplete)]
 
 
+def complete_alert(incomplete: str) -> list[str]:
+    """Ids of the newest alerts that begin so, those that fire first."""
+    rows = "SELECT id FROM resources WHERE kind = 'alert' ORDER BY phase = 'firing' DESC, created_at DESC LIMIT 50"
+    return [name for name in _names(rows) if name.startswith(incomplete)]
+
+
+def complete_silence(incomplete: str) -> list[str]:
+    """Ids of silences in force that begin so."""
+    rows = "SELECT id FROM resources WHERE kind = 'silence' AND phase = 'active' ORDER BY created_at DESC LIMIT 50"
+    return [name for name in _names(rows) if name.startswith(incomplete)]
+
+
 def _names(query: str) -> list[str]:
     """Straight from a local SQLite file, because a key press must not wait for the store's imports; nothing from other databases."""
     import sqlite3

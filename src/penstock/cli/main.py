@@ -54,6 +54,8 @@ COMMANDS = {
     "screen": Command("Show what guardrails find in texts, or print them masked.", "screen"),
     "keys": Command("Create, limit, list and revoke gateway keys.", "keys"),
     "requests": Command("List recorded requests; show one; KPIs by version.", "requests"),
+    "alerts": Command("List what fires; show, take or silence alerts; try a receiver.", "alerts"),
+    "explain": Command("Say which part of the traffic a change comes from.", "explain"),
     "up": Command("Start the background process: control loop, gateway, replicas.", "up"),
     "down": Command("Stop the background process and its replicas.", "down"),
     "status": Command("Show what runs in the background and what it serves.", "status"),

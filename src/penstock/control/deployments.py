@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from penstock.control.alerts.rows import follow_deployment
 from penstock.control.contract import Again, Done, Outcome
 from penstock.control.gateway import acknowledged, gateway_url, present_route, publish
 from penstock.control.movers import follow_file, still_wanted
@@ -43,8 +44,9 @@ def desired_deployment(
 ) -> Resource:
     """Makes or changes the deployment `name` so that `version` of `model` gets all requests. Audited. Raises NotFound.
 
-    `deploy` is the section of the file; its key `monitor`, if any, is that section. An experiment, bandit or rollout that moved traffic
-    ends, unless it is just the one that the file asks for. `rollout`: what serves stays as it is, since a rollout will bring `version`.
+    `deploy` is the section of the file, with those of policy.py's BESIDE (`monitor`, `alerts`, …) as keys in it. An experiment, bandit or
+    rollout that moved traffic ends, unless it is just the one that the file asks for. `rollout`: what serves stays as it is, since a
+    rollout will bring `version`.
     """
     found = world.store.registry.get(model, version)
     platform = deploy.get("to", "laptop")
@@ -56,7 +58,7 @@ def desired_deployment(
         "platform": {"name": platform, "config": dict(platforms.get(platform, {"kind": "local"}))},
         "replicas": int(deploy.get("scale", {}).get("min", 1)),
         "wanted_at": world.clock.now(),
-        "deploy": kept({k: v for k, v in deploy.items() if k != "monitor"}, deploy.get("monitor")),
+        "deploy": kept(deploy),
     }
     with alone(world, name):
         existing = world.store.resources.find("deployment", name)
@@ -106,6 +108,9 @@ class DeploymentReconciler:
         if resource.spec.get("delete"):
             return self._remove(resource, endpoints, world)
         status = dict(resource.status)
+        if status.get("monitor") != resource.generation:
+            follow_deployment(world, resource)
+            status["monitor"] = resource.generation
         found = wanted_of(resource, world.store.registry)
         wanted, live = with_replicas(found, live_of(status), resource, status, world)  # live: what the gateway routes to
         routed = _routed(resource, endpoints, world)
@@ -170,6 +175,7 @@ class DeploymentReconciler:
 
     def _remove(self, resource: Resource, endpoints: Endpoints, world: World) -> Outcome:
         publish(world.store, world.home, None, removed=resource.name)
+        follow_deployment(world, resource)
         endpoints.delete(resource.name)
         world.store.registry.record_live(resource.name, [])
         world.store.resources.save("deployment", resource.id, world.owner, status={}, phase="deleted", due_at=None)

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from penstock.control.alerts.monitors import MonitorReconciler
 from penstock.control.bandits import BanditReconciler
 from penstock.control.contract import Again, Outcome, Reconciler
 from penstock.control.deployments import DeploymentReconciler
@@ -40,6 +41,7 @@ def reconcilers() -> dict[str, Reconciler[Resource, World]]:
         *movers,
         ReactionReconciler(),
         TriggerReconciler(),
+        MonitorReconciler(),
     )
     return {reconciler.kind: reconciler for reconciler in made}
 

@@ -1,22 +1,46 @@
-"""From the `deploy` and `monitor` sections that a deployment carries to what the gateway reads of them."""
+"""From the sections of the file that a deployment carries to what the gateway reads of them, and to what its monitor does."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.serving.snapshot import Capture, Guard, ModelRoute, Price, Protection
 from penstock.spec.deploy import Deploy
 from penstock.spec.monitor import Monitor
+from penstock.spec.react import AlertRule, Notify
 
 KEPT = ("engine", "scale", "protect", "guardrails", "traffic", "strategy", "rollback_when", "price")
+BESIDE = ("monitor", "alerts", "notify")  # sections of the file that a deployment carries along beside `deploy`
 
 
-def kept(deploy: Mapping[str, Any], monitor: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What of the two sections goes into a deployment's row: JSON values, defaults left out."""
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """What is watched and told of a deployment. Secrets in it are references still."""
+
+    monitor: Monitor
+    alerts: tuple[AlertRule, ...] = ()
+    notify: Notify = field(default_factory=Notify)
+
+
+def kept(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """What goes into a deployment's row: JSON values, defaults left out. `sections`: `deploy`, with those of BESIDE as keys in it."""
+    deploy = {name: value for name, value in sections.items() if name not in BESIDE}
     read = Deploy.model_validate(deploy).model_dump(mode="json", include=set(KEPT), exclude_defaults=True)
-    return {**read, "monitor": Monitor.model_validate(monitor or {}).model_dump(mode="json", exclude_defaults=True)}
+    read["monitor"] = Monitor.model_validate(sections.get("monitor") or {}).model_dump(mode="json", exclude_defaults=True)
+    if alerts := sections.get("alerts"):
+        read["alerts"] = [AlertRule.model_validate(rule).model_dump(mode="json", exclude_defaults=True) for rule in alerts]
+    if notify := sections.get("notify"):
+        read["notify"] = Notify.model_validate(notify).model_dump(mode="json", exclude_defaults=True)
+    return read
+
+
+def watching_of(row: Mapping[str, Any]) -> Watching:
+    """The sections about watching that a row's spec carries under `deploy`; older rows have none."""
+    held = row.get("deploy", {})
+    rules = tuple(AlertRule.model_validate(rule) for rule in held.get("alerts", ()))
+    return Watching(Monitor.model_validate(held.get("monitor", {})), rules, Notify.model_validate(held.get("notify", {})))
 
 
 def deploy_of(row: Mapping[str, Any]) -> Deploy:

@@ -8,6 +8,7 @@ from typing import Any
 from penstock.control.deployments import desired_deployment, lead_of, phase_of
 from penstock.control.graph import CHAMPION_STEP, Graph
 from penstock.control.movers import asks_for_challenger
+from penstock.control.policy import BESIDE
 from penstock.control.rollouts.orders import start_rollout
 from penstock.control.split import leading, live_of, split_of
 from penstock.control.state import RunState
@@ -126,7 +127,7 @@ def _deploy(run: Resource, deploy: Mapping[str, Any], state: RunState, world: Wo
 
 def _asked_for(run: Resource, name: str, deploy: Mapping[str, Any], model: Mapping[str, Any], world: World) -> dict[str, Any]:
     """Asks for the deployment; where one serves another version and a strategy is declared, for a rollout too."""
-    wanted = {**deploy, "monitor": run.spec["pipeline"].get("monitor")}
+    wanted = {**deploy, **{section: run.spec["pipeline"].get(section) for section in BESIDE}}
     beside, rolls = model.get("alias") == "challenger", deploy.get("strategy") is not None
     serving = _serves(world, name)
     first = world.store.registry.get(run.name, "champion").version if beside and not rolls else model["version"]

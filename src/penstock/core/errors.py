@@ -8,6 +8,7 @@ PenstockError                      exit code 1 unless said
 │   ├── DataUnusable               what is left after cleaning cannot be trained on (one class, no rows, …)
 │   ├── NotFound                   a run, model, version, step, key … of that name does not exist
 │   ├── ReferenceUnset             ${env:…} or ${secret:…} names nothing
+│   ├── OutboundRefused            an address that this installation may not speak to
 │   └── ModelUnavailable           a base model is neither packaged, nor local, nor reachable
 ├── StepFailed                     a step raised, timed out, or was killed
 │   ├── StepTimeout
@@ -32,6 +33,7 @@ PenstockError                      exit code 1 unless said
 ├── ReplicaFailed                  a serving process did not become ready
 ├── UpstreamRefused                a model server behind Penstock answered with an error
 ├── EngineClosed                   the engine was closed while a request waited
+├── NotDelivered                   a receiver did not take a message
 ├── Conflict                       somebody else changed the row first
 └── AuditBroken                    the audit chain does not verify
 
@@ -135,6 +137,11 @@ class NotFound(BadInput):
 class ReferenceUnset(BadInput):
     code = "reference-unset"
     remedy = "Export the variable, or create the secret, before running; only its name belongs in the file."
+
+
+class OutboundRefused(BadInput):
+    code = "outbound-refused"
+    remedy = "Correct the address, or add its host to PENSTOCK_OUTBOUND (hosts that may be asked, separated by commas)."
 
 
 class ModelUnavailable(BadInput):
@@ -263,6 +270,20 @@ class UpstreamRefused(PenstockError):
 class EngineClosed(PenstockError):
     code = "engine-closed"
     remedy = "Send the request again; the gateway retries it on another replica by itself."
+
+
+class NotDelivered(PenstockError):
+    """`hopeless`: it will not pass by itself (a wrong key, a channel that is gone). `after_s`: how long it asked to be left alone."""
+
+    code = "not-delivered"
+    remedy = "It is tried again. Check the receiver and its secrets, then run `penstock alerts test DEPLOYMENT RECEIVER`."
+
+    hopeless = False
+    after_s: float | None = None
+
+    def __init__(self, message: str, *, hopeless: bool = False, after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.hopeless, self.after_s = hopeless, after_s
 
 
 class Conflict(PenstockError):

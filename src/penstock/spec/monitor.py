@@ -64,7 +64,7 @@ class Anomaly(Record):
     """A detector over one or more signals of the deployment."""
 
     signals: tuple[str, ...] = Field(min_length=1)
-    method: Literal["seasonal", "change_point", "isolation_forest"] = "seasonal"
+    method: Literal["static", "seasonal", "change_point", "isolation_forest"] = "seasonal"
     season: Seconds = Field(default=86400.0, gt=0, description="length of the pattern that repeats")
     false_alarms: Fraction = Field(default=0.001, gt=0, lt=0.5, description="of a point, when nothing is odd")
 

@@ -41,6 +41,7 @@ class Email(Record):
 class Webhook(Record):
     url: Secret
     headers: dict[str, Secret] = Field(default_factory=dict)
+    sign: Secret | None = Field(default=None, description="webhook: key of the header x-penstock-signature, an HMAC of time and body")
 
     @model_validator(mode="before")
     @classmethod
@@ -74,6 +75,8 @@ class Receiver(Record):
     def _one(self) -> Receiver:
         if len(self.ways) != 1:
             raise ValueError("a receiver names exactly one of slack, email, webhook, pagerduty, alertmanager")
+        if any(way is not None and way.sign is not None for way in (self.slack, self.alertmanager)):
+            raise ValueError("`sign` is for `webhook`: slack and alertmanager check no signature")
         return self
 
     @property

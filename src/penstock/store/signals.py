@@ -5,7 +5,7 @@ a window that is measured again writes over, never twice.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,15 +66,28 @@ class Signals:
             with self._database.begin() as connection:
                 connection.execute(self._append, rows)
 
-    def read(self, deployment: str, *, name: str | None = None, since: float = -math.inf, until: float = math.inf) -> list[Signal]:
-        """Those with since < at ≤ until, oldest first; of one instant by name, version and slice."""
+    def read(
+        self,
+        deployment: str,
+        *,
+        name: str | Collection[str] | None = None,
+        since: float = -math.inf,
+        until: float = math.inf,
+        whole: bool = False,
+    ) -> list[Signal]:
+        """Those with since < at ≤ until, oldest first; of one instant by name, version and slice.
+
+        `name`: only of that, or of those. `whole`: only of the whole deployment, which is fast over long spans.
+        """
         statement = select(*_COLUMNS).where(table.c.deployment == deployment)
         if since > -math.inf:
             statement = statement.where(table.c.at > since)
         if until < math.inf:
             statement = statement.where(table.c.at <= until)
         if name is not None:
-            statement = statement.where(table.c.name == name)
+            statement = statement.where(table.c.name == name if isinstance(name, str) else table.c.name.in_(sorted(name)))
+        if whole:
+            statement = statement.where(table.c.version == "", table.c.part == "")
         with self._database.reading() as connection:
             rows = connection.execute(statement.order_by(table.c.at, table.c.name, table.c.version, table.c.part))
             return [Signal(*row) for row in rows]
@@ -88,6 +101,12 @@ class Signals:
         statement = select(*_COLUMNS).where(table.c.deployment == deployment, tuple_(*place, table.c.at).in_(newest))
         with self._database.reading() as connection:
             return [Signal(*row) for row in connection.execute(statement.order_by(*place))]
+
+    def newest(self, deployment: str) -> float | None:
+        """`at` of the newest, of whatever name; None when there is none."""
+        with self._database.reading() as connection:
+            found: float | None = connection.execute(select(func.max(table.c.at)).where(table.c.deployment == deployment)).scalar()
+            return found
 
     def forget(self, deployment: str, before: float) -> int:
         """Removes those with `at` below; returns how many."""

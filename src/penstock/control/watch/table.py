@@ -9,5 +9,6 @@ MEASURES = Table(
     {
         "screens": Row("penstock.control.watch.screens:make"),
         "labelling": Row("penstock.control.watch.labelling:make"),
+        "anomalies": Row("penstock.control.watch.anomalies:make", "monitor"),
     },
 )
