@@ -9,19 +9,20 @@ from typing import Any
 from penstock.serving.snapshot import Capture, Guard, ModelRoute, Price, Protection
 from penstock.spec.deploy import Deploy
 from penstock.spec.monitor import Monitor
-from penstock.spec.react import AlertRule, Notify
+from penstock.spec.react import AlertRule, Notify, Reaction
 
 KEPT = ("engine", "scale", "protect", "guardrails", "traffic", "strategy", "rollback_when", "price")
-BESIDE = ("monitor", "alerts", "notify")  # sections of the file that a deployment carries along beside `deploy`
+BESIDE = ("monitor", "alerts", "notify", "react")  # sections of the file that a deployment carries along beside `deploy`
 
 
 @dataclass(frozen=True, slots=True)
 class Watching:
-    """What is watched and told of a deployment. Secrets in it are references still."""
+    """What is watched, told and done about a deployment. Secrets in it are references still."""
 
     monitor: Monitor
     alerts: tuple[AlertRule, ...] = ()
     notify: Notify = field(default_factory=Notify)
+    react: tuple[Reaction, ...] = ()
 
 
 def kept(sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -33,6 +34,9 @@ def kept(sections: Mapping[str, Any]) -> dict[str, Any]:
         read["alerts"] = [AlertRule.model_validate(rule).model_dump(mode="json", exclude_defaults=True) for rule in alerts]
     if notify := sections.get("notify"):
         read["notify"] = Notify.model_validate(notify).model_dump(mode="json", exclude_defaults=True)
+    if react := sections.get("react"):
+        rules = [Reaction.model_validate(rule) for rule in react]
+        read["react"] = [rule.model_dump(mode="json", by_alias=True, exclude_defaults=True) for rule in rules]
     return read
 
 
@@ -40,7 +44,8 @@ def watching_of(row: Mapping[str, Any]) -> Watching:
     """The sections about watching that a row's spec carries under `deploy`; older rows have none."""
     held = row.get("deploy", {})
     rules = tuple(AlertRule.model_validate(rule) for rule in held.get("alerts", ()))
-    return Watching(Monitor.model_validate(held.get("monitor", {})), rules, Notify.model_validate(held.get("notify", {})))
+    react = tuple(Reaction.model_validate(rule) for rule in held.get("react", ()))
+    return Watching(Monitor.model_validate(held.get("monitor", {})), rules, Notify.model_validate(held.get("notify", {})), react)
 
 
 def deploy_of(row: Mapping[str, Any]) -> Deploy:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from penstock.control.alerts.courier import Courier
 from penstock.control.alerts.explaining import Explaining
 from penstock.control.alerts.heart import Heart
+from penstock.control.alerts.reacting import Reacting, calm, is_reaction, react, reacting_of
 from penstock.control.alerts.rows import alert_id, asks_for_monitor, end, fire, fire_missing, open_alerts, standing_of
 from penstock.control.alerts.silences import silences
 from penstock.control.alerts.state import State
@@ -53,6 +54,7 @@ class Look:
     state: State
     watching: Watching
     rules: list[Rule]
+    reacting: Reacting
     began: float
     turns: list[Turn] = field(default_factory=list)
 
@@ -85,6 +87,7 @@ class MonitorReconciler:
         try:
             with world.store.database.begin():
                 _write(look)
+                self._react(look)
                 errands, again_at = self._tell(look)
                 outcome = _save(look, again_at)
         except BaseException:
@@ -106,8 +109,10 @@ class MonitorReconciler:
             state.error = None
         except ValidationError as error:  # written by another release: told, and nothing is watched until it is written anew
             watching, state.error = Watching(Monitor()), str(error.errors()[0]["msg"])
-        rules = [] if gone else rules_of(watching.alerts, watching.monitor.window)
-        return Look(world, resource, deployment, gone, state, watching, rules, self._began.setdefault(resource.id, now))
+        window_s = watching.monitor.window
+        reacting = reacting_of(() if gone else watching.react, window_s)
+        rules = [] if gone else [*rules_of(watching.alerts, window_s), *reacting.rules]
+        return Look(world, resource, deployment, gone, state, watching, rules, reacting, self._began.setdefault(resource.id, now))
 
     def _follow(self, look: Look) -> list[Turn]:
         """Advances the rules by what is new; changes `look.state`."""
@@ -130,6 +135,13 @@ class MonitorReconciler:
         state.cursor = max([*(row.at for row in rows), *([] if state.cursor is None else [state.cursor])], default=None)
         self._readings[look.monitor.id] = state.cursor, readings
         return turns
+
+    def _react(self, look: Look) -> None:
+        """Considers what is to be done about what holds now."""
+        if look.gone or look.deployment is None or not look.reacting.rules:
+            return
+        calm(look.world, look.deployment, look.turns)
+        react(look.world, look.deployment, look.reacting, look.state.states, self._readings[look.monitor.id][1])
 
     def _tell(self, look: Look) -> tuple[list[Errand], float | None]:
         """What is to be sent and worked out beside this pass, and when there is more."""
@@ -159,6 +171,8 @@ def _write(look: Look) -> None:
         return
     by_key = {rule.key: rule for rule in look.rules}
     for turn in look.turns:
+        if is_reaction(turn):
+            continue
         if turn.change == "fired":
             fire(world, deployment, by_key[turn.rule], turn)
         elif turn.change in WHY:

@@ -29,8 +29,10 @@ def consider(world: World, deployment: Resource, rule: Reaction, cause: Mapping[
     name = rule_name(rule)
     rows = [row for row in world.store.resources.list(KIND, name=deployment.name, limit=200) if row.spec["rule"] == name]
     past = [Past(row.phase, row.created_at, float(row.status.get("cost_usd", 0.0))) for row in rows]
-    estimate = sum(ACTIONS.load(action)().estimate_usd(world, deployment, rule.with_) for action in rule.do)
-    verdict = judge(rule, past, world.clock.now(), estimate)
+    verdict, estimate = judge(rule, past, world.clock.now()), 0.0
+    if verdict.may != "wait":  # only now: an estimate plans what would run
+        estimate = sum(ACTIONS.load(action)().estimate_usd(world, deployment, rule.with_) for action in rule.do)
+        verdict = judge(rule, past, world.clock.now(), estimate)
     if verdict.may == "wait":
         return verdict, None
     spec = {
