@@ -17,22 +17,27 @@ from penstock.store.registry import ModelVersion
 from penstock.store.signals import Signal
 from penstock.store.store import Store
 
-Row = Mapping[str, Any]  # of serving/records.py Record, by name
+Row = Mapping[str, Any]  # of serving/records.py Record, by name; and `at`: when the request was over, which is when it counts
 
 
 @dataclass(frozen=True, slots=True)
 class Rated:
-    """Feedback with the record of the request that it is about."""
+    """Feedback with the record of the request that it is about, and with what the key that asked had said of that request before.
+
+    Each said thing comes once, however often it was sent. What stands of a request: `serving.joined.verdict((*earlier, said))`.
+    """
 
     record: Row
     said: Feedback
+    earlier: tuple[Feedback, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Happened:
     """What is new about one deployment: records in the order in which requests were over, then feedback in the order in which it was given.
 
-    `until`: all that happened up to then (seconds since the epoch) has been given, now or before.
+    `until`: all that happened up to then (seconds since the epoch) has been given, now or before. It goes back only when the clock of the
+    machine was set back. What reached the disk too late is given all the same: then `at` lies before the last `until`.
     """
 
     records: Sequence[Row]

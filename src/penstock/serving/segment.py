@@ -1,0 +1,101 @@
+"""One segment of records read on from where a reader stopped: its lines, or the Parquet file that they became meanwhile.
+
+A place counts records, so it holds for both. Half a line at the end waits for its other half; a line that is no record is passed over, as compaction
+passes over it. Which segments there are: record_files.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Records that were taken, and how many bytes of lines they are; None: to be found by counting, or they were no lines any more."""
+
+    rows: int = 0
+    offset: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What lay after `start`. `ends`: of lines, where in the file each record ends; None: it is a table by now, which does not grow.
+
+    `unread`: lines among them that are no records. `full`: there may be more, the limit was reached.
+    """
+
+    start: Place
+    rows: list[dict[str, Any]]
+    ends: list[int] | None
+    unread: int = 0
+    full: bool = False
+
+    def after(self, count: int) -> Place:
+        """The place behind the first `count` records of it."""
+        if self.ends is None:
+            return Place(self.start.rows + count, None)
+        return Place(self.start.rows + count, self.ends[count - 1]) if count else self.start
+
+
+def read_on(path: Path, start: Place, limit: int) -> Piece:
+    """At most `limit` records; `path` as record_files.segments named it. Nothing of a segment that is gone."""
+    if path.suffix == ".jsonl":
+        try:
+            return _lines(path, start, limit)
+        except FileNotFoundError:  # compacted since it was listed
+            path = path.with_suffix(".parquet")
+    try:
+        rows = read_table(path, start.rows, limit)
+    except FileNotFoundError:
+        rows = []
+    return Piece(start, rows, None, full=len(rows) >= limit)
+
+
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """The record of a line; None when it is none, such as one that a crash cut short."""
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return None
+    return value if isinstance(value, dict) and "ts" in value else None
+
+
+def read_table(path: Path, skip: int, limit: int) -> list[dict[str, Any]]:
+    """Records of a Parquet file after the first `skip`, at most `limit`. Row groups before that are not read."""
+    import pyarrow.parquet as pq
+
+    found: list[dict[str, Any]] = []
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if skip < rows and len(found) < limit:
+                found += file.read_row_group(group).slice(skip, limit - len(found)).to_pylist()
+            skip = max(0, skip - rows)
+    return found
+
+
+def _lines(path: Path, start: Place, limit: int) -> Piece:
+    rows: list[dict[str, Any]] = []
+    ends: list[int] = []
+    skip, unread, end = start.rows if start.offset is None else 0, 0, start.offset or 0
+    with path.open("rb") as file:
+        file.seek(end)
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            end += len(line)
+            record = parsed(line)
+            if record is None:
+                unread += 1
+            elif skip:
+                skip -= 1
+            else:
+                rows.append(record)
+                ends.append(end)
+                if len(rows) >= limit:
+                    break
+    return Piece(start, rows, ends, unread, len(rows) >= limit)
