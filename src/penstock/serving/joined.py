@@ -13,7 +13,10 @@ from penstock.serving.record_files import read_records
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What stands of a request. `score`: the mean of each speaker's last score; None when nobody gave one. `label`, `correction`: the last said."""
+    """What stands of a request. `score`: the mean of each speaker's last score; None when nobody gave one.
+
+    `label`, `correction`: the last said.
+    """
 
     score: float | None = None
     label: str | None = None

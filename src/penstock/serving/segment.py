@@ -1,14 +1,15 @@
 """One segment of records read on from where a reader stopped: its lines, or the Parquet file that they became meanwhile.
 
-A place counts records, so it holds for both. Half a line at the end waits for its other half; a line that is no record is passed over, as compaction
-passes over it. Which segments there are: record_files.py.
+A place counts records, so it holds for both. Half a line at the end waits for its other half; a line that is no record is passed over, as
+compaction passes over it. Which segments there are: record_files.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -39,6 +40,10 @@ class Piece:
         if self.ends is None:
             return Place(self.start.rows + count, None)
         return Place(self.start.rows + count, self.ends[count - 1]) if count else self.start
+
+    def lies(self, place: int) -> tuple[int, int | None]:
+        """Where its record at `place` lies, for `pick`."""
+        return self.start.rows + place, self.after(place).offset
 
 
 def read_on(path: Path, start: Place, limit: int) -> Piece:
@@ -99,3 +104,42 @@ def _lines(path: Path, start: Place, limit: int) -> Piece:
                 if len(rows) >= limit:
                     break
     return Piece(start, rows, ends, unread, len(rows) >= limit)
+
+
+def pick(folder: Path, segment: str, places: Sequence[tuple[int, int | None]]) -> Iterator[dict[str, Any] | None]:
+    """The records at these places of a segment, (number, byte of its line or None) each; None for what is not there any more."""
+    try:
+        with (folder / f"{segment}.jsonl").open("rb") as file:
+            for _, byte in places:
+                yield None if byte is None else _at(file, byte)
+            return
+    except FileNotFoundError:
+        pass
+    try:
+        found = _table_rows(folder / f"{segment}.parquet", {number for number, _ in places})
+    except FileNotFoundError:
+        found = {}
+    for number, _ in places:
+        yield found.get(number)
+
+
+def _at(file: BinaryIO, byte: int) -> dict[str, Any] | None:
+    file.seek(byte)
+    return parsed(file.readline())
+
+
+def _table_rows(path: Path, numbers: set[int]) -> dict[int, dict[str, Any]]:
+    """By number. Each row group is read once at most."""
+    import pyarrow.parquet as pq
+
+    found: dict[int, dict[str, Any]] = {}
+    with pq.ParquetFile(path) as file:
+        first = 0
+        for group in range(file.num_row_groups):
+            last = first + file.metadata.row_group(group).num_rows
+            wanted = sorted(number for number in numbers if first <= number < last)
+            if wanted:
+                rows = file.read_row_group(group).take([number - first for number in wanted]).to_pylist()
+                found.update(zip(wanted, rows, strict=True))
+            first = last
+    return found

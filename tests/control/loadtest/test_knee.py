@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from penstock.control.loadtest.knee import Z, Promise, Search, design_effect, judge, parse_promise, turning_point
-from penstock.monitoring.wilson import bounds
+from penstock.control.loadtest.knee import Promise, Search, Z, design_effect, judge, parse_promise, turning_point
 from penstock.core.errors import BadInput
+from penstock.monitoring.wilson import bounds
 
 
 def queue(rate: float, service_s: float, count: int, seed: int) -> list[float]:

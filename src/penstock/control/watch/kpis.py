@@ -177,5 +177,3 @@ def _rating(found: Verdict, answer: object) -> Rating:
     right = None if found.label is None or answer is None else found.label == answer
     score = None if found.score is None else (found.score + 1) / 2
     return Rating(score, right, found.score is not None or found.label is not None)
-
-

@@ -1,7 +1,7 @@
 """The windows of one span of time as bytes, and back; what no encoder of ours can have made is refused, whatever its size.
 
-A frame is a head (magic, version, size of the body, span, checksums of both) and a body: JSON, compressed. A reader hops from head to head without
-looking into bodies, and finds the next frame by its magic where a head is damaged.
+A frame is a head (magic, version, size of the body, span, checksums of both) and a body: JSON, compressed. A reader hops from head to head
+without looking into bodies, and finds the next frame by its magic where a head is damaged.
 """
 
 from __future__ import annotations

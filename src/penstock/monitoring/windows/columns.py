@@ -67,9 +67,7 @@ def columns(rows: Sequence[Row]) -> Columns:
     known: dict[str, int] = {}
     label_of = [NOWHERE if (name := text_of(row.get("label"))) is None else known.setdefault(name, len(known)) for row in good]
     bins = np.where(np.isnan(confidences), NOWHERE, np.minimum(np.nan_to_num(confidences) * BINS, BINS - 1)).astype(np.int64)
-    return Columns(
-        good, amounts[:, 0], numbers, _places(amounts), list(known), np.array(label_of, np.int64), bins, len(rows) - len(good)
-    )
+    return Columns(good, amounts[:, 0], numbers, _places(amounts), list(known), np.array(label_of, np.int64), bins, len(rows) - len(good))
 
 
 def readable(row: Row) -> bool:

@@ -28,7 +28,10 @@ class Rating:
 
 @dataclass(slots=True)
 class Ratings:
-    """The requests that were rated in the window that is open: what each counts for. A gateway takes so much feedback an hour and no more."""
+    """The requests that were rated in the window that is open: what each counts for.
+
+    A gateway takes so much feedback an hour and no more.
+    """
 
     here: dict[str, tuple[float, ...]] = field(default_factory=dict)
 

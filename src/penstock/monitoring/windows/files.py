@@ -1,8 +1,9 @@
 """Windows on disk, beside the records: `base/`, and rolled up to ten minutes and an hour, each for as long as it says.
 
-One process appends whole frames; others read meanwhile. A span that is written again (after a crash) replaces what was written before; spans that
-came twice because the clock was set back add up. A frame that a crash cut off is passed over, and removed by the next writer. A roll-up is
-made from the finer windows on disk, so making it twice makes the same. Not covered: a power cut, which may take the last minutes.
+One process appends whole frames; others read meanwhile. A span that is written again (after a crash) replaces what was written before;
+spans that came twice because the clock was set back add up. A frame that a crash cut off is passed over, and removed by the next writer. A
+roll-up is made from the finer windows on disk, so making it twice makes the same. Not covered: a power cut, which may take the last
+minutes.
 """
 
 from __future__ import annotations

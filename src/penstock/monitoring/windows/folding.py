@@ -45,7 +45,10 @@ class Slices:
             told = self._told(name, values, columns)
             pairs = zip(bases, values, strict=True)
             code = np.array(
-                [NOWHERE if v is None else cells.setdefault(Cell(kind, version, "", told[v]), len(cells)) for (kind, version, _), v in pairs],
+                [
+                    NOWHERE if v is None else cells.setdefault(Cell(kind, version, "", told[v]), len(cells))
+                    for (kind, version, _), v in pairs
+                ],
                 np.int64,
             )
             codes.append(code[code != NOWHERE])
@@ -111,7 +114,7 @@ def fold(cells: Cells, placed: Placed, first: int, last: int) -> None:
 def _add_answers(window: Window, columns: Columns, labels: Ints, bins: Ints) -> None:
     if columns.labels:
         counts = np.bincount(labels[labels >= 0], minlength=len(columns.labels))
-        for place in np.flatnonzero(counts):
+        for place in np.flatnonzero(counts).tolist():
             window.label(columns.labels[place], int(counts[place]))
     bins = bins[bins >= 0]
     if bins.size:

@@ -41,7 +41,7 @@ class Value(NamedTuple):
 
     name: str
     value: float
-    count: float
+    samples: float
     low: float | None = None
     high: float | None = None
 
@@ -54,7 +54,7 @@ class Place(NamedTuple):
 def signals_of(deployment: str, span: Span, cells: Mapping[Cell, Window], versions: Iterable[str] = ()) -> list[Signal]:
     """Of the span that ended; `versions`: those that serve, which are told of also when nobody asked them."""
     made = [(place, value) for place, window in parts(cells, versions) for value in told_at(place, window, span.length)]
-    return [Signal(deployment, v.name, span.end, v.value, v.count, place.version, place.slice, None, v.low, v.high) for place, v in made]
+    return [Signal(deployment, v.name, span.end, v.value, v.samples, place.version, place.slice, None, v.low, v.high) for place, v in made]
 
 
 def parts(cells: Mapping[Cell, Window], versions: Iterable[str] = ()) -> Iterator[tuple[Place, Window]]:

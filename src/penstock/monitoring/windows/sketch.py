@@ -1,8 +1,8 @@
 """Quantiles in bounded memory, within 1 % of the true value, that merge exactly: DDSketch (Masson, Rim, Lee 2019, VLDB 12(12)).
 
 A value is counted in the bucket of its logarithm, so a merged sketch is the sketch of all values, bit for bit. Buckets reach from LOWEST
-to HIGHEST, some 1,400 of them: with those ends fixed nothing ever has to be collapsed. Not covered: values below LOWEST are told as 0, those
-above HIGHEST as HIGHEST; the exact extremes are not kept.
+to HIGHEST, some 1,400 of them: with those ends fixed nothing ever has to be collapsed. Not covered: values below LOWEST are told as 0,
+those above HIGHEST as HIGHEST; the exact extremes are not kept.
 """
 
 from __future__ import annotations
