@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from penstock.control.gateway import present_route
 from penstock.control.split import live_of
 from penstock.control.watch.contract import Happened, Maker, Measure, Watched
@@ -24,6 +26,7 @@ from penstock.store.store import Store
 log = logging.getLogger("penstock.watch")
 MOST = 1000  # deployments
 ASIDE_S = 60.0  # a measure that failed is left alone for so long
+Seen = tuple[str, str, bytes, tuple[int, ...]]
 
 
 @dataclass(slots=True)
@@ -38,9 +41,10 @@ class Running:
 
 @dataclass(slots=True)
 class Followed:
-    """One deployment. `row` is as read last; `failures` counts measures that failed."""
+    """One deployment. `row` is as read last, `seen` what of it measures were made for; `failures` counts measures that failed."""
 
     row: Resource
+    seen: Seen
     watched: Watched
     measures: list[Running]
     failures: int = 0
@@ -100,16 +104,17 @@ class Following:
         return name in self.saved or present_route(self.home, name)[0] is not None
 
     def _follow(self, row: Resource, before: Followed | None) -> Followed:
-        watched = watched_of(row, self.store, self.home.folder / "monitor" / row.name)
-        if before is not None and before.row.id == row.id and same(before.watched, watched):
+        seen = seen_in(row)
+        if before is not None and before.seen == seen:
             before.row = row
             return before
+        watched = watched_of(row, self.store, self.home.folder / "monitor" / row.name)
         states: Mapping[str, bytes] = {}
         if before is not None and before.row.id == row.id:
             states = before.kept().states
         elif (kept := self.saved.pop(row.name, None)) is not None and kept.resource == row.id:
             states = kept.states
-        made = Followed(row, watched, [Running(name, None, states.get(name)) for name in MEASURES.names()])
+        made = Followed(row, seen, watched, [Running(name, None, states.get(name)) for name in MEASURES.names()])
         for running in made.measures:
             _start(running, watched)
         made.measures = [running for running in made.measures if running.measure is not None or running.again]
@@ -127,9 +132,10 @@ def watched_of(row: Resource, store: Store, folder: Path) -> Watched:
     return Watched(row.name, row.spec["task"], monitor, versions, store, folder)
 
 
-def same(first: Watched, second: Watched) -> bool:
-    """Whether measures need not be made anew."""
-    return (first.task, first.monitor, sorted(first.versions)) == (second.task, second.monitor, sorted(second.versions))
+def seen_in(row: Resource) -> Seen:
+    """When this changes, measures are made anew; a row is written every second without any change of it."""
+    monitor = orjson.dumps(row.spec.get("deploy", {}).get("monitor", {}), option=orjson.OPT_SORT_KEYS)
+    return row.id, row.spec["task"], monitor, tuple(part.version for part in live_of(row.status))
 
 
 def _start(running: Running, watched: Watched) -> None:

@@ -37,7 +37,6 @@ class Health:
     records_per_s: float = 0.0
     unread: int = 0
     foreign: int = 0
-    windows: int = 0
     signals: int = 0
     feedback: dict[str, int] = field(default_factory=dict)
     deployments: list[str] = field(default_factory=list)

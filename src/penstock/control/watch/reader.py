@@ -34,11 +34,15 @@ _NAME = re.compile(r"\d{8}-\d{2}-.+-\d+")
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Rows of one segment that were given; `places`: where each lies, (number of the record, byte or None)."""
+    """Records of one segment that were given: those of `piece` at `numbers`."""
 
     segment: str
-    rows: list[dict[str, Any]]
-    places: list[tuple[int, int | None]]
+    piece: Piece
+    numbers: Sequence[int]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [self.piece.rows[number] for number in self.numbers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ class Reader:
             hour = self._ready(stems, now)
             for stem, buffer in hour.buffers:
                 latest = max(latest, self._give(stem, buffer, min(until, hour.bound), taken))
-            enough = sum(len(each.rows) for each in taken) >= BATCH and place + 1 < len(hours)
+            enough = sum(len(each.numbers) for each in taken) >= BATCH and place + 1 < len(hours)
             if hour.bound < until or enough:
                 reached, more = (hour.bound if hour.bound < until else min(until, latest)), True
                 break
@@ -184,11 +188,10 @@ class Reader:
             del self._buffers[stem]
         at = buffer.at[first:last].tolist()
         good = [place for place in range(first, last) if at[place - first] > _NEVER]
+        for place in good:
+            buffer.piece.rows[place]["at"] = at[place - first]
         if good:
-            rows = [buffer.piece.rows[place] for place in good]
-            for place, row in zip(good, rows, strict=True):
-                row["at"] = at[place - first]
-            taken.append(Taken(stem, rows, [buffer.piece.lies(place) for place in good]))
+            taken.append(Taken(stem, buffer.piece, good))
         return float(max(at))
 
     def _list(self) -> bool:

@@ -62,15 +62,15 @@ class Requests:
                 if not piece.rows:
                     break
                 place = piece.after(len(piece.rows))
-                self.add([Taken(path.stem, piece.rows, [piece.lies(number) for number in range(len(piece.rows))])])
+                self.add([Taken(path.stem, piece, range(len(piece.rows)))])
 
     def add(self, taken: Iterable[Taken]) -> None:
         for each in taken:
-            for row, (number, byte) in zip(each.rows, each.places, strict=True):
+            for number in each.numbers:
+                row = each.piece.rows[number]
                 if row.get("shadow_of") is None:
-                    self._open.setdefault(hash((row.get("id"), row.get("key"))), (each.segment, number, byte))
-            if each.rows:
-                self._latest = max(self._latest, over(each.rows[-1]))
+                    self._open.setdefault(hash((row.get("id"), row.get("key"))), (each.segment, *each.piece.lies(number)))
+                self._latest = max(self._latest, over(row))
             if len(self._open) >= CHUNK:
                 self._close()
 

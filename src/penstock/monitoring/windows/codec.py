@@ -104,10 +104,10 @@ def _body(body: bytes) -> Cells:
     unpacking = zlib.decompressobj()
     try:
         text = unpacking.decompress(body, MAX_JSON)
-        value = orjson.loads(text)
+        value = orjson.loads(text) if unpacking.eof else None
     except (zlib.error, orjson.JSONDecodeError) as error:
         raise ValueError(f"a frame's body cannot be read ({error})") from error
-    if not unpacking.eof or not isinstance(value, list) or len(value) > MAX_CELLS:
+    if not isinstance(value, list) or len(value) > MAX_CELLS:
         raise ValueError("a frame's body is cut off, or far too large")
     cells = dict(_cell_in(each) for each in value)
     if len(cells) != len(value):

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
+from penstock.monitoring.windows.naming import Row, texts
 from penstock.monitoring.windows.sketch import buckets
-from penstock.monitoring.windows.window import BINS, NUMBERS, PLACE, SKETCHES, Kind
+from penstock.monitoring.windows.window import BINS, NUMBERS, PLACE, SKETCHES
 
-Row = Mapping[str, Any]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-MOST_NUMBER, MAX_NAME = 1e12, 120
+MOST_NUMBER = 1e12
 NOWHERE = -1  # in a column of places: this row has none
 _AMOUNTS = (
     "at",
@@ -64,8 +62,9 @@ def columns(rows: Sequence[Row]) -> Columns:
         assert amounts is not None
         assert confidences is not None
     numbers = _numbers(good, amounts, confidences)
-    known: dict[str, int] = {}
-    label_of = [NOWHERE if (name := text_of(row.get("label"))) is None else known.setdefault(name, len(known)) for row in good]
+    labels = texts([row.get("label") for row in good])
+    known = {name: place for place, name in enumerate(name for name in dict.fromkeys(labels) if name is not None)}
+    label_of = [NOWHERE if name is None else known[name] for name in labels]
     bins = np.where(np.isnan(confidences), NOWHERE, np.minimum(np.nan_to_num(confidences) * BINS, BINS - 1)).astype(np.int64)
     return Columns(good, amounts[:, 0], numbers, _places(amounts), list(known), np.array(label_of, np.int64), bins, len(rows) - len(good))
 
@@ -79,42 +78,6 @@ def readable(row: Row) -> bool:
     confidence = row.get("confidence")
     numbers = all(type(v) in (int, float) and math.isfinite(v) and 0 <= v <= MOST_NUMBER for v in values)
     return numbers and (confidence is None or (type(confidence) in (int, float) and 0 <= confidence <= 1))
-
-
-def kind_of(row: Row) -> Kind:
-    """What a request was: answered to the client, a copy for a shadow, or an answer in another model's place."""
-    if row.get("shadow_of") is not None:
-        return "shadow"
-    return "live" if row.get("fallback_for") is None else "fallback"
-
-
-def slice_reader(name: str) -> Callable[[Row], str | None]:
-    """What a row's value of a slice is: of a field of the record, or else of its metadata; None where it has none."""
-    if name in ("key", "adapter", "label", "language", "route", "session"):
-        return lambda row: text_of(row.get(name))
-    return lambda row: text_of(_metadata(row).get(name))
-
-
-def text_of(value: Any) -> str | None:
-    """A value as the name of a slice or label."""
-    if value is None or value == "":
-        return None
-    if isinstance(value, str):
-        short = value if len(value) <= MAX_NAME else f"{value[: MAX_NAME - 1]}…"
-        return short if short.isprintable() else "".join(c if c.isprintable() else "?" for c in short)
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return f"{value:.6g}" if isinstance(value, (int, float)) else None
-
-
-def _metadata(row: Row) -> Mapping[str, Any]:
-    found = row.get("metadata")
-    if isinstance(found, str):  # a table keeps it as text
-        try:
-            found = orjson.loads(found)
-        except orjson.JSONDecodeError:
-            return {}
-    return found if isinstance(found, Mapping) else {}
 
 
 def _amounts(rows: Sequence[Row]) -> Floats | None:
@@ -133,19 +96,14 @@ def _amounts(rows: Sequence[Row]) -> Floats | None:
 
 def _confidences(rows: Sequence[Row]) -> Floats | None:
     """nan where a row has none; None when one is no share."""
-    values = [row.get("confidence") for row in rows]
     try:
-        found = np.array([math.nan if v is None else v for v in values])
+        found = np.array([math.nan if (v := row.get("confidence")) is None else v for row in rows] or np.zeros(0))
     except (TypeError, ValueError, OverflowError):
         return None
-    if not rows:
-        return np.zeros(0)
     if found.dtype.kind not in "fi" or found.ndim != 1:
         return None
     found = found.astype(np.float64)
-    wrong = ~((found >= 0) & (found <= 1)) & ~np.isnan(found)
-    told_nan = np.isnan(found).sum() != sum(v is None for v in values)
-    return None if bool(wrong.any() or told_nan) else found
+    return found if bool((np.isnan(found) | ((found >= 0) & (found <= 1))).all()) else None
 
 
 def _numbers(rows: Sequence[Row], amounts: Floats, confidences: Floats) -> Floats:

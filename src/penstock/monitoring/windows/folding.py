@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from penstock.monitoring.windows.columns import NOWHERE, Columns, Ints, Row, kind_of, slice_reader, text_of
-from penstock.monitoring.windows.window import OTHER, Cell, Cells, Kind, Window
+from penstock.monitoring.windows.columns import NOWHERE, Columns, Ints
+from penstock.monitoring.windows.naming import Row, base_of, bases, slice_values
+from penstock.monitoring.windows.window import OTHER, Cell, Cells, Window
 
 MOST_SLICES = 50  # of one name
 FORGET_S = 3600.0  # a slice that was not seen for so long makes room for another
@@ -30,27 +31,26 @@ class Slices:
 
     def __init__(self, names: Sequence[str], most: int = MOST_SLICES) -> None:
         self.names, self._most = tuple(names), most
-        self._readers = [slice_reader(name) for name in self.names]
         self._seen: dict[str, dict[str, float]] = {name: {} for name in self.names}  # by value: when last
 
     def place(self, columns: Columns) -> Placed:
         """Which cells each row belongs to: that of its version and replica, and one for each slice."""
-        cells: dict[Cell, int] = {}
-        bases = [_base(row) for row in columns.rows]
-        everywhere = np.arange(len(bases), dtype=np.int64)
-        codes = [np.array([cells.setdefault(Cell(*base), len(cells)) for base in bases], np.int64)]
-        rows = [everywhere]
-        for name, read in zip(self.names, self._readers, strict=True):
-            values = [read(row) for row in columns.rows]
+        of_rows = bases(columns.rows)
+        distinct = list(dict.fromkeys(of_rows))
+        known = {base: place for place, base in enumerate(distinct)}
+        cells = {Cell(*base): place for base, place in known.items()}
+        everywhere = np.arange(len(of_rows), dtype=np.int64)
+        codes, rows = [np.array([known[base] for base in of_rows], np.int64)], [everywhere]
+        for name in self.names:
+            values = slice_values(name, columns.rows)
             told = self._told(name, values, columns)
-            pairs = zip(bases, values, strict=True)
-            code = np.array(
-                [
-                    NOWHERE if v is None else cells.setdefault(Cell(kind, version, "", told[v]), len(cells))
-                    for (kind, version, _), v in pairs
-                ],
-                np.int64,
-            )
+            pairs = list(zip(codes[0].tolist(), values, strict=True))
+            of_pairs = {}
+            for base, value in dict.fromkeys(pairs):
+                kind, version, _ = distinct[base]
+                cell = None if value is None else Cell(kind, version, "", told[value])
+                of_pairs[base, value] = NOWHERE if cell is None else cells.setdefault(cell, len(cells))
+            code = np.array([of_pairs[pair] for pair in pairs], np.int64)
             codes.append(code[code != NOWHERE])
             rows.append(everywhere[code != NOWHERE])
         row_of = np.concatenate(rows)
@@ -59,10 +59,10 @@ class Slices:
 
     def of(self, row: Row) -> list[Cell]:
         """The cells of one row, such as that which feedback is about; no slice becomes known by it."""
-        kind, version, replica = _base(row)
+        kind, version, replica = base_of(row)
         found = [Cell(kind, version, replica)]
-        for name, read in zip(self.names, self._readers, strict=True):
-            value = read(row)
+        for name in self.names:
+            (value,) = slice_values(name, (row,))
             if value is not None:
                 found.append(Cell(kind, version, "", f"{name}={value if value in self._seen[name] else OTHER}"))
         return found
@@ -120,6 +120,3 @@ def _add_answers(window: Window, columns: Columns, labels: Ints, bins: Ints) -> 
     if bins.size:
         window.confidences += np.bincount(bins, minlength=window.confidences.size)
 
-
-def _base(row: Row) -> tuple[Kind, str, str]:
-    return kind_of(row), text_of(row.get("version")) or "", text_of(row.get("replica")) or ""
