@@ -26,12 +26,13 @@ class Place:
 class Piece:
     """What lay after `start`. `ends`: of lines, where in the file each record ends; None: it is a table by now, which does not grow.
 
-    `unread`: lines among them that are no records. `full`: there may be more, the limit was reached.
+    `end`: where the last line ends, record or not. `unread`: lines that are no records. `full`: there may be more, the limit was reached.
     """
 
     start: Place
     rows: list[dict[str, Any]]
     ends: list[int] | None
+    end: int = 0
     unread: int = 0
     full: bool = False
 
@@ -39,11 +40,19 @@ class Piece:
         """The place behind the first `count` records of it."""
         if self.ends is None:
             return Place(self.start.rows + count, None)
+        if count == len(self.rows):
+            return Place(self.start.rows + count, self.end)
         return Place(self.start.rows + count, self.ends[count - 1]) if count else self.start
+
+    def then(self, more: Piece, skip: int) -> Piece:
+        """This one without its first `skip` records, with those of the piece behind it."""
+        ends = None if self.ends is None or more.ends is None else self.ends[skip:] + more.ends
+        return Piece(self.after(skip), self.rows[skip:] + more.rows, ends, more.end, more.unread, more.full)
 
     def lies(self, place: int) -> tuple[int, int | None]:
         """Where its record at `place` lies, for `pick`."""
-        return self.start.rows + place, self.after(place).offset
+        before = self.start.offset if not place or self.ends is None else self.ends[place - 1]
+        return self.start.rows + place, None if self.ends is None else before
 
 
 def read_on(path: Path, start: Place, limit: int) -> Piece:
@@ -103,7 +112,7 @@ def _lines(path: Path, start: Place, limit: int) -> Piece:
                 ends.append(end)
                 if len(rows) >= limit:
                     break
-    return Piece(start, rows, ends, unread, len(rows) >= limit)
+    return Piece(start, rows, ends, end, unread, len(rows) >= limit)
 
 
 def pick(folder: Path, segment: str, places: Sequence[tuple[int, int | None]]) -> Iterator[dict[str, Any] | None]:

@@ -16,14 +16,17 @@ from penstock.monitoring.windows.codec import HEAD_BYTES, Frame, Span, decode, e
 from penstock.monitoring.windows.columns import columns
 from penstock.monitoring.windows.folding import Slices, fold
 from penstock.monitoring.windows.window import Cells
-from tests.monitoring.windows.test_folding import ROWS, row
+from penstock.testing.windows import ROWS, row
 
 
-def frame_of(rows: list[dict[str, Any]], span: Span = Span(60.0, 60.0, 3)) -> Frame:
+SPAN = Span(60.0, 60.0, 3)
+
+
+def frame_of(rows: list[dict[str, Any]]) -> Frame:
     cells: Cells = {}
     placed = Slices(("channel",)).place(columns(rows))
     fold(cells, placed, 0, len(placed.columns.rows))
-    return Frame(span, cells)
+    return Frame(SPAN, cells)
 
 
 @given(ROWS)
@@ -117,5 +120,5 @@ def test_a_head_tells_where_the_next_frame_begins() -> None:
     two = WHOLE + encode(frame_of([]))
     head = read_head(two[:HEAD_BYTES], 0)
     assert head is not None
-    assert (head.span, head.end) == (Span(60.0, 60.0, 3), len(WHOLE))
+    assert (head.span, head.end) == (SPAN, len(WHOLE))
     assert read_head(two[1 : 1 + HEAD_BYTES], 1) is None

@@ -18,14 +18,19 @@ from penstock.monitoring.windows.kpis import MOST_TOLD, Place, Spend, signals_of
 from penstock.monitoring.windows.window import Cell, Cells, Window, merge_cells, whole
 from penstock.spec.signals import ALWAYS, OF_CLASSES
 from penstock.testing.watched import by_name
-from tests.monitoring.windows.test_folding import T, folded, row
+from penstock.testing.windows import T, folded, row
 
 SPAN = Span(T, 60.0)
 
 
 def test_the_signals_of_a_window() -> None:
     rows = [row(n, T, total_ms=float(n + 1), version="1" if n < 80 else "2", cost_usd=0.01, energy_wh=0.02) for n in range(96)]
-    rows += [row(96, status=503), row(97, status=404), row(98, status=499), row(99, status=200, attempts=2, flags=["output:words:block:x=1"])]
+    rows += [
+        row(96, status=503),
+        row(97, status=404),
+        row(98, status=499),
+        row(99, status=200, attempts=2, flags=["output:words:block:x=1"]),
+    ]
     found = by_name(signals_of("m", SPAN, folded(rows), ("1", "3")), T + 60)
     assert found["requests"].value == 100
     assert found["requests_per_s"].value == pytest.approx(100 / 60)

@@ -140,7 +140,9 @@ class Ratings:
 
     def _begin(self, batch: Batch, before: Mapping[str, Place]) -> Requests:
         """Reads again what a process before this one knew: where requests lie, and what was said of them up to the places `before`."""
-        first = {each.segment: Place(each.piece.start.rows + each.numbers[0]) for each in batch.taken}  # the batch itself is not among them yet
+        first = {
+            each.segment: Place(each.piece.start.rows + each.numbers[0]) for each in batch.taken
+        }  # the batch itself is not among them yet
         found = Requests(self.gateway / "records")
         found.fill({**self.reader.places, **first}, batch.until - LATE_S)
         waits = {one.feedback for said in self.waiting.values() for one in said}

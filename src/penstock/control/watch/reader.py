@@ -143,19 +143,24 @@ class Reader:
         return found
 
     def _buffer(self, stem: str, now: float) -> _Buffer | None:
-        """What of the segment is not given yet; read on where that is nothing. None: there is nothing."""
-        if (known := self._buffers.get(stem)) is not None:
+        """What of the segment is not given yet, with what was written since; None: there is nothing."""
+        known = self._buffers.get(stem)
+        if known is not None and known.piece.full:
             return known
-        path, start = self._files[stem], self.places.get(stem, Place())
-        if self._at_end(path, start, stem):
-            return None
-        piece = read_on(path, start, BATCH)
+        start = self.places.get(stem, Place()) if known is None else known.piece.after(len(known.piece.rows))
+        if self._at_end(self._files[stem], start, stem):
+            return known
+        piece = read_on(self._files[stem], start, BATCH)
         self.unread += piece.unread
-        self.places[stem], self._full[stem] = piece.after(0), piece.full
+        self._full[stem] = piece.full
+        at = np.array([self._instant(row, now) for row in piece.rows], np.float64)
+        if known is None:
+            self.places[stem] = piece.after(0)
+        else:
+            piece, at = known.piece.then(piece, known.given), np.concatenate([known.at[known.given :], at])
         if not piece.rows:
             return None
-        buffer = _Buffer(piece, np.array([self._instant(row, now) for row in piece.rows], np.float64))
-        self._buffers[stem] = buffer
+        self._buffers[stem] = buffer = _Buffer(piece, at)
         return buffer
 
     def _at_end(self, path: Path, place: Place, stem: str) -> bool:

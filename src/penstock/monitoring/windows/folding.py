@@ -119,4 +119,3 @@ def _add_answers(window: Window, columns: Columns, labels: Ints, bins: Ints) -> 
     bins = bins[bins >= 0]
     if bins.size:
         window.confidences += np.bincount(bins, minlength=window.confidences.size)
-

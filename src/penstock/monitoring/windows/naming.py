@@ -11,7 +11,14 @@ from penstock.monitoring.windows.window import Kind
 
 Row = Mapping[str, Any]
 Base = tuple[Kind, str, str]  # kind, version, replica
-FIELDS = ("key", "adapter", "label", "language", "route", "session")  # slices that are fields of a record; others are fields of its metadata
+FIELDS = (
+    "key",
+    "adapter",
+    "label",
+    "language",
+    "route",
+    "session",
+)  # slices that are fields of a record; others are fields of its metadata
 MAX_NAME = 120
 
 
