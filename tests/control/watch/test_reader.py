@@ -159,7 +159,7 @@ def test_places_of_long_ago_are_forgotten_and_segments_stay_done(tmp_path: Path)
 def test_records_before_the_first_instant_are_passed_over(tmp_path: Path) -> None:
     Notes(tmp_path, 5).records([record(n, T + n) for n in range(5)])
     Notes(tmp_path, 5).records([record(9, T - 3600)])
-    reader = Reader(tmp_path / "records", {}, FLOOR, T + 3)
+    reader = Reader.anew(tmp_path / "records", T + 3)
     assert [name for batch in drained(reader, T + 9) for name in ids(batch)] == ["req-3", "req-4"]
     assert reader.unread == 0
 

@@ -28,7 +28,7 @@ BATCH = 5000  # records of one process at a time
 LIST_S = 5.0  # between looks at the folder where its own time says that nothing is new
 SETTLED_S = 3600.0  # a segment of an hour that has been over for so long does not grow
 KEPT_S = 48 * 3600.0  # for so long the places of segments are kept: a clock set back by less makes nothing come twice
-_NEVER = -math.inf
+_NEVER, _ALL = -math.inf, 1 << 60
 _NAME = re.compile(r"\d{8}-\d{2}-.+-\d+")
 
 
@@ -79,13 +79,11 @@ class _Hour:
 class Reader:
     """`places`, `floor`: see below; they are what has to be saved. `unread` counts lines and rows that were no records."""
 
-    def __init__(self, folder: Path, places: Mapping[str, Place], floor: str, first: float = 0.0) -> None:
-        """`floor`: segments of hours before it (`20261128-10`) that are there by now are done with, unless they have a place.
-
-        `first`: records of requests that were over before are passed over.
-        """
-        self.folder, self.places, self.floor, self._first = folder, dict(places), floor, first
+    def __init__(self, folder: Path, places: Mapping[str, Place], floor: str) -> None:
+        """`floor`: segments of hours before it (`20261128-10`) that are there by now are done with, unless they have a place."""
+        self.folder, self.places, self.floor = folder, dict(places), floor
         self.unread = 0
+        self._first = 0.0
         self._files: dict[str, Path] = {}
         self._listed: tuple[int, float] = (0, _NEVER)  # time of the folder, and when we looked (monotonic)
         self._done: set[str] = set()
@@ -94,6 +92,17 @@ class Reader:
         self._until = _NEVER
         self._list()
         self._done |= {stem for stem in self._files if stem[:11] < floor and stem not in self.places}
+
+    @classmethod
+    def anew(cls, folder: Path, first: float) -> Reader:
+        """One that passes over records of requests that were over before `first`."""
+        made = cls(folder, {}, hour_of(first - KEPT_S))
+        made._first = first
+        for stem, path in made._files.items():
+            if stem[:11] < hour_of(first) and stem not in made._done:
+                with contextlib.suppress(FileNotFoundError):
+                    made.places[stem] = Place(_ALL, path.stat().st_size if path.suffix == ".jsonl" else None)
+        return made
 
     def take(self, until: float, now: float) -> Batch:
         """Records of requests that were over by `until`. `now`: what the clock shows; no record counts later than that."""

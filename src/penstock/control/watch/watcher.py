@@ -71,7 +71,7 @@ class Watcher:
                 log.error("how far was read cannot be made out (%s); everything is measured anew", error)
                 self.saved.deployments.clear()
         first = (now - FIRST_S) // 3600.0 * 3600.0
-        reader = Reader(records, {}, hour_of(first), first)
+        reader = Reader.anew(records, first)
         return first, reader, Ratings(self.home.gateway, reader, hour_of(first))
 
     def turn(self) -> bool:
