@@ -54,6 +54,8 @@ COMMANDS = {
     "screen": Command("Show what guardrails find in texts, or print them masked.", "screen"),
     "keys": Command("Create, limit, list and revoke gateway keys.", "keys"),
     "requests": Command("List recorded requests; show one; KPIs by version.", "requests"),
+    "signals": Command("Show what is measured of a deployment, now or over time.", "signals"),
+    "monitor": Command("Watch a deployment live: figures, series, drift, alerts.", "monitor"),
     "up": Command("Start the background process: control loop, gateway, replicas.", "up"),
     "down": Command("Stop the background process and its replicas.", "down"),
     "status": Command("Show what runs in the background and what it serves.", "status"),

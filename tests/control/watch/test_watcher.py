@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.control.watch import followed as followed_module
-from penstock.control.watch.contract import Happened, Watched
-from penstock.control.watch.watcher import KEEP_S, Watcher
+from penstock.control.watch.contract import KEEP_S, Happened, Watched
+from penstock.control.watch.watcher import Watcher
 from penstock.core.clock import ManualClock
 from penstock.core.errors import DatabaseUnavailable, DiskFull
 from penstock.core.files import write_atomic
@@ -280,7 +280,9 @@ class Table:
         return Failing if name == "failing" else make
 
 
-def test_a_measure_that_fails_does_not_stop_the_others(house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_measure_that_fails_does_not_stop_the_others(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(followed_module, "MEASURES", Table())
     house.notes.records([record(n, T + n) for n in range(10)])
     house.look(T + 20)
@@ -379,4 +381,3 @@ def test_killed_at_any_point_it_comes_to_the_same_end(tmp_path_factory: pytest.T
     house.bench.close()
     assert found[1] == expected[1]
     assert found[0] == expected[0]
-

@@ -18,7 +18,6 @@ from penstock.monitoring.windows.folding import Slices, fold
 from penstock.monitoring.windows.window import Cells
 from penstock.testing.windows import ROWS, row
 
-
 SPAN = Span(60.0, 60.0, 3)
 
 

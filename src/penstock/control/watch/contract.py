@@ -17,6 +17,7 @@ from penstock.store.registry import ModelVersion
 from penstock.store.signals import Signal
 from penstock.store.store import Store
 
+KEEP_S = 14 * 86400.0  # signals are kept for so long
 Row = Mapping[str, Any]  # of serving/records.py Record, by name; and `at`: when the request was over, which is when it counts
 
 

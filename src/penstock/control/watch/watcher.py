@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from penstock.control.outcomes import LAG_S
-from penstock.control.watch.contract import Happened, Rated, Row
+from penstock.control.watch.contract import KEEP_S, Happened, Rated, Row
 from penstock.control.watch.followed import Following
 from penstock.control.watch.health import Health, HealthFile
 from penstock.control.watch.kpis import Kpis
@@ -32,7 +32,7 @@ REFRESH_S = 2.0  # between looks at the deployments' rows
 SAVE_S = 5.0  # of work that is done again after a crash, at most
 BACK_S = 5.0  # the clock goes back by less without anybody minding; signals then wait for it
 FIRST_S = 3600.0  # a home that was never watched: how far back records are taken, from the full hour
-KEEP_S, FORGET_S = 14 * 86400.0, 3600.0  # signals are kept for so long; how often older ones are removed
+FORGET_S = 3600.0  # how often signals that are too old are removed
 
 
 class Watcher:
