@@ -23,6 +23,7 @@ ORDER = (
     "scaling",
     "guardrails",
     "rollouts",
+    "windows",
 )
 
 

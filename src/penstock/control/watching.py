@@ -27,14 +27,20 @@ class Watching:
             return True
         if not self._can or now < self._due:
             return False
-        self._due = now + REST_S
+        self._due, self._process = now + REST_S, None
+        try:
+            self._process = self._started()
+        except OSError as error:  # a full disk must not end the control loop
+            print(f"watcher: {error}", file=sys.stderr, flush=True)
+        return self._process is not None
+
+    def _started(self) -> subprocess.Popen[bytes]:
         folder = self.home.folder / "monitor"
         folder.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "penstock.control.watch", "--home", str(self.home.folder), "--parent", str(os.getpid())]
         urls = {"PENSTOCK_DATABASE": self.home.database_url, "PENSTOCK_ARTIFACTS": self.home.artifacts_url}
         with (folder / "watch.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **urls})
-        return True
+            return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **urls})
 
     def close(self, wait_s: float = 10.0) -> None:
         """Lets it remember what it did, for so long."""

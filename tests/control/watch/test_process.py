@@ -170,6 +170,17 @@ def test_it_is_started_and_after_a_rest_started_again(home: Home) -> None:
     assert children(home) == []
 
 
+def test_a_disk_that_takes_no_log_ends_nothing(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    home.folder.mkdir()
+    (home.folder / "monitor").write_text("in the way")
+    watching = Watching(home)
+    assert watching.look(100.0) is False
+    assert "watcher: " in capsys.readouterr().err
+    (home.folder / "monitor").unlink()
+    assert watching.look(100.0 + REST_S)
+    watching.close()
+
+
 @pytest.fixture
 def up(home: Home) -> Iterator[Home]:
     yield home

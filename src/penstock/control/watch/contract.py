@@ -64,7 +64,10 @@ class Measure(Protocol):
     name: str
 
     def fold(self, happened: Happened) -> list[Signal]:
-        """Signals of the windows that are complete by now. Called also when nothing happened: time alone closes windows."""
+        """Signals of the windows that are complete by now. Called also when nothing happened: time alone closes windows.
+
+        What it raises is told; the measure is set aside for a minute, then made anew with the state that was saved last, and misses the rest.
+        """
         ...
 
     def state(self) -> bytes: ...

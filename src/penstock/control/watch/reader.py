@@ -29,6 +29,7 @@ LIST_S = 5.0  # between looks at the folder where its own time says that nothing
 SETTLED_S = 3600.0  # a segment of an hour that has been over for so long does not grow
 KEPT_S = 48 * 3600.0  # for so long the places of segments are kept: a clock set back by less makes nothing come twice
 _NEVER, _ALL = -math.inf, 1 << 60
+Floats = npt.NDArray[np.float64]
 _NAME = re.compile(r"\d{8}-\d{2}-.+-\d+")
 
 
@@ -60,7 +61,7 @@ class _Buffer:
     """What was read of a segment; from `given` on it was not given yet. `at`: when each row counts, _NEVER for what is no record."""
 
     piece: Piece
-    at: npt.NDArray[np.float64]
+    at: Floats
     given: int = 0
 
     @property
@@ -162,7 +163,7 @@ class Reader:
         piece = read_on(self._files[stem], start, BATCH)
         self.unread += piece.unread
         self._full[stem] = piece.full
-        at = np.array([self._instant(row, now) for row in piece.rows], np.float64)
+        at = self._instants(piece.rows, now)
         if known is None:
             self.places[stem] = piece.after(0)
         else:
@@ -179,16 +180,18 @@ class Reader:
                 return path.stat().st_size == place.offset
         return place.offset is None and self._full.get(stem) is False
 
-    def _instant(self, row: Mapping[str, Any], now: float) -> float:
-        """When the row counts. A clock that was ahead when it was written must not hold it back."""
+    def _instants(self, rows: Sequence[Mapping[str, Any]], now: float) -> Floats:
+        """When each row counts. A clock that was ahead when it was written must not hold it back."""
         try:
-            at = float(row["ts"] + row["total_ms"] / 1000)
+            pairs = np.array([(row["ts"], row["total_ms"]) for row in rows] or np.zeros((0, 2)))
         except (KeyError, TypeError, ValueError, OverflowError):
-            at = math.nan
-        if at >= self._first:
-            return min(at, now)
-        self.unread += not at < self._first
-        return _NEVER
+            pairs = np.zeros(0)
+        if pairs.dtype.kind not in "fi" or pairs.ndim != 2:
+            pairs = np.array([_pair(row) for row in rows])
+        over = pairs[:, 0] + pairs[:, 1] / 1000
+        good = over >= self._first  # no number is neither before nor after
+        self.unread += int(np.isnan(over).sum())
+        return np.where(good, np.minimum(over, now), _NEVER)
 
     def _give(self, stem: str, buffer: _Buffer, bound: float, taken: list[Taken]) -> float:
         """Moves what was over by `bound` from the buffer to `taken`; returns the latest of it."""
@@ -200,13 +203,13 @@ class Reader:
         buffer.given, self.places[stem] = last, buffer.piece.after(last)
         if not buffer.left:
             del self._buffers[stem]
-        at = buffer.at[first:last].tolist()
-        good = [place for place in range(first, last) if at[place - first] > _NEVER]
-        for place in good:
-            buffer.piece.rows[place]["at"] = at[place - first]
+        at = buffer.at[first:last]
+        good = (first + np.flatnonzero(at > _NEVER)).tolist()
+        for place, over in zip(good, at[at > _NEVER].tolist(), strict=True):
+            buffer.piece.rows[place]["at"] = over
         if good:
             taken.append(Taken(stem, buffer.piece, good))
-        return float(max(at))
+        return float(at.max())
 
     def _list(self) -> bool:
         """Looks which segments there are; False where that is known."""
@@ -234,6 +237,13 @@ class Reader:
         kept = {stem for stem in self._files if stem[:11] >= self.floor or stem not in self._done}
         self.places = {stem: place for stem, place in self.places.items() if stem in kept}
         self._full = {stem: full for stem, full in self._full.items() if stem in kept}
+
+
+def _pair(row: Mapping[str, Any]) -> tuple[float, float]:
+    try:
+        return float(row["ts"] * 1.0), float(row["total_ms"] * 1.0)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return math.nan, math.nan
 
 
 def hour_of(at: float) -> str:

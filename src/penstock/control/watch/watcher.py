@@ -8,11 +8,11 @@ and nothing is lost.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence, Set
 from typing import Any
 
 from penstock.control.outcomes import LAG_S
-from penstock.control.watch.contract import KEEP_S, Happened, Rated, Row
+from penstock.control.watch.contract import KEEP_S, Happened, Rated
 from penstock.control.watch.followed import Following
 from penstock.control.watch.health import Health, HealthFile
 from penstock.control.watch.kpis import Kpis
@@ -86,9 +86,10 @@ class Watcher:
         self.surroundings.look(now, list(self.following.known))
         if self._batch is None:
             self._batch = self.reader.take(self._instant(now), now)
-        self._know_all(self._batch, steady)
+        rows = _grouped(self._batch.rows, [row.get("model") for row in self._batch.rows])
+        self._know_all(rows.keys(), steady)
         batch, self._batch = self._batch, None
-        self._fold(batch, self.ratings.take(batch, now))
+        self._fold(batch, rows, self.ratings.take(batch, now))
         self._deliver()
         self._remember(steady)
         self._forget(now)
@@ -108,22 +109,21 @@ class Watcher:
             self.until = until
         return max(until, self.until)
 
-    def _know_all(self, batch: Batch, steady: float) -> None:
+    def _know_all(self, names: Set[str], steady: float) -> None:
         """Looks for deployments whose first records are just there, before those are given out."""
-        names = {name for row in batch.rows if isinstance(name := row.get("model"), str)}
         fresh = names - self.following.known.keys() - self._foreign
         if fresh:
             self._refresh(steady, fresh)
             self._foreign |= names - self.following.known.keys()
 
-    def _refresh(self, steady: float, seen: Sequence[str] | set[str]) -> None:
+    def _refresh(self, steady: float, seen: Collection[str]) -> None:
         self.following.refresh(seen)
         self._refreshed = steady
         self._foreign.clear()
 
-    def _fold(self, batch: Batch, rated: Sequence[Rated]) -> None:
+    def _fold(self, batch: Batch, rows: dict[str, list[Any]], rated: Sequence[Rated]) -> None:
         self.until = max(self.until, batch.until)
-        rows, said = _by_model(batch.rows, lambda row: row), _by_model(rated, lambda one: one.record)
+        said = _grouped(rated, [one.record.get("model") for one in rated])
         for name, followed in self.following.known.items():
             happened = Happened(rows.pop(name, ()), said.pop(name, ()), self.until)
             self._changed = self._changed or bool(happened.records or happened.rated)
@@ -177,12 +177,10 @@ class Watcher:
         self._health_file.write(self.clock.now())
 
 
-def _by_model(found: Sequence[Any], row_of: Any) -> dict[str, list[Any]]:
+def _grouped(found: Sequence[Any], names: Sequence[Any]) -> dict[str, list[Any]]:
     """By deployment; what has none is left out."""
     groups: dict[str, list[Any]] = {}
-    for each in found:
-        row: Mapping[str, Any] | Row = row_of(each)
-        name = row.get("model")
+    for each, name in zip(found, names, strict=True):
         if isinstance(name, str):
             groups.setdefault(name, []).append(each)
     return groups
