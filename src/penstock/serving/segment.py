@@ -6,6 +6,7 @@ compaction passes over it. Which segments there are: record_files.py.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,11 +58,11 @@ class Piece:
         return self.start.rows + place, None if self.ends is None else before
 
 
-def read_on(path: Path, start: Place, limit: int) -> Piece:
-    """At most `limit` records; `path` as record_files.segments named it. Nothing of a segment that is gone."""
+def read_on(path: Path, start: Place, limit: int, most_bytes: int = sys.maxsize) -> Piece:
+    """At most `limit` records, of lines about `most_bytes`; `path` as record_files.segments named it. Nothing of one that is gone."""
     if path.suffix == ".jsonl":
         try:
-            return _lines(path, start, limit)
+            return _lines(path, start, limit, most_bytes)
         except FileNotFoundError:  # compacted since it was listed
             path = path.with_suffix(".parquet")
     try:
@@ -94,13 +95,13 @@ def read_table(path: Path, skip: int, limit: int) -> list[dict[str, Any]]:
     return found
 
 
-def _lines(path: Path, start: Place, limit: int) -> Piece:
+def _lines(path: Path, start: Place, limit: int, most_bytes: int) -> Piece:
     rows: list[dict[str, Any]] = []
     ends: list[int] = []
-    skip, unread, end = start.rows if start.offset is None else 0, 0, start.offset or 0
+    skip, unread, full, end = start.rows if start.offset is None else 0, 0, False, start.offset or 0
     with path.open("rb") as file:
         file.seek(end)
-        while len(rows) < limit and (lines := file.readlines(_hint(limit - len(rows), len(rows), end - (start.offset or 0)))):
+        while not full and (lines := file.readlines(_hint(limit - len(rows), len(rows), end - (start.offset or 0)))):
             if not lines[-1].endswith(b"\n"):
                 lines.pop()  # half a line
                 if not lines:
@@ -116,7 +117,8 @@ def _lines(path: Path, start: Place, limit: int) -> Piece:
                 else:
                     rows.append(record)
                     ends.append(end)
-    return Piece(start, rows, ends, end, unread, len(rows) >= limit)
+            full = len(rows) >= limit or end - (start.offset or 0) >= most_bytes
+    return Piece(start, rows, ends, end, unread, full)
 
 
 def _hint(wanted: int, rows: int, size: int) -> int:

@@ -177,3 +177,12 @@ def test_no_folder_is_no_records(tmp_path: Path) -> None:
     assert reader.take(T, T).rows == []
     Notes(tmp_path).records([record(0, T)])
     assert ids(reader.take(T + 1, T + 1)) == ["req-0"]
+
+
+def test_long_texts_make_smaller_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH", 1000)
+    monkeypatch.setattr(module, "BATCH_BYTES", 100_000)
+    Notes(tmp_path, 5).records([record(n, T + n, text_in="x" * 20_000) for n in range(200)])
+    found = drained(fresh(tmp_path), T + 500)
+    assert [name for batch in found for name in ids(batch)] == [f"req-{n}" for n in range(200)]
+    assert max(len(batch.rows) for batch in found) < 150

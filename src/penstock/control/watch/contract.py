@@ -48,7 +48,10 @@ class Happened:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """One deployment as its row says. `versions`: those that serve, by number as text. `folder`: for what a measure keeps on disk."""
+    """One deployment as its row says. `versions`: those that serve, by number as text.
+
+    `folder`: for what a measure keeps on disk; files called `state-…` in it are the watcher's.
+    """
 
     deployment: str
     task: str
@@ -66,7 +69,7 @@ class Measure(Protocol):
     def fold(self, happened: Happened) -> list[Signal]:
         """Signals of the windows that are complete by now. Called also when nothing happened: time alone closes windows.
 
-        What it raises is told; the measure is set aside for a minute, then made anew with the state that was saved last, and misses the rest.
+        What it raises is told; the measure is set aside for a minute, then made anew with the state that was saved last.
         """
         ...
 

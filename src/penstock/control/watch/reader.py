@@ -24,7 +24,7 @@ import numpy.typing as npt
 from penstock.serving.record_files import segments
 from penstock.serving.segment import Piece, Place, read_on
 
-BATCH = 5000  # records of one process at a time
+BATCH, BATCH_BYTES = 5000, 16 << 20  # records of one process at a time, and bytes of them where texts are long
 LIST_S = 5.0  # between looks at the folder where its own time says that nothing is new
 SETTLED_S = 3600.0  # a segment of an hour that has been over for so long does not grow
 KEPT_S = 48 * 3600.0  # for so long the places of segments are kept: a clock set back by less makes nothing come twice
@@ -160,7 +160,7 @@ class Reader:
         start = self.places.get(stem, Place()) if known is None else known.piece.after(len(known.piece.rows))
         if self._at_end(self._files[stem], start, stem):
             return known
-        piece = read_on(self._files[stem], start, BATCH)
+        piece = read_on(self._files[stem], start, BATCH, BATCH_BYTES)
         self.unread += piece.unread
         self._full[stem] = piece.full
         at = self._instants(piece.rows, now)

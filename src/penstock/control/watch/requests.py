@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from penstock.control.watch.reader import BATCH, Taken, hour_of
+from penstock.control.watch.reader import BATCH, BATCH_BYTES, Taken, hour_of
 from penstock.serving.record_files import segments
 from penstock.serving.segment import Place, pick, read_on
 
@@ -58,7 +58,7 @@ class Requests:
         for path, rows in reversed(chosen):
             place = Place()
             while place.rows < rows:
-                piece = read_on(path, place, min(BATCH, rows - place.rows))
+                piece = read_on(path, place, min(BATCH, rows - place.rows), BATCH_BYTES)
                 if not piece.rows:
                     break
                 place = piece.after(len(piece.rows))

@@ -18,7 +18,7 @@ FORGET_S = 3600.0  # a slice that was not seen for so long makes room for anothe
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Columns with the cells that their rows belong to: `members[i]` of the cells at `cell_of[i]` is row `row_of[i]`, by ascending row."""
+    """Columns with the cells that their rows belong to: row `row_of[i]` to the cell at `cell_of[i]`; by ascending row."""
 
     columns: Columns
     cells: Sequence[Cell]
