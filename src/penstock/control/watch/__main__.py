@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from penstock.control.watch.health import Ledger
-from penstock.control.watch.watcher import Watcher
+from penstock.control.watch.watcher import Watcher, rarely_collect
 from penstock.core.errors import Conflict, DatabaseUnavailable, DiskFull, PenstockError, ReadOnly
 from penstock.core.files import told_plainly
 from penstock.core.home import Home
@@ -75,6 +75,7 @@ def _watch(home: Home, stop: threading.Event, parent: int | None) -> None:
         return
     watcher = Watcher(home, store)
     logging.getLogger("penstock").addHandler(Ledger(watcher.health))
+    rarely_collect()
     try:
         while not stop.is_set() and (parent is None or os.getppid() == parent):
             try:

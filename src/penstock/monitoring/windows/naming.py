@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -20,6 +21,8 @@ FIELDS = (
     "session",
 )  # slices that are fields of a record; others are fields of its metadata
 MAX_NAME = 120
+_PARTS = ("shadow_of", "fallback_for", "version", "replica")
+_parts = itemgetter(*_PARTS)
 
 
 def text_of(value: Any) -> str | None:
@@ -41,7 +44,10 @@ def texts(values: Sequence[Any]) -> list[str | None]:
 
 
 def bases(rows: Sequence[Row]) -> list[Base]:
-    raw = [(row.get("shadow_of") is None, row.get("fallback_for") is None, row.get("version"), row.get("replica")) for row in rows]
+    try:
+        raw = [_parts(row) for row in rows]
+    except KeyError:  # rows of before there was one of these
+        raw = [tuple(row.get(name) for name in _PARTS) for row in rows]
     try:
         known = {key: _base(*key) for key in set(raw)}
     except TypeError:  # a version that is no single value
@@ -60,9 +66,10 @@ def slice_values(name: str, rows: Sequence[Row]) -> list[str | None]:
     return texts([_metadata(row).get(name) for row in rows])
 
 
-def _base(own: bool, asked: bool, version: Any, replica: Any) -> Base:
-    """`own`: no copy for a shadow; `asked`: no answer in another model's place."""
-    return ("live" if asked else "fallback") if own else "shadow", text_of(version) or "", text_of(replica) or ""
+def _base(copied: Any, instead: Any, version: Any, replica: Any) -> Base:
+    """`copied`: whose copy for a shadow it is; `instead`: in which model's place it was answered."""
+    kind: Kind = "shadow" if copied is not None else "live" if instead is None else "fallback"
+    return kind, text_of(version) or "", text_of(replica) or ""
 
 
 def _metadata(row: Row) -> Mapping[str, Any]:
