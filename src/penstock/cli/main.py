@@ -56,6 +56,8 @@ COMMANDS = {
     "requests": Command("List recorded requests; show one; KPIs by version.", "requests"),
     "alerts": Command("List what fires; show, take or silence alerts; try a receiver.", "alerts"),
     "explain": Command("Say which part of the traffic a change comes from.", "explain"),
+    "signals": Command("Show what is measured of a deployment, now or over time.", "signals"),
+    "monitor": Command("Watch a deployment live: figures, series, drift, alerts.", "monitor"),
     "up": Command("Start the background process: control loop, gateway, replicas.", "up"),
     "down": Command("Stop the background process and its replicas.", "down"),
     "status": Command("Show what runs in the background and what it serves.", "status"),

@@ -6,15 +6,14 @@ A cache of what lies on disk and nothing else: a process that has just started, 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from penstock.serving.feedback import Feedback, parsed_feedback
-from penstock.serving.record_files import read_records, read_segment, segments
+from penstock.serving.record_files import read_records, segments
+from penstock.serving.segment import Place, read_on
 
 MOST = 100_000  # records held, about 60 MB
 _KEPT = (
@@ -31,7 +30,7 @@ class Recent:
     def __init__(self, gateway: Path, experiment: str, most: int = MOST) -> None:
         self._folder, self._experiment, self._most = gateway / "records", experiment, most
         self._held: list[Row] = []
-        self._taken: dict[str, tuple[int, int]] = {}  # by segment: records and bytes that were read
+        self._taken: dict[str, Place] = {}  # by segment
         self.since: float | None = None  # everything from then on is held
         self._feedback = _RecentFeedback(gateway / "feedback")
 
@@ -66,24 +65,13 @@ class Recent:
             self.since = math.nextafter(self._held[dropped - 1]["ts"], math.inf)
             del self._held[:dropped]
 
-    def _new(self, path: Path) -> Iterator[dict[str, Any]]:
-        rows, offset = self._taken.get(path.stem, (0, 0))
-        if path.suffix == ".parquet":
-            if offset >= 0:  # lines became a table: the same records in the same order
-                fresh = list(islice(read_segment(path), rows, None))
-                self._taken[path.stem] = (rows + len(fresh), -1)
-                yield from fresh
-            return
-        try:
-            with path.open("rb") as file:
-                file.seek(offset)
-                data = file.read()
-        except FileNotFoundError:  # compacted since it was listed; the next look finds the table
-            return
-        whole = data[: data.rfind(b"\n") + 1]
-        found = [record for line in whole.splitlines() if (record := _parsed(line)) is not None]
-        self._taken[path.stem] = (rows + len(found), offset + len(whole))
-        yield from found
+    def _new(self, path: Path) -> list[dict[str, Any]]:
+        start = self._taken.get(path.stem, Place())
+        if start.offset is None:  # read as a table: that was all of it
+            return []
+        piece = read_on(path, start, sys.maxsize)
+        self._taken[path.stem] = piece.after(len(piece.rows))
+        return piece.rows
 
 
 class _RecentFeedback:
@@ -116,11 +104,3 @@ class _RecentFeedback:
 
 def _slim(record: Row) -> Row:
     return {name: record.get(name) for name in _KEPT}
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
-    return value if isinstance(value, dict) and "ts" in value else None

@@ -1,1 +1,1 @@
-"""Records to windows to signals to alerts. Floor 4. Empty until its issue; records are written by serving."""
+"""Pure statistics of what happens live: windows of records, the machine, tests of versions against each other. Floor 3."""

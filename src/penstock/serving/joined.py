@@ -12,17 +12,38 @@ from penstock.serving.record_files import read_records
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
-    """A request's record and the feedback on it, oldest first. `score`: the mean of each speaker's last score; None when nobody gave one.
+class Verdict:
+    """What stands of a request. `score`: the mean of each speaker's last score; None when nobody gave one.
 
-    `label` and `correction`: the last ones said.
+    `label`, `correction`: the last said.
     """
+
+    score: float | None = None
+    label: str | None = None
+    correction: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A request's record, the feedback on it, oldest first, and what stands (see Verdict)."""
 
     record: Mapping[str, Any]
     feedback: tuple[Feedback, ...]
     score: float | None
     label: str | None
     correction: str | None
+
+
+def verdict(said: Iterable[Feedback]) -> Verdict:
+    """Of all that was said of one request, oldest first."""
+    scores: dict[tuple[str | None, str | None], float] = {}
+    label = correction = None
+    for one in said:
+        if one.score is not None:
+            scores[one.key, one.user] = one.score
+        label = label if one.label is None else one.label
+        correction = correction if one.correction is None else one.correction
+    return Verdict(sum(scores.values()) / len(scores) if scores else None, label, correction)
 
 
 def joined(records: Iterable[Mapping[str, Any]], said: Iterable[Feedback], *, any_key: bool = False) -> Iterator[Joined]:
@@ -57,8 +78,5 @@ def as_row(one: Joined) -> dict[str, Any]:
 
 
 def _row(record: Mapping[str, Any], said: list[Feedback]) -> Joined:
-    scores = {(f.key, f.user): f.score for f in said if f.score is not None}
-    labels = [f.label for f in said if f.label is not None]
-    corrections = [f.correction for f in said if f.correction is not None]
-    mean = sum(scores.values()) / len(scores) if scores else None
-    return Joined(record, tuple(said), mean, labels[-1] if labels else None, corrections[-1] if corrections else None)
+    found = verdict(said)
+    return Joined(record, tuple(said), found.score, found.label, found.correction)

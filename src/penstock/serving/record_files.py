@@ -12,10 +12,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from penstock.core.files import told_plainly
 from penstock.serving.records import Record
+from penstock.serving.segment import parsed
 
 _GRACE_S, _ROWS = 60.0, 8192
 
@@ -112,12 +111,8 @@ def _schema() -> Any:
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     with path.open("rb") as file:
         for line in file:
-            try:
-                value = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                continue  # cut short by a crash
-            if isinstance(value, dict) and "ts" in value:
-                yield value
+            if (record := parsed(line)) is not None:
+                yield record
 
 
 def _order(path: Path) -> tuple[str, str, int]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from penstock.core.files import write_atomic
-from penstock.serving.record_files import read_segment, segments
+from penstock.serving.record_files import segments
+from penstock.serving.segment import Place, read_on
 
 _QUIET_S = 3600.0
 
@@ -26,14 +26,13 @@ class Tail:
     def __init__(self, folder: Path, cursor: Path, since: float) -> None:
         """`since`: seconds since the epoch; where there is no cursor yet, older records are passed over."""
         self.folder, self.cursor = folder, cursor
-        self._rows: dict[str, int] = {}  # taken of each segment, by its name
+        self._places: dict[str, Place] = {}  # by segment: what was taken of it
         self._ended: set[str] = set()  # read to the end, and not growing any more
-        self._offsets: dict[str, int] = {}  # the same in bytes, for lines
-        self._pending: tuple[str, int, int] | None = None
+        self._pending: tuple[str, Place] | None = None
         self._since = since
         with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
             saved = orjson.loads(cursor.read_bytes())
-            self._rows = {str(name): int(rows) for name, rows in saved["rows"].items()}
+            self._places = {str(name): Place(int(rows), None) for name, rows in saved["rows"].items()}
             self._since = float(saved["since"])
 
     def take(self, limit: int) -> list[dict[str, Any]]:
@@ -41,10 +40,10 @@ class Tail:
         for path in segments(self.folder, self._since):
             if path.stem in self._ended:
                 continue
-            found, rows, offset = self._lines(path, limit) if path.suffix == ".jsonl" else self._table(path, limit)
-            if rows:
-                self._pending = (path.stem, rows, offset)
-                wanted = [record for record in found if record["ts"] >= self._since]
+            piece = read_on(path, self._places.get(path.stem, Place()), limit)
+            if piece.rows:
+                self._pending = (path.stem, piece.after(len(piece.rows)))
+                wanted = [record for record in piece.rows if record["ts"] >= self._since]
                 if wanted:
                     return wanted
                 self.done()
@@ -56,49 +55,9 @@ class Tail:
         """Raises DiskFull or ReadOnly when the cursor cannot be saved."""
         if self._pending is None:
             return
-        name, rows, offset = self._pending
+        name, place = self._pending
         self._pending = None
-        self._rows[name] = self._rows.get(name, 0) + rows
-        self._offsets[name] = offset
         there = {path.stem for path in segments(self.folder, self._since)}
-        self._rows = {name: rows for name, rows in self._rows.items() if name in there}
-        write_atomic(self.cursor, orjson.dumps({"since": self._since, "rows": self._rows}), sync=False)
-
-    def _lines(self, path: Path, limit: int) -> tuple[list[dict[str, Any]], int, int]:
-        """Records, how many, and where in the file they end; half a line at the end waits for its other half."""
-        taken, offset = self._rows.get(path.stem, 0), self._offsets.get(path.stem)
-        found: list[dict[str, Any]] = []
-        skip = taken if offset is None else 0
-        try:
-            with path.open("rb") as file:
-                file.seek(offset or 0)
-                end = offset or 0
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        break
-                    end += len(line)
-                    record = _parsed(line)
-                    if record is None:
-                        continue
-                    if skip:
-                        skip -= 1
-                        continue
-                    found.append(record)
-                    if len(found) >= limit:
-                        break
-        except FileNotFoundError:
-            return [], 0, 0
-        return found, len(found), end
-
-    def _table(self, path: Path, limit: int) -> tuple[list[dict[str, Any]], int, int]:
-        taken = self._rows.get(path.stem, 0)
-        found = list(islice(read_segment(path), taken, taken + limit))
-        return found, len(found), 0
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    with contextlib.suppress(orjson.JSONDecodeError):
-        value = orjson.loads(line)
-        if isinstance(value, dict) and "ts" in value:
-            return value
-    return None
+        self._places = {name: place for name, place in {**self._places, name: place}.items() if name in there}
+        rows = {name: place.rows for name, place in self._places.items()}
+        write_atomic(self.cursor, orjson.dumps({"since": self._since, "rows": rows}), sync=False)

@@ -6,8 +6,9 @@ import random
 
 import pytest
 
-from penstock.control.loadtest.knee import Promise, Search, design_effect, judge, parse_promise, turning_point, wilson
+from penstock.control.loadtest.knee import Promise, Search, Z, design_effect, judge, parse_promise, turning_point
 from penstock.core.errors import BadInput
+from penstock.monitoring.wilson import bounds
 
 
 def queue(rate: float, service_s: float, count: int, seed: int) -> list[float]:
@@ -55,7 +56,7 @@ def test_few_requests_prove_nothing() -> None:
 
 
 def test_intervals_hold_what_they_say() -> None:
-    low, high = wilson(0.05, 1000)
+    low, high = bounds(0.05, 1000, Z)
     assert low < 0.05 < high
     assert high - low < 0.03
     assert design_effect([False] * 900 + [True] * 100) > 10  # all slow ones together: hardly more than one observation

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penstock.monitoring.alerting.judging import interval, judge, wilson
+from penstock.monitoring.alerting.judging import Z, interval, judge
 from penstock.monitoring.alerting.readings import WHOLE, Readings
+from penstock.monitoring.wilson import bounds
 from penstock.spec.watches import parse_watch
 from penstock.store.signals import Signal
 
@@ -101,7 +102,7 @@ def test_of_a_part_other_signals_count_from_thirty_requests_on() -> None:
 
 @given(st.floats(0, 1), st.integers(1, 10**6))
 def test_wilson_holds_the_share(share: float, count: int) -> None:
-    low, high = wilson(share, count)
+    low, high = bounds(share, count, Z)
     assert 0 <= low <= share + 1e-12
     assert share - 1e-12 <= high <= 1
 

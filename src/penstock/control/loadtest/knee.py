@@ -16,6 +16,7 @@ from typing import Literal
 
 from penstock.core.errors import BadInput
 from penstock.core.units import seconds
+from penstock.monitoring.wilson import bounds
 
 Verdict = Literal["kept", "broken", "open"]
 BLOCKS = 10
@@ -64,7 +65,7 @@ def judge(slow: Sequence[bool], promise: Promise) -> tuple[Verdict, float, float
     if not count:
         return "open", 0.0, 0.0, 1.0
     share = sum(slow) / count
-    low, high = wilson(share, count / design_effect(slow))
+    low, high = bounds(share, count / design_effect(slow), Z)
     allowed = 1 - promise.share
     return ("kept" if high <= allowed else "broken" if low > allowed else "open"), share, low, high
 
@@ -79,13 +80,6 @@ def design_effect(slow: Sequence[bool]) -> float:
     middle = sum(means) / BLOCKS
     spread = sum((mean - middle) ** 2 for mean in means) / (BLOCKS - 1)
     return min(float(size), max(1.0, spread / (share * (1 - share) / size)))
-
-
-def wilson(share: float, count: float) -> tuple[float, float]:
-    """One-sided 95 % bounds of a share seen in `count` independent requests."""
-    middle = (share + Z * Z / (2 * count)) / (1 + Z * Z / count)
-    half = Z * math.sqrt(share * (1 - share) / count + Z * Z / (4 * count * count)) / (1 + Z * Z / count)
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 @dataclass(slots=True)

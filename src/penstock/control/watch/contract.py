@@ -17,22 +17,28 @@ from penstock.store.registry import ModelVersion
 from penstock.store.signals import Signal
 from penstock.store.store import Store
 
-Row = Mapping[str, Any]  # of serving/records.py Record, by name
+KEEP_S = 14 * 86400.0  # signals are kept for so long
+Row = Mapping[str, Any]  # of serving/records.py Record, by name; and `at`: when the request was over, which is when it counts
 
 
 @dataclass(frozen=True, slots=True)
 class Rated:
-    """Feedback with the record of the request that it is about."""
+    """Feedback with the record of the request that it is about, and with what the key that asked had said of that request before.
+
+    Each said thing comes once, however often it was sent. What stands of a request: `serving.joined.verdict((*earlier, said))`.
+    """
 
     record: Row
     said: Feedback
+    earlier: tuple[Feedback, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Happened:
     """What is new about one deployment: records in the order in which requests were over, then feedback in the order in which it was given.
 
-    `until`: all that happened up to then (seconds since the epoch) has been given, now or before.
+    `until`: all that happened up to then (seconds since the epoch) has been given, now or before. It goes back only when the clock of the
+    machine was set back. What reached the disk too late is given all the same: then `at` lies before the last `until`.
     """
 
     records: Sequence[Row]
@@ -42,7 +48,10 @@ class Happened:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """One deployment as its row says. `versions`: those that serve, by number as text. `folder`: for what a measure keeps on disk."""
+    """One deployment as its row says. `versions`: those that serve, by number as text.
+
+    `folder`: for what a measure keeps on disk; files called `state-…` in it are the watcher's.
+    """
 
     deployment: str
     task: str
@@ -58,7 +67,10 @@ class Measure(Protocol):
     name: str
 
     def fold(self, happened: Happened) -> list[Signal]:
-        """Signals of the windows that are complete by now. Called also when nothing happened: time alone closes windows."""
+        """Signals of the windows that are complete by now. Called also when nothing happened: time alone closes windows.
+
+        What it raises is told; the measure is set aside for a minute, then made anew with the state that was saved last.
+        """
         ...
 
     def state(self) -> bytes: ...

@@ -8,12 +8,12 @@ together hold enough texts of both; less than FEWEST texts of a group say nothin
 from __future__ import annotations
 
 import json
-import math
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from penstock.control.watch.contract import Happened, Watched
+from penstock.monitoring.wilson import bounds
 from penstock.screening.groups import groups_named
 from penstock.screening.table import open_check
 from penstock.spec.monitor import Screen
@@ -21,6 +21,7 @@ from penstock.store.signals import Signal
 
 FEWEST, WINDOWS = 30, 60  # texts of a group; windows that are looked back on for groups
 EXAMPLES = 5
+Z95 = 1.96  # standard errors on each side of a 95 % interval
 Counts = dict[str, list[int]]  # by version or group: texts, findings
 
 
@@ -68,7 +69,7 @@ class Screens:
         found = []
         for version, (texts, hits) in [*sorted(counts.items()), ("", _sum(counts))]:
             if texts:
-                low, high = _wilson(hits, texts)
+                low, high = bounds(hits / texts, texts, Z95)
                 ids = self._examples[place].get(version, []) if version else [i for ids in self._examples[place].values() for i in ids]
                 evidence = {"on": screen.on, "examples": ids[:EXAMPLES]}
                 found.append(Signal(deployment, name, at, hits / texts, float(texts), version, "", None, low, high, evidence))
@@ -124,11 +125,3 @@ def _gap(windows: list[Counts]) -> tuple[float, int, dict[str, Any]] | None:
     shown = {group: {"rate": round(rate, 4), "texts": texts} for group, (rate, texts) in sorted(rates.items())}
     value = rates[most][0] - rates[least][0]
     return value, sum(texts for _, texts in rates.values()), {"most": most, "least": least, "groups": shown}
-
-
-def _wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % interval of a rate (Wilson 1927)."""
-    share, spread = hits / count, z * z / count
-    middle = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
-    return max(middle - half, 0.0), min(middle + half, 1.0)

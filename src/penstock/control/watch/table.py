@@ -7,6 +7,7 @@ from penstock.core.plugins import Row, Table
 MEASURES = Table(
     "measure",
     {
+        "kpis": Row("penstock.control.watch.kpis:make", "monitor"),
         "screens": Row("penstock.control.watch.screens:make"),
         "labelling": Row("penstock.control.watch.labelling:make"),
         "anomalies": Row("penstock.control.watch.anomalies:make", "monitor"),

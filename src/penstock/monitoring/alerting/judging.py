@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.monitoring.alerting.readings import WHOLE, Part, Readings
+from penstock.monitoring.wilson import bounds
 from penstock.spec.conditions import Arithmetic, Comparison, Metric, Number, Value, metrics_in
 from penstock.spec.signals import PROPORTIONS
 from penstock.spec.watches import Alarm, Leaf, Watch
@@ -139,7 +140,7 @@ def interval(signal: Signal) -> Range:
     if signal.count < LEAST:
         return Range(value, -math.inf, math.inf)
     if is_share(signal.name) and 0.0 <= value <= 1.0:
-        return Range(value, *wilson(value, signal.count))
+        return Range(value, *bounds(value, signal.count, Z))
     if signal.low is not None and signal.high is not None:
         return Range(value, min(signal.low, value), max(signal.high, value))
     return Range(value, value, value)
@@ -148,13 +149,6 @@ def interval(signal: Signal) -> Range:
 def is_share(name: str) -> bool:
     """Whether the signal is a share of requests, 0 to 1."""
     return name in PROPORTIONS or name.endswith("_rate")
-
-
-def wilson(share: float, count: float, z: float = Z) -> tuple[float, float]:
-    """Wilson's interval of a share that was measured on `count` requests."""
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _facts(leaf: Leaf, holds: bool | None, readings: Readings, part: Part, at: float) -> Iterator[Fact]:

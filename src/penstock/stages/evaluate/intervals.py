@@ -6,11 +6,12 @@ instead of a loop. The seed is fixed: equal rows give equal intervals.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
+
+from penstock.monitoring.wilson import bounds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,11 +35,8 @@ class Interval:
 
 def wilson(right: int, rows: int, confidence: float) -> Interval:
     """Share `right / rows` with Wilson's score interval (1927); sound for shares near 0 and 1. `rows` ≥ 1."""
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share, spread = right / rows, 1 + z * z / rows
-    centre = (share + z * z / (2 * rows)) / spread
-    half = z / spread * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
-    return Interval(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))
+    share = right / rows
+    return Interval(share, *bounds(share, rows, NormalDist().inv_cdf(0.5 + confidence / 2)))
 
 
 def percentile(value: float, resampled: Floats, confidence: float) -> Interval:
