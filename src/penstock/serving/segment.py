@@ -14,8 +14,6 @@ from typing import Any, BinaryIO
 
 import orjson
 
-_CHUNK = 1 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -98,43 +96,26 @@ def read_table(path: Path, skip: int, limit: int) -> list[dict[str, Any]]:
 def _lines(path: Path, start: Place, limit: int, most_bytes: int) -> Piece:
     rows: list[dict[str, Any]] = []
     ends: list[int] = []
-    skip, unread, full, end = start.rows if start.offset is None else 0, 0, False, start.offset or 0
+    begin = start.offset or 0
+    skip, unread, full, end = start.rows if start.offset is None else 0, 0, False, begin
     with path.open("rb") as file:
-        file.seek(end)
-        while not full and (lines := file.readlines(_hint(limit - len(rows), len(rows), end - (start.offset or 0)))):
-            if not lines[-1].endswith(b"\n"):
-                lines.pop()  # half a line
-                if not lines:
+        file.seek(begin)
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            end += len(line)
+            record = parsed(line)
+            if record is None:
+                unread += 1
+            elif skip:
+                skip -= 1
+            else:
+                rows.append(record)
+                ends.append(end)
+                full = len(rows) >= limit or end - begin >= most_bytes
+                if full:
                     break
-            for line, record in zip(lines, _records(lines), strict=True):
-                if len(rows) >= limit:
-                    break
-                end += len(line)
-                if record is None:
-                    unread += 1
-                elif skip:
-                    skip -= 1
-                else:
-                    rows.append(record)
-                    ends.append(end)
-            full = len(rows) >= limit or end - (start.offset or 0) >= most_bytes
     return Piece(start, rows, ends, end, unread, full)
-
-
-def _hint(wanted: int, rows: int, size: int) -> int:
-    """Bytes that hold about as many lines as are wanted, by the size of those that were read."""
-    return max(1 << 12, min(_CHUNK, wanted * (size // rows if rows else 512)))
-
-
-def _records(lines: list[bytes]) -> list[dict[str, Any] | None]:
-    """Of each line; read as one array where all of them are sound, which is a third faster."""
-    try:
-        values = orjson.loads(b"[%b]" % b",".join(lines))
-    except orjson.JSONDecodeError:
-        values = ()
-    if len(values) == len(lines) and all(type(value) is dict and "ts" in value for value in values):
-        return list(values)
-    return [parsed(line) for line in lines]
 
 
 def pick(folder: Path, segment: str, places: Sequence[tuple[int, int | None]]) -> Iterator[dict[str, Any] | None]:
