@@ -127,8 +127,11 @@ def watcher(folder: Path, **state: object) -> None:
 @pytest.mark.usefixtures("measured")
 def test_monitor_draws_once_where_there_is_no_terminal(call, folder: Path, store: Store) -> None:
     watcher(folder)
-    store.resources.create("alert", "slow", {"deployment": "desk", "severity": "page"}, phase="firing", status={"since": time.time() - 90})
-    store.resources.create("alert", "other", {"deployment": "elsewhere"}, phase="firing")
+    slow = {"alert": "slow", "severity": "page", "version": "", "slice": ""}
+    status = {"since": time.time() - 90, "message": "latency.p95_ms is 90 ms"}
+    store.resources.create("alert", "desk", slow, phase="firing", status=status)
+    store.resources.create("alert", "desk", {**slow, "alert": "over"}, phase="resolved", status=status)
+    store.resources.create("alert", "elsewhere", {**slow, "alert": "other"}, phase="firing", status=status)
     told = call("monitor", "desk").out
     assert "watcher 1.6 s behind, 12.5 records/s" in told
     lines = told.splitlines()
@@ -141,8 +144,9 @@ def test_monitor_draws_once_where_there_is_no_terminal(call, folder: Path, store
     assert any("host.cpu 25 %" in line and "cost.day 3.50 USD" in line for line in lines)
     assert any(line.startswith("! drift.words") and "0.4 of 0.3" in line for line in lines)
     assert any(line.startswith("  drift.length") for line in lines)
-    assert any(line.startswith("ALERT page slow") for line in lines)
+    assert any(line.startswith("ALERT page slow  for 1 min 30 s") and "90 ms" in line for line in lines)
     assert "other" not in told
+    assert "over  for" not in told
 
 
 @pytest.mark.usefixtures("measured")

@@ -118,12 +118,8 @@ def _alerts(board: Board) -> list[RenderableType]:
     if not board.alerts:
         return [Text("no alert fires", style="green")]
     return [
-        Text(
-            f"ALERT {alert.get('severity', '')} {alert['name']}  for {show_seconds(max(0.0, board.at - alert['since']))}"
-            f"  {alert.get('message', '')}".rstrip(),
-            style="bold red",
-        )
-        for alert in board.alerts
+        Text(f"ALERT {a['severity']} {a['alert']}  for {show_seconds(max(0.0, board.at - a['since']))}  {a['message']}", style="bold red")
+        for a in board.alerts
     ]
 
 

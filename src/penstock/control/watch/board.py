@@ -110,13 +110,10 @@ def present(lines: Sequence[Line], window_s: float) -> list[Line]:
 
 def firing(store: Store, deployment: str) -> list[dict[str, Any]]:
     """Alerts of the deployment that fire, newest first."""
-    rows = store.resources.list("alert", phase="firing")
-    mine = [row for row in rows if row.spec.get("deployment", deployment) == deployment]
-    return [{"id": row.id, "name": row.name, "since": row.status.get("since", row.created_at), **_told(row)} for row in mine]
-
-
-def _told(row: Resource) -> dict[str, Any]:
-    return {name: value for name in ("severity", "message") if (value := row.status.get(name, row.spec.get(name))) is not None}
+    rows = store.resources.list("alert", name=deployment, phase="firing")
+    about = [{name: row.spec.get(name) for name in ("alert", "severity", "version", "slice")} for row in rows]
+    seen = [{"message": row.status.get("message", ""), "since": row.status.get("since", row.created_at)} for row in rows]
+    return [{"id": row.id, **told, **more} for row, told, more in zip(rows, about, seen, strict=True)]
 
 
 def history(store: Store, home: Home, deployment: str, name: str, since: float, now: float) -> list[Signal]:
