@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import psutil
 import pytest
 
 from penstock.control.exporting import REST_S, Exporting
-from penstock.testing.serving import wait_for
-
-
-def exporters(folder: Path) -> list[psutil.Process]:
-    return [p for p in psutil.Process().children() if str(folder) in " ".join(p.cmdline())]
+from penstock.testing.serving import living_children, wait_for
 
 
 def test_nothing_is_started_without_a_collector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,11 +21,11 @@ def test_one_runs_and_another_after_a_rest_when_it_died(tmp_path: Path, monkeypa
     exporting = Exporting(tmp_path)
     try:
         assert exporting.look(100.0) is True
-        (running,) = exporters(tmp_path)
+        (running,) = living_children(str(tmp_path))
         running.kill()
         wait_for(lambda: exporting.look(101.0) is False, 10, "its end")
         assert exporting.look(100.0 + REST_S) is True
-        assert len(exporters(tmp_path)) == 1
+        assert len(living_children(str(tmp_path))) == 1
     finally:
         exporting.close()
-    assert exporters(tmp_path) == []
+    assert living_children(str(tmp_path)) == []

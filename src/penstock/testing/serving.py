@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
+import psutil
 
 from penstock.serving.record_files import read_records
 from penstock.serving.snapshot import KeyEntry, Limits, ModelRoute, ReplicaRoute, Snapshot, VersionRoute, write_snapshot
@@ -167,6 +169,16 @@ def wait_for(condition: Callable[[], bool], timeout_s: float, what: str) -> None
         if time.monotonic() > end:
             raise TimeoutError(f"{what}: not within {timeout_s:g} s")
         time.sleep(0.01)
+
+
+def living_children(*words: str) -> list[psutil.Process]:
+    """Of this process: those whose command line has all `words`. Those that ended and wait to be seen are not among them."""
+    found = []
+    for process in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie, too
+            command = " ".join(process.cmdline())
+            found += [process] if all(word in command for word in words) else []
+    return found
 
 
 def _stop(process: subprocess.Popen[bytes], number: int, timeout_s: float) -> int:

@@ -25,7 +25,7 @@ from penstock.monitoring.windows.files import WindowFiles
 from penstock.monitoring.windows.window import whole
 from penstock.serving.snapshot import ModelRoute, Snapshot, write_snapshot
 from penstock.store.store import Store
-from penstock.testing.serving import wait_for
+from penstock.testing.serving import living_children, wait_for
 from penstock.testing.watched import Notes, deployment, record, registered, said
 
 
@@ -151,7 +151,7 @@ def test_a_home_without_anything_is_watched_in_peace(home: Home) -> None:
 
 
 def children(home: Home) -> list[psutil.Process]:
-    return [p for p in psutil.Process().children() if "penstock.control.watch" in p.cmdline() and str(home.folder) in p.cmdline()]
+    return living_children("penstock.control.watch", str(home.folder))
 
 
 def test_it_is_started_and_after_a_rest_started_again(home: Home) -> None:

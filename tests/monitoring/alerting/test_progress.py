@@ -73,13 +73,20 @@ def test_after_a_long_silence_a_condition_starts_over() -> None:
 
 def test_parts_have_states_of_their_own_and_end_when_nothing_comes_from_them() -> None:
     found = course(rule("error_rate > 2%", 60.0))
-    turns = found.follow([row(60.0, 0.5, version="3"), row(60.0, 0.01), row(60.0, 0.5, slice="key=a", count=5.0)])
+    turns = found.follow([row(60.0, 0.5, version="3"), row(60.0, 0.0, version="2"), row(60.0, 0.01), row(60.0, 0.5, slice="key=a", count=5.0)])
     assert [(turn.part, turn.change) for turn in turns] == [(("3", ""), "fired")]
     assert found.follow([row(60.0, 0.9, version="4", slice="traffic=shadow")]) == [], "no client waits for copies"
     assert found.lost(60.0 + GONE_S + 100) == [], "nothing came at all: the watcher may be down"
     assert found.follow([row(60.0 * n, 0.01) for n in range(2, 40)]) == []
     assert [(t.part, t.change) for t in found.lost(60.0 * 39)] == [(("3", ""), "gone")]
     assert found.lost(60.0 * 39) == []
+
+
+def test_what_holds_of_the_only_version_is_said_of_the_whole() -> None:
+    found = course(rule("error_rate > 2%"))
+    assert [(t.part, t.change) for t in found.follow([row(60.0, 0.5, version="3"), row(60.0, 0.5)])] == [(("", ""), "fired")]
+    both = [row(120.0, 0.5, version="3"), row(120.0, 0.0, version="4"), row(120.0, 0.4)]
+    assert [(t.part, t.change) for t in found.follow(both)] == [(("3", ""), "fired")]
 
 
 def test_a_rule_that_is_no_more_ends_what_it_had_fired() -> None:

@@ -1,7 +1,8 @@
 """All rules of one deployment, followed through its signals: rows in, turns out (a rule began to hold, fired, cleared).
 
-A rule has a state of its own on the whole deployment and on every part (version, slice) that its signals are measured on. Requests that no
-client waits for are none of its parts: copies for a shadow, and answers in another model's place.
+A rule has a state of its own on the whole deployment and on every part (version, slice) that its signals are measured on; where one version
+answers everything, what holds of it is said of the whole alone. Requests that no client waits for are no part: copies for a shadow, and
+answers in another model's place.
 Not covered: rows that come late, after newer ones of the same signal were followed; they are left out.
 """
 
@@ -78,9 +79,11 @@ class Course:
     def _judged(self, fresh: Mapping[str, set[Part]], at: float) -> Iterator[Turn]:
         for rule in self.rules:
             parts = {part for name in signals_of(rule.watch) for part in fresh.get(name, ())}
+            single = len({version for version, _ in parts if version}) == 1
             for part in sorted(parts):
                 before = self.states.get((rule.key, part), Progress())
-                judgement = judge(rule.watch, self.readings, part, at)
+                told = single and part[0] and ("", part[1]) in parts
+                judgement = Judgement(False) if told else judge(rule.watch, self.readings, part, at)
                 after, change = advance(before, judgement.holds, at, rule)
                 if after.phase == "inactive":
                     self.states.pop((rule.key, part), None)
