@@ -51,3 +51,18 @@ class Detector(Protocol[SketchT]):
     def distance(self, reference: SketchT, current: SketchT) -> float:
         """Finite, 0 where both are alike, never below. Neither is empty."""
         ...
+
+
+class Streaming(Protocol):
+    """Told one value after another; its state is JSON values, so that a restart loses nothing."""
+
+    def update(self, value: float) -> bool:
+        """Whether a change is found now."""
+        ...
+
+    def as_json(self) -> dict[str, Any]: ...
+
+    @classmethod
+    def parse(cls, value: Any) -> Self:
+        """Raises ValueError."""
+        ...
