@@ -1,6 +1,6 @@
 """Which language a text is in, by the model of py3langid: naive Bayes over byte n-grams that an automaton finds (Lui & Baldwin 2012).
 
-The automaton walks over many texts at once, a byte of each in a step, so a batch costs a few microseconds a text; a text alone some hundred.
+The automaton walks over many texts at once, a byte of each in a step, so that a batch costs some twenty microseconds a text.
 Only the first CUT bytes are looked at. Not covered: texts in several languages (the one with most of it is told), and what is no language.
 """
 

@@ -91,7 +91,7 @@ class Adwin:
         """Gives up the oldest bucket; how many values that were."""
         while not self._rows[-1]:
             self._rows.pop()
-        size = 2 ** (len(self._rows) - 1)
+        size: int = 2 ** (len(self._rows) - 1)
         total, variance = self._rows[-1].pop(0)
         self.width -= size
         self.total -= total

@@ -5,15 +5,15 @@ is with the reference, both free of each other. The limit is the far quantile of
 rows left are fewer than the reference (distances scale as (1/n + 1/N) ** (order / 2)), and the reference is one sample, lucky or not, that
 all later windows are compared with: what lies above the median is widened as if its share of the noise were doubled.
 
-Several detectors of one signal, and all signals of a summary, are judged by their largest ratio of distance to limit; the same drawn windows
-say how far that goes, so the declared probability is that of the signal, and of the summary, as a whole.
+Several detectors of one signal, and all signals of a summary, are judged by their largest ratio of distance to limit; the same drawn
+windows say how far that goes, so the declared probability is that of the signal, and of the summary, as a whole.
 Not covered: a reference of other rows than those that will come. A limit can only know the rows it was made from.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ import numpy as np
 
 from penstock.core.errors import DataUnusable
 from penstock.monitoring.drift.contract import Sketch
-from penstock.monitoring.drift.standard import Asked, Part, Reference, Standard, group_of, groups, stream_of
+from penstock.monitoring.drift.standard import Asked, Part, Reference, Standard, groups
 from penstock.monitoring.drift.table import behind, detector
 from penstock.monitoring.drift.tail import far_quantile
 
@@ -61,11 +61,17 @@ class _Fitted:
 
 
 def calibrated(
-    values: Mapping[str, Any], asked: Sequence[Asked], everything: Sequence[Asked] | None = None, *, draws: int = DRAWS
+    values: Mapping[str, Any],
+    asked: Sequence[Asked],
+    everything: Sequence[Asked] = (),
+    stored: Iterable[str] | None = None,
+    *,
+    draws: int = DRAWS,
 ) -> Reference:
     """A reference of `values`: rows of each signal, as many of each and in the same order.
 
-    `everything`: all entries that summaries are over, when `asked` (those with values) are only some. Raises DataUnusable for too few rows.
+    `everything`: all entries that summaries are over, when `asked` (those with values) are only some; `stored`: signals that have a stored
+    reference, when those are others than `asked`. Raises DataUnusable for too few rows.
     """
     rows = {one.signal: len(values[one.signal]) for one in asked}
     for signal, count in rows.items():
@@ -74,7 +80,7 @@ def calibrated(
                 f"{signal} has {count} reference rows; limits need {LEAST_ROWS}",
                 remedy="Give the data stage test rows, or a larger `split.validation`.",
             )
-    stored = {one.signal for one in asked}
+    kept = {one.signal for one in asked} if stored is None else set(stored)
     standards: dict[str, Standard] = {}
     ratios: dict[str, np.ndarray] = {}
     for window in sorted({one.window for one in asked}):
@@ -83,9 +89,9 @@ def calibrated(
         for one in together:
             standards[one.signal], ratios[one.signal] = _standard(one, drawn[one.signal], rows[one.signal])
     scales: dict[str, dict[str, float]] = {}
-    for summary, by_group in groups(everything or asked, stored).items():
+    for summary, by_group in groups(everything or asked, kept).items():
         for group, members in by_group.items():
-            present = [one for one in members if one.signal in ratios and group == group_of(stream_of(one, stored), one.window)]
+            present = [one for one in members if one.signal in ratios]
             if present:
                 above = min(one.false_alarms for one in members) / len(by_group)
                 largest = np.max([ratios[one.signal] for one in present], axis=0)

@@ -1,6 +1,6 @@
-"""Sketches as bytes: one line of JSON that says what follows, then arrays, little-endian. Whatever is wrong with the bytes is ArtifactCorrupt.
+"""Sketches as bytes: one line of JSON that says what follows, then arrays, little-endian.
 
-Nothing in them is ever run, and nothing larger than the bytes themselves is allocated.
+Whatever is wrong with the bytes is ArtifactCorrupt. Nothing in them is ever run, and nothing larger than the bytes themselves is allocated.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from penstock.monitoring.drift.counts import Counts
 from penstock.monitoring.drift.numbers import Numbers
 from penstock.monitoring.drift.words import Words, bucket, words
 
-MOST, SURE = 12, 2.5  # told of each kind; standard errors beyond chance (asked only of windows that are over their limit)
+MOST, SURE = 12, 2.5  # told of each kind; standard errors (only windows over their limit are asked: a few by chance do no harm)
 SHORTEST = 2  # letters of a word that is told
 
 
@@ -98,7 +98,8 @@ def moved_numbers(reference: Numbers, values: np.ndarray) -> Moved:
         inside = np.asarray(values) <= edge if below else np.asarray(values) > edge
         then_share = float(one[at]) if below else 1 - float(one[at])
         now_share = float(other[at]) if below else 1 - float(other[at])
-        told["grew"] = {"range": [None, _number(edge)] if below else [_number(edge), None], "share": _share(now_share), "was": _share(then_share)}
+        range_ = [None, _number(edge)] if below else [_number(edge), None]
+        told["grew"] = {"range": range_, "share": _share(now_share), "was": _share(then_share)}
         rows = inside.astype(float)
     return Moved(told, rows)
 

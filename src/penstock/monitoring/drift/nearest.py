@@ -72,7 +72,8 @@ class Nearest:
 def unit(values: Any) -> np.ndarray:
     """(rows, dimensions) float32 of length 1; a row of zeros stays one."""
     vectors = np.asarray(values, np.float32)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    made: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return made
 
 
 def cosines(vectors: np.ndarray, sample: np.ndarray, own: np.ndarray | None = None) -> np.ndarray:

@@ -95,14 +95,16 @@ class Numbers:
     def places(self) -> np.ndarray:
         """A number inside of each bin."""
         low, high = values_of(self.keys << self.level), values_of((self.keys << self.level) | ((1 << self.level) - 1))
-        return low + (high - low) / 2
+        middle: np.ndarray = low + (high - low) / 2
+        return middle
 
     def quantiles(self, shares: Any) -> np.ndarray:
         """Of what is not missing, as exact as the bins; nan without any."""
         if not len(self.keys):
             return np.full(len(shares), np.nan)
         ends = np.cumsum(self.counts)
-        return self.places()[np.minimum(np.searchsorted(ends, np.asarray(shares) * ends[-1]), len(ends) - 1)]
+        found: np.ndarray = self.places()[np.minimum(np.searchsorted(ends, np.asarray(shares) * ends[-1]), len(ends) - 1)]
+        return found
 
     def at(self, level: int) -> Self:
         """The same in bins of a level that is not lower."""
@@ -124,7 +126,8 @@ def values_of(keys: np.ndarray) -> np.ndarray:
     """The numbers of `bits`, bounded to what is finite."""
     limit = np.int64(np.float64(np.finfo(np.float64).max).view(np.int64))
     bounded = np.clip(keys, np.int64(~int(limit)), limit)
-    return (bounded ^ ((bounded >> 63) & _TOP)).view(np.float64)
+    numbers: np.ndarray = (bounded ^ ((bounded >> 63) & _TOP)).view(np.float64)
+    return numbers
 
 
 def _level(keys: np.ndarray, low: int) -> int:

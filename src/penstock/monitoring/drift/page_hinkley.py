@@ -48,8 +48,8 @@ class PageHinkley:
     @classmethod
     def parse(cls, value: Any) -> Self:
         try:
-            known = value["known"]
-            made = cls(float(value["threshold"]), float(value["tolerance"]), None if known is None else float(known), float(value["forget"]))
+            known = None if value["known"] is None else float(value["known"])
+            made = cls(float(value["threshold"]), float(value["tolerance"]), known, float(value["forget"]))
             made.count, made.mean = int(value["count"]), float(value["mean"])
             made.total, made.lowest = float(value["total"]), float(value["lowest"])
         except (KeyError, TypeError, ValueError) as error:

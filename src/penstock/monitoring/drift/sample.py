@@ -1,4 +1,7 @@
-"""Some of the vectors, at most MOST: those whose bytes hash lowest, so that samples merge in any order to the same. Equal vectors count once."""
+"""Some of the vectors, at most MOST: those whose bytes hash lowest, so that samples merge in any order to the same.
+
+Equal vectors count once.
+"""
 
 from __future__ import annotations
 

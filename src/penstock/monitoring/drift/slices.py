@@ -13,7 +13,7 @@ LONGEST = 80
 
 
 def concentrated(scores: np.ndarray, fields: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """`scores`: how strange each row is (0: not); `fields`: by name, the value of each row. Numbers and what has too many values are left out."""
+    """`scores`: how strange each row is (0: not); `fields`: by name, the value of each row. Rare values are left out."""
     strange = scores > 0
     if not 0 < strange.sum() < len(strange):
         return []

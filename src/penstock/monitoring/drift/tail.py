@@ -1,4 +1,4 @@
-"""The far quantile of a statistic from a limited number of draws: a generalised Pareto distribution over what lies beyond the 90th percentile.
+"""The far quantile of a statistic from a limited number of draws: a generalised Pareto distribution beyond the 90th percentile.
 
 Pickands 1975 for the shape, probability-weighted moments (Hosking & Wallis 1987) for its parameters. A tail is never taken to be
 shorter than an exponential one by more than SHORTEST: draws from one sample say little about where a distribution ends.

@@ -31,7 +31,8 @@ def topics(reference: Nearest, vectors: np.ndarray, texts: Sequence[str], ids: S
     inside = own @ own.T >= radius
     excess = inside.mean(1) - (own @ sample.T >= radius).mean(1) - 1 / looked
     said = [words(text) for text in texts[:looked]]
-    free, found = np.ones(looked, bool), []
+    free = np.ones(looked, bool)
+    found: list[dict[str, Any]] = []
     least = max(LEAST_ROWS, LEAST_SHARE * looked)
     while len(found) < MOST:
         gain = np.where(free, (inside & free).sum(1) / looked - (own @ sample.T >= radius).mean(1), -1.0)

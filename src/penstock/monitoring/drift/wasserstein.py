@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -22,7 +23,7 @@ class Wasserstein:
         one, other = there.shares
         places = found.places[:-1]
         middle = float(one @ places)
-        spread = float(np.sqrt(max(one @ (places - middle) ** 2, 0.0)))
+        spread = math.sqrt(max(float(one @ (places - middle) ** 2), 0.0))
         if spread < 1e-12:  # the reference is one number: in parts of that, then
             spread = max(abs(middle), 1e-12)
         gap = np.abs(np.cumsum(one) - np.cumsum(other))[:-1]

@@ -1,4 +1,4 @@
-"""The embedder stage: the sentence encoder by which drift compares texts, as an OpenVINO graph. Built once a home, whatever pipeline asks."""
+"""The embedder stage: the sentence encoder by which drift compares texts, as an OpenVINO graph; built once, whatever pipeline asks."""
 
 from __future__ import annotations
 

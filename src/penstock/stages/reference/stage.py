@@ -92,9 +92,9 @@ class ReferenceStage:
 
 
 async def _best(engine: Engine, texts: Sequence[str]) -> list[tuple[str, float]]:
-    last = None
-    async for last in engine.generate(ClassifyRequest(texts, top_k=1)):
-        pass
+    last: object = None
+    async for chunk in engine.generate(ClassifyRequest(texts, top_k=1)):
+        last = chunk
     if not isinstance(last, Classified) or len(last.rows) != len(texts):
         raise ReplicaFailed(f"the engine answered {len(texts)} texts to classify with {type(last).__name__}")
     return [(str(pairs[0][0]), float(pairs[0][1])) for pairs in last.rows]
@@ -113,7 +113,7 @@ def _held_out(dataset: Path, window: int) -> tuple[pl.DataFrame, Sequence[str]]:
             parts.append(part)
             count += part.height
     if not count:
-        raise DataUnusable("the dataset has neither test nor validation rows, so there is nothing that live requests could be compared with")
+        raise DataUnusable("the dataset has neither test nor validation rows: there is nothing that live requests could be compared with")
     labels = dataset / "labels.json"
     return pl.concat(parts), json.loads(labels.read_bytes()) if labels.is_file() else []
 

@@ -59,7 +59,8 @@ class HashedVectors:
         from penstock.monitoring.drift.words import words
         from penstock.screening.linear import word_features
 
-        found, known = np.zeros((len(texts), HASHED_DIMENSIONS), np.float32), {}
+        found = np.zeros((len(texts), HASHED_DIMENSIONS), np.float32)
+        known: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for row, text in enumerate(texts):
             for word in words(text):
                 places = known.get(word)
@@ -67,7 +68,8 @@ class HashedVectors:
                     hashes = np.array([crc32(feature) for feature in word_features(word)], np.int64)
                     places = known[word] = (hashes >> 1) % HASHED_DIMENSIONS, np.where(hashes & 1, 1.0, -1.0) / np.sqrt(len(hashes))
                 np.add.at(found[row], places[0], places[1])
-        return (found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-6)).astype(np.float16)
+        made: np.ndarray = (found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-6)).astype(np.float16)
+        return made
 
 
 def open_vectors(encoder: Path | None, threads: int = 0) -> Vectors:
