@@ -60,7 +60,7 @@ def tellable(word: str) -> bool:
 
 def _told(found: list[tuple[float, str, float, float]]) -> list[dict[str, Any]]:
     ordered = sorted(found, key=lambda one: (-one[0], one[1]))[:MOST]
-    return [{"word": word, "share": _share(now), "was": _share(then), "new": then == 0} for _, word, now, then in ordered]
+    return [{"word": word, "share": _share(now), "was": _share(then), "new": bool(then == 0)} for _, word, now, then in ordered]
 
 
 def moved_categories(reference: Counts, values: Sequence[Any], lifted: np.ndarray) -> Moved:

@@ -32,7 +32,7 @@ DETECTORS = Table(
         "chi_square": Row(f"{_HERE}.chi_square:ChiSquare"),
         "unseen": Row(f"{_HERE}.unseen:Unseen"),
         "mmd": Row(f"{_HERE}.mmd:MeanDiscrepancy"),
-        "novelty": Row(f"{_HERE}.wasserstein:Wasserstein"),
+        "novelty": Row(f"{_HERE}.novelty:Novelty"),
         "classifier": Row(f"{_HERE}.classifier:ClassifierTest"),
         "rise": Row(f"{_HERE}.rise:Rise"),
     },

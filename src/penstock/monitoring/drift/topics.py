@@ -20,6 +20,7 @@ from penstock.monitoring.drift.words import Words, bucket, words
 MOST, LEAST_ROWS, LEAST_SHARE = 5, 4, 0.01
 WIDEST, REACH = 0.5, 0.1  # the least cosine of a radius; its quantile of the reference's nearness
 NAMES, EXAMPLES = 5, 3
+FAR = 0.01  # quantile of the reference's nearness
 _WINDOW = 2000  # rows that are looked at
 
 
@@ -51,10 +52,30 @@ def topics(reference: Nearest, vectors: np.ndarray, texts: Sequence[str], ids: S
                 "examples": [ids[row] for row in nearest[:EXAMPLES]],
             }
         )
+    if (scattered := _scattered(reference, own, free, said, ids, vocabulary)) is not None:
+        found.append(scattered)
     scores = np.zeros(len(vectors))
     far = 1 - np.minimum((own @ sample.T).max(1), 1.0)
     scores[:looked] = np.maximum(excess, 0) + np.maximum(far - (1 - radius), 0)
     return Moved({"topics": found} if found else {}, scores)
+
+
+def _scattered(
+    reference: Nearest, own: np.ndarray, free: np.ndarray, said: Sequence[list[str]], ids: Sequence[str], vocabulary: Words | None
+) -> dict[str, Any] | None:
+    """Rows of no topic that lie further from the reference than nearly all of its own do."""
+    near = (own @ reference.sample.astype(np.float32).T).max(1)
+    rows = np.flatnonzero(free & (near < float(reference.near.quantiles([FAR])[0])))
+    if len(rows) < LEAST_ROWS or len(rows) < 4 * FAR * len(own):
+        return None
+    furthest = rows[np.argsort(near[rows], kind="stable")]
+    return {
+        "words": _names([said[row] for row in rows], said, vocabulary, least=0.03),
+        "share": round(len(rows) / len(own), 4),
+        "was": FAR,
+        "examples": [ids[row] for row in furthest[:EXAMPLES]],
+        "scattered": True,
+    }
 
 
 def _sure(share: float, gain: float, window: int, sample: int) -> bool:
@@ -64,11 +85,11 @@ def _sure(share: float, gain: float, window: int, sample: int) -> bool:
     return gain > 3.0 * math.sqrt(pooled * (1 - pooled) * (1 / window + 1 / sample))
 
 
-def _names(rows: Sequence[Sequence[str]], window: Sequence[Sequence[str]], vocabulary: Words | None) -> list[str]:
+def _names(rows: Sequence[Sequence[str]], window: Sequence[Sequence[str]], vocabulary: Words | None, least: float = 0.15) -> list[str]:
     inside, everywhere = Counter(w for row in rows for w in row), Counter(w for row in window for w in row)
     outside, others = max(len(window) - len(rows), 1), {}
     for word, count in inside.items():
-        if tellable(word) and count >= max(2, 0.15 * len(rows)):
+        if tellable(word) and count >= max(2, least * len(rows)):
             was = (everywhere[word] - count) / outside
             if vocabulary is not None:
                 was = max(was, float(vocabulary.counts[bucket(word)]) / max(vocabulary.rows, 1))

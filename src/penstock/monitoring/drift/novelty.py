@@ -1,0 +1,30 @@
+"""How much further from their nearest neighbour in the reference vectors lie than the reference's own: Wasserstein's distance, one side of it.
+
+In standard deviations of the reference's nearness. What comes nearer than usual (the same request again and again) is not new.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+
+from penstock.monitoring.drift.aligned import align
+from penstock.monitoring.drift.nearest import Nearest
+
+
+class Novelty:
+    kinds: ClassVar[tuple[str, ...]] = ("nearest",)
+    order: ClassVar[int] = 1
+
+    def distance(self, reference: Nearest, current: Nearest) -> float:
+        found = align(reference, current)
+        assert found.places is not None
+        if len(found.places) < 3:
+            return 0.0
+        one, other = (side[:-1] for side in found.shares)
+        places = found.places[:-1]
+        spread = math.sqrt(max(float(one @ (places - one @ places) ** 2), 1e-12))
+        lower = np.maximum(np.cumsum(other) - np.cumsum(one), 0.0)[:-1]
+        return min(float(lower @ np.diff(places)) / spread, 1e12)
