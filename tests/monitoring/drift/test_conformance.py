@@ -22,7 +22,7 @@ def numbers(rows: int, seed: int, share: float = 0.0) -> Any:
 def categories(rows: int, seed: int, share: float = 0.0) -> Any:
     chance = np.random.default_rng(seed)
     usual = chance.choice(list("abcdefgh"), rows, p=[0.3, 0.2, 0.2, 0.1, 0.1, 0.05, 0.03, 0.02])
-    return [str(odd) if strange else str(one) for one, odd, strange in zip(usual, chance.choice(list("hij"), rows), chance.random(rows) < share)]
+    return np.where(chance.random(rows) < share, chance.choice(list("hij"), rows), usual).tolist()
 
 
 def texts(rows: int, seed: int, share: float = 0.0) -> Any:

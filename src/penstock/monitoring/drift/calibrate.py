@@ -135,7 +135,7 @@ def _measure(parts: Sequence[tuple[str, Any, Any]], window: np.ndarray, into: np
 def _standard(one: Asked, parts: Sequence[_Fitted], rows: int) -> tuple[Standard, np.ndarray]:
     """With limits, and the ratio of each drawn window to them."""
     if one.limit is not None:
-        return Standard(one, (Part(parts[0].detector, parts[0].sketch, one.limit),), rows), np.zeros(1)
+        return Standard(one, (Part(parts[0].detector, parts[0].sketch, one.limit),), float(rows)), np.zeros(1)
     sizes = Sizes(one.window, rows)
     scaled = [part.distances * sizes.noise(detector(part.detector).order) for part in parts]
     first = [max(far_quantile(distances, one.false_alarms), 1e-12) for distances in scaled]
@@ -146,7 +146,7 @@ def _standard(one: Asked, parts: Sequence[_Fitted], rows: int) -> tuple[Standard
         middle = float(np.median(distances))
         widened = middle + max(limit * joint - middle, 0.0) * sizes.luck
         made.append(Part(part.detector, part.sketch, _digits(max(widened, _floor(part, one, rows), 1e-9))))
-    return Standard(one, tuple(made), rows), largest / max(joint, 1e-12)
+    return Standard(one, tuple(made), float(rows)), largest / max(joint, 1e-12)
 
 
 def _floor(part: _Fitted, one: Asked, rows: int) -> float:

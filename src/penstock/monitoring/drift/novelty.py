@@ -1,4 +1,4 @@
-"""How much further from their nearest neighbour in the reference vectors lie than the reference's own: Wasserstein's distance, one side of it.
+"""How much further from the reference vectors lie than its own rows do from each other: one side of Wasserstein's distance.
 
 In standard deviations of the reference's nearness. What comes nearer than usual (the same request again and again) is not new.
 """

@@ -21,7 +21,7 @@ def far_quantile(draws: np.ndarray, above: float) -> float:
         return float(np.quantile(ordered, 1 - above))
     start = ordered[int(BEYOND * len(ordered)) - 1]
     beyond = ordered[ordered > start] - start
-    if len(beyond) < 5 or beyond.max() <= 0:
+    if len(beyond) < 5 or beyond.max() - beyond.min() < 1e-12 * abs(ordered[-1]):
         return float(ordered[-1])
     shape, scale = pareto(beyond)
     ratio = above * len(ordered) / len(beyond)
