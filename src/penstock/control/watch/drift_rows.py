@@ -37,8 +37,13 @@ def looked(record: Mapping[str, Any], task: str) -> Looked | None:
         label=label if isinstance(label, str) else None,
         confidence=float(confidence) if isinstance(confidence, (int, float)) else None,
         metadata=dict(metadata) if isinstance(metadata, Mapping) else {},
-        ended=float(record.get("ts") or 0.0) + float(record.get("total_ms") or 0.0) / 1000,
+        ended=_ended(record),
     )
+
+
+def _ended(record: Mapping[str, Any]) -> float:
+    at = record.get("at")  # when the request was over, where the reader says so
+    return float(at) if isinstance(at, (int, float)) else float(record.get("ts") or 0.0) + float(record.get("total_ms") or 0.0) / 1000
 
 
 def rated(record: Mapping[str, Any], said: Feedback, task: str) -> Looked | None:

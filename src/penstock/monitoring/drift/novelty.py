@@ -13,6 +13,8 @@ import numpy as np
 from penstock.monitoring.drift.aligned import align
 from penstock.monitoring.drift.nearest import Nearest
 
+LEAST_SPREAD = 0.01  # of cosines, where the reference repeats itself
+
 
 class Novelty:
     kinds: ClassVar[tuple[str, ...]] = ("nearest",)
@@ -25,6 +27,6 @@ class Novelty:
             return 0.0
         one, other = (side[:-1] for side in found.shares)
         places = found.places[:-1]
-        spread = math.sqrt(max(float(one @ (places - one @ places) ** 2), 1e-12))
+        spread = max(math.sqrt(max(float(one @ (places - one @ places) ** 2), 0.0)), LEAST_SPREAD)
         lower = np.maximum(np.cumsum(other) - np.cumsum(one), 0.0)[:-1]
         return min(float(lower @ np.diff(places)) / spread, 1e12)
