@@ -241,6 +241,7 @@ class StreamingConformance:
         assert len(json.dumps(detector.as_json())) < 20_000
 
     def test_a_state_that_is_none_is_refused(self) -> None:
-        for value in ({}, [], None, {"delta": "x"}, {**self.made().as_json(), "rows": [[1]], "total": "a"}):
+        broken: list[Any] = [{}, [], None, {"delta": "x"}, {**self.made().as_json(), "rows": [[1]], "total": "a"}]
+        for value in broken:
             with pytest.raises(ValueError):
                 type(self.made()).parse(value)

@@ -19,7 +19,7 @@ from penstock.control.watch.drift_version import Version
 from penstock.core.digests import digest_json
 from penstock.core.errors import PenstockError
 from penstock.monitoring.drift.files import read_reference
-from penstock.monitoring.drift.standard import Asked, Reference, stream_of
+from penstock.monitoring.drift.standard import Asked, Reference, Stream, stream_of
 from penstock.stages.reference.features import Looked
 from penstock.stages.reference.vectors import Vectors, open_vectors
 from penstock.store.registry import ModelVersion
@@ -89,12 +89,13 @@ class DriftMeasure:
     def _version(self, name: str, version: ModelVersion) -> Version:
         stored, vectors = self._reference(version)
         kept = set(stored.standards) if stored is not None else set()
-        flows = {}
-        for stream, reference in (("requests", stored), ("rated", stored), ("learned", None)):
+        flows: dict[str, Flow] = {}
+        streams: tuple[tuple[Stream, Reference | None], ...] = (("requests", stored), ("rated", stored), ("learned", None))
+        for stream, reference in streams:
             asked = tuple(one for one in self._asked if stream_of(one, kept) == stream and self._can(one, vectors))
             if stream == "rated" and not {one.signal for one in asked} <= kept:
                 reference = None
-            flows[stream] = Flow(asked, reference, learns=reference is None)
+            flows[stream] = Flow(stream, asked, reference, learns=reference is None)
         per_s = EMBEDDED_PER_S if vectors is not None else READ_PER_S
         made = Version(self._watched.deployment, name, self._asked, stored, flows, Budget(per_s, per_s * SAVED_S), vectors)
         made.set_errors()

@@ -18,7 +18,7 @@ RECENT = 100
 
 
 class Errors:
-    """Of one version. `standard`: of drift.feedback.errors."""
+    """Of one version. `standard`: of drift.feedback.errors. `told`: an alarm was raised that no full window has followed yet."""
 
     def __init__(self, standard: Standard) -> None:
         part, asked = standard.parts[0], standard.asked
@@ -30,9 +30,10 @@ class Errors:
         # Siegmund 1985: such a sum passes h within n values with a probability of about n exp(-2 h tolerance / variance).
         self.rising = PageHinkley(spread * math.log(asked.window / asked.false_alarms) / (2 * tolerance), tolerance, self.usual)
         self.recent: list[bool] = []
+        self.told = False
 
     def update(self, wrong: bool) -> dict[str, Any] | None:
-        """What was found, when the share of wrong answers has risen by more than the limit."""
+        """What was found, when the share of wrong answers has risen by more than the limit; once a window."""
         self.recent = [*self.recent[-RECENT + 1 :], wrong]
         found = [
             name
@@ -44,12 +45,20 @@ class Errors:
         recent = sum(self.recent) / len(self.recent)
         now, counted = (self.adwin.mean, self.adwin.width) if "adwin" in found else (recent, len(self.recent))
         rise = now - self.usual
-        return {"found": found, "rise": rise, "share": now, "count": counted} if rise > self.limit else None
+        if rise <= self.limit or self.told:
+            return None
+        self.told = True
+        return {"found": found, "rise": rise, "share": round(now, 4), "count": counted}
 
     def as_json(self) -> dict[str, Any]:
-        return {"adwin": self.adwin.as_json(), "rising": self.rising.as_json(), "recent": [int(wrong) for wrong in self.recent]}
+        return {
+            "adwin": self.adwin.as_json(),
+            "rising": self.rising.as_json(),
+            "recent": [int(wrong) for wrong in self.recent],
+            "told": self.told,
+        }
 
     def take_back(self, value: Mapping[str, Any]) -> None:
         """Raises ValueError."""
         self.adwin, self.rising = Adwin.parse(value["adwin"]), PageHinkley.parse(value["rising"])
-        self.recent = [bool(wrong) for wrong in value["recent"]]
+        self.recent, self.told = [bool(wrong) for wrong in value["recent"]], bool(value["told"])

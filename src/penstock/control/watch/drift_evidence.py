@@ -21,6 +21,7 @@ from penstock.monitoring.drift.topics import as_rows, topics
 from penstock.monitoring.drift.words import Words, bucket, words
 from penstock.stages.reference.features import Looked
 
+NEAR = 0.8  # of its limit
 MOST_KNOWN = 4096  # words of earlier windows whose names are remembered
 
 
@@ -32,12 +33,23 @@ class Vocabulary:
     usual: Sketch | None = None
 
 
-def evidence(standard: Standard, reading: Reading, rows: Sequence[Looked], values: Any, vocabulary: Vocabulary) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A signal of one window: `values` is its column."""
+
+    standard: Standard
+    reading: Reading
+    values: Any
+
+
+def evidence(read: Read, rows: Sequence[Looked], vocabulary: Vocabulary, alarmed: bool) -> dict[str, Any]:
+    """`alarmed`: some signal of this window is over its limit: then those near theirs are explained too."""
+    standard, reading, values = read.standard, read.reading, read.values
     told: dict[str, Any] = {
         "window": len(rows),
         "detectors": {name: {"value": _short(value), "limit": _short(limit)} for name, (value, limit) in reading.parts.items()},
     }
-    if reading.ratio <= 1:
+    if not alarmed or reading.ratio < NEAR:
         return told
     moved = _moved(standard, rows, values, vocabulary)
     told |= {"severity": reading.severity, "ratio": _short(reading.ratio), **moved.told}
@@ -74,6 +86,18 @@ def _fields(rows: Sequence[Looked]) -> dict[str, list[Any]]:
     names = Counter(name for row in rows for name in row.metadata)
     fields: dict[str, list[Any]] = {name: [row.metadata.get(name) for row in rows] for name in names}
     return {**fields, "label": [row.label for row in rows]}
+
+
+def of_summary(told: Mapping[str, Mapping[str, Any]], leading: str) -> dict[str, Any]:
+    """What a summary says: the signal that is furthest over, and the words, topics and requests that its signals name."""
+    found: dict[str, Any] = {"of": leading}
+    if "severity" not in told.get(leading, {}):
+        return found
+    found["severity"] = told[leading]["severity"]
+    for key in ("words", "topics", "values", "examples"):
+        if (named := next((told[name][key] for name in (leading, *told) if key in told.get(name, {})), None)) is not None:
+            found[key] = named
+    return found
 
 
 def remember(known: dict[int, str], texts: Sequence[str]) -> None:

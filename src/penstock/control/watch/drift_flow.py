@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from penstock.monitoring.drift.standard import Asked, Reference
+from penstock.monitoring.drift.standard import Asked, Reference, Stream
 from penstock.stages.reference.features import Looked, has
 
 BASELINE = 4  # windows that a reference is learnt from, where none is stored
@@ -18,6 +18,7 @@ class Flow:
     `start`: how many rows came before the first of `rows`. `skipped`: requests that lacked what is compared, since the last window.
     """
 
+    stream: Stream
     asked: tuple[Asked, ...]
     reference: Reference | None
     learns: bool = False

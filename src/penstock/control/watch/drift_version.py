@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from penstock.control.watch.drift_errors import Errors
-from penstock.control.watch.drift_evidence import Vocabulary, evidence, remember
+from penstock.control.watch.drift_evidence import Read, Vocabulary, evidence, of_summary, remember
 from penstock.control.watch.drift_flow import Flow
 from penstock.control.watch.drift_rows import Budget
 from penstock.core.errors import PenstockError
@@ -86,20 +86,21 @@ class Version:
     def _judge(self, flow: Flow, size: int, rows: Sequence[Looked]) -> Iterator[Signal]:
         assert flow.reference is not None
         at = self._instant(max(row.ended for row in rows))
-        ratios: dict[str, float] = {}
-        about = self._about(flow, rows)
+        read: dict[str, Read] = {}
         for one in flow.asked:
             standard = flow.reference.standards.get(one.signal)
             if one.window == size and standard is not None:
                 values = column(one.signal, rows, standard.parts[0].sketch.kind == "numbers")
-                reading = standard.read(values)
-                ratios[one.signal] = reading.ratio
-                told = evidence(standard, reading, rows, values, self._words(flow.reference))
-                yield self._signal(one.signal, at, reading.value, reading.limit, len(rows), {**told, **about})
-        stream = next(name for name, each in self.flows.items() if each is flow)
-        yield from self._summaries(group_of(stream, size), flow.reference, ratios, at)  # type: ignore[arg-type]
-        if any(one.signal == "drift.words" for one in flow.asked):
-            remember(self.known, [row.text or "" for row in rows])
+                read[one.signal] = Read(standard, standard.read(values), values)
+        alarmed, about = any(each.reading.ratio > 1 for each in read.values()), self._about(flow, rows)
+        told = {name: evidence(each, rows, self._words(flow.reference), alarmed) for name, each in read.items()}
+        for name, each in read.items():
+            yield self._signal(name, at, each.reading.value, each.reading.limit, len(rows), {**told[name], **about})
+        yield from self._summaries(flow, size, {name: each.reading.ratio for name, each in read.items()}, told, at)
+        if "drift.words" in read:
+            remember(self.known, read["drift.words"].values)
+        if self.errors is not None and ERRORS in read:
+            self.errors.told = False
         flow.skipped = 0
 
     def _words(self, reference: Reference) -> Vocabulary:
@@ -118,21 +119,24 @@ class Version:
             told["reference"] = "learnt from the first live windows"
         return told
 
-    def _summaries(self, group: str, reference: Reference, ratios: Mapping[str, float], at: float) -> Iterator[Signal]:
-        if not ratios:
-            return
+    def _summaries(
+        self, flow: Flow, size: int, ratios: Mapping[str, float], told: Mapping[str, Mapping[str, Any]], at: float
+    ) -> Iterator[Signal]:
+        assert flow.reference is not None
+        group = group_of(flow.stream, size)
         auto = {one.signal for one in self.everything if one.limit is None}
         mine: dict[str, tuple[float, float, str]] = {}
         for signal, ratio in ratios.items():
             for summary in summaries_of(signal):
-                scale = reference.scales.get(summary, {}).get(group, 1.0) if signal in auto else 1.0
+                scale = flow.reference.scales.get(summary, {}).get(group, 1.0) if signal in auto else 1.0
                 if summary not in mine or ratio / scale > mine[summary][0]:
                     mine[summary] = ratio / scale, at, signal
         self.latest[group] = mine
         for summary in mine:
             found = [each[summary] for each in self.latest.values() if summary in each and at - each[summary][1] <= STALE_S]
-            value, _, signal = max(found)
-            yield self._signal(summary, at, value, 1.0, len(found), {"of": signal})
+            value, _, leading = max(found)
+            within = {name: one for name, one in told.items() if summary in summaries_of(name)}
+            yield self._signal(summary, at, value, 1.0, len(found), of_summary(within, leading))
 
     def _learn(self, flow: Flow, rows: Sequence[Looked]) -> None:
         values = {}

@@ -46,7 +46,7 @@ def topics(reference: Nearest, vectors: np.ndarray, texts: Sequence[str], ids: S
         nearest = rows[np.argsort(-(own[rows] @ own[centre]), kind="stable")]
         found.append(
             {
-                "words": _names([said[row] for row in rows], said, vocabulary),
+                "words": _names([said[int(row)] for row in rows], said, vocabulary),
                 "share": round(len(rows) / looked, 4),
                 "was": round(was, 4),
                 "examples": [ids[row] for row in nearest[:EXAMPLES]],
@@ -70,7 +70,7 @@ def _scattered(
         return None
     furthest = rows[np.argsort(near[rows], kind="stable")]
     return {
-        "words": _names([said[row] for row in rows], said, vocabulary, least=0.03),
+        "words": _names([said[int(row)] for row in rows], said, vocabulary, least=0.03),
         "share": round(len(rows) / len(own), 4),
         "was": FAR,
         "examples": [ids[row] for row in furthest[:EXAMPLES]],
