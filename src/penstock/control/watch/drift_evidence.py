@@ -56,7 +56,7 @@ def evidence(read: Read, rows: Sequence[Looked], vocabulary: Vocabulary, alarmed
     ids = [row.id for row in rows]
     if examples := as_rows(moved, ids):
         told["examples"] = examples
-    if len(moved.rows) == len(rows) and (where := concentrated(_strange(moved.rows), _fields(rows))):
+    if len(moved.rows) == len(rows) and (where := concentrated(_strange(moved.rows), _fields(rows, standard.asked.signal))):
         told["slices"] = where
     return told
 
@@ -82,10 +82,12 @@ def _strange(scores: np.ndarray) -> np.ndarray:
     return np.where(scores > np.quantile(scores, 0.5), scores, 0.0)
 
 
-def _fields(rows: Sequence[Looked]) -> dict[str, list[Any]]:
+def _fields(rows: Sequence[Looked], signal: str) -> dict[str, list[Any]]:
+    """What may tell where the strange rows are; not what the signal itself is about."""
     names = Counter(name for row in rows for name in row.metadata)
     fields: dict[str, list[Any]] = {name: [row.metadata.get(name) for row in rows] for name in names}
-    return {**fields, "label": [row.label for row in rows]}
+    fields["label"] = [row.label for row in rows]
+    return {name: values for name, values in fields.items() if not signal.endswith((f".{name}", f".{name}s"))}
 
 
 def of_summary(told: Mapping[str, Mapping[str, Any]], leading: str) -> dict[str, Any]:
