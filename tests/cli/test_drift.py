@@ -75,7 +75,8 @@ def tables(folder: Path) -> tuple[str, str]:
             "age": chance.integers(18, 90, 1500).tolist(),
             "channel": chance.choice(["web", "app", "phone"], 1500, p=[0.5, 0.4, 0.1]).tolist(),
             "text": [
-                f"where is my {thing} please tell me now" for thing in chance.choice(["card", "loan"] if not by else ["card", "loan", "bitcoin"], 1500)
+                f"where is my {thing} please tell me now"
+                for thing in chance.choice(["card", "loan"] if not by else ["card", "loan", "bitcoin"], 1500)
             ],
         }
         pl.DataFrame(rows).write_csv(folder / f"{name}.csv") if name == "a" else pl.DataFrame(rows).write_ndjson(folder / f"{name}.jsonl")
