@@ -1,7 +1,8 @@
 """How soon drift is seen, and how often it is seen where there is none: 200 streams of 10,000 requests made of banking77.
 
-A third of the intents is held back from the reference (four different thirds). In each stream clean requests come first; from the onset on,
-30 % of them are of held-back intents at once (sudden), more and more up to 40 % (gradual), 30 % in every other 1,000 (recurring), or none.
+A third of the intents is held back from the reference of 3,000 questions (four different thirds). In each stream clean requests come
+first; from the onset on, 30 % of them are of held-back intents at once (sudden), more and more up to 40 % (gradual), 30 % in every other
+1,000 (recurring), or none.
 Ours: the summary drift.input over words and embeddings in windows of 500, limits calibrated to one false alarm in 1,000 windows; and
 the streaming detectors on errors. Beside: alibi-detect's KSDrift on the same embeddings and frouros's KSTest on the same nearness to the
 reference, in the same windows at p < 0.001; river's ADWIN, PageHinkley and KSWIN on that nearness and on the errors, with their defaults.
@@ -26,7 +27,7 @@ from peer import environment
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
-REQUESTS, WINDOW, THIRDS = 10_000, 500, 4
+REQUESTS, WINDOW, THIRDS, REFERENCE = 10_000, 500, 4, 3000
 KINDS = ("none", "sudden", "gradual", "recurring")
 RIVER = """
 import json, sys
@@ -97,17 +98,16 @@ print(json.dumps(found))
 """
 
 
-def questions() -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Texts, labels, and which of them are of the test split."""
+def questions() -> tuple[list[str], np.ndarray]:
+    """Texts and labels of both splits. They are mixed: the mix of intents in train is not that in test, which would be drift in itself."""
     folder = Path(os.environ.get("PENSTOCK_MIRROR") or ROOT.parent / "shared" / "data") / "banking77"
     if not folder.is_dir():
         sys.exit(f"banking77 is not at {folder}: set PENSTOCK_MIRROR")
-    rows = [
-        (row["text"], row["category"], split)
-        for split in ("train", "test")
-        for row in csv.DictReader((folder / f"{split}.csv").open("r", encoding="utf-8", newline=""))
-    ]
-    return [text for text, _, _ in rows], np.array([label for _, label, _ in rows]), np.array([split == "test" for _, _, split in rows])
+    rows: list[tuple[str, str]] = []
+    for split in ("train", "test"):
+        with (folder / f"{split}.csv").open("r", encoding="utf-8", newline="") as file:
+            rows += [(row["text"], row["category"]) for row in csv.DictReader(file)]
+    return [text for text, _ in rows], np.array([label for _, label in rows])
 
 
 def embedded(texts: list[str]) -> np.ndarray:
@@ -141,14 +141,16 @@ def stream(kind: str, clean: np.ndarray, odd: np.ndarray, chance: np.random.Gene
 class Third:
     """One choice of intents that are held back: what rows of it look like to ours, and to the peers."""
 
-    def __init__(self, number: int, texts: list[str], labels: np.ndarray, test: np.ndarray, table: np.ndarray) -> None:
+    def __init__(self, number: int, texts: list[str], labels: np.ndarray, table: np.ndarray) -> None:
         from penstock.monitoring.drift.calibrate import calibrated
         from penstock.monitoring.drift.nearest import cosines, unit
         from penstock.monitoring.drift.standard import Asked
 
         names = np.unique(labels)
-        held = np.isin(labels, np.random.default_rng(number).choice(names, len(names) // 3, replace=False))
-        self.rows, self.clean, self.odd = np.flatnonzero(test & ~held), np.flatnonzero(~test & ~held), np.flatnonzero(held)
+        chance = np.random.default_rng(number)
+        held = np.isin(labels, chance.choice(names, len(names) // 3, replace=False))
+        kept = chance.permutation(np.flatnonzero(~held))
+        self.rows, self.clean, self.odd = kept[:REFERENCE], kept[REFERENCE:], np.flatnonzero(held)
         asked = [Asked(name, WINDOW, 0.001) for name in ("drift.words", "drift.embedding")]
         values = {"drift.words": [texts[row] for row in self.rows], "drift.embedding": table[self.rows]}
         self.reference = calibrated(values, asked)
@@ -233,9 +235,9 @@ def main() -> None:
     options.add_argument("--streams", type=int, default=200)
     options.add_argument("--slow", type=int, default=40, help="streams for KSWIN and KSDrift, which take long")
     given = options.parse_args()
-    texts, labels, test = questions()
+    texts, labels = questions()
     table = embedded(texts)
-    thirds = [Third(number, texts, labels, test, table) for number in range(THIRDS)]
+    thirds = [Third(number, texts, labels, table) for number in range(THIRDS)]
     chance = np.random.default_rng(3)
     made, told, which = [], [], []
     for number in range(given.streams):

@@ -339,7 +339,7 @@ def test_hostile_records_do_no_harm(watched: Watched) -> None:
             "text_in": "word " * 50_000,
             "label": "cards",
             "confidence": 0.5,
-            "metadata": {"amount": "x"},
+            "metadata": {"amount": [1, {}]},
         },
         {"version": "9", "status": 200, "id": "c", "text_in": "hello"},
     ]

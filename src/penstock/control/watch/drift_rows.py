@@ -36,9 +36,13 @@ def looked(record: Mapping[str, Any], task: str) -> Looked | None:
         chars_out=len(out) if isinstance(out, str) else None,
         label=label if isinstance(label, str) else None,
         confidence=float(confidence) if isinstance(confidence, (int, float)) else None,
-        metadata=dict(metadata) if isinstance(metadata, Mapping) else {},
+        metadata={str(name): _plain(value) for name, value in metadata.items()} if isinstance(metadata, Mapping) else {},
         ended=_ended(record),
     )
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
 def _ended(record: Mapping[str, Any]) -> float:

@@ -74,7 +74,9 @@ class Counts:
 
 def names(values: Any) -> np.ndarray:
     """(rows,) strings; what is None is a category of its own."""
-    return np.array([NONE if value is None else str(value)[:LONGEST] for value in values], object)
+    given = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    named = {value: NONE if value is None else str(value)[:LONGEST] for value in set(given)}
+    return np.array([named[value] for value in given], object)
 
 
 def _bounded(counts: Mapping[str, float], others: float) -> tuple[dict[str, float], float]:

@@ -25,7 +25,7 @@ _WINDOW = 2000  # rows that are looked at
 
 
 def topics(reference: Nearest, vectors: np.ndarray, texts: Sequence[str], ids: Sequence[str], vocabulary: Words | None = None) -> Moved:
-    """`rows`: the excess at each row. `vocabulary`: the reference's, by which common words are known as such."""
+    """`rows`: the excess at each row, and how far it lies from everything. `vocabulary`: the reference's, by which common words are known as such."""
     looked = min(len(vectors), _WINDOW)
     own, sample = unit(vectors[:looked]), reference.sample.astype(np.float32)
     radius = max(WIDEST, float(reference.near.quantiles([REACH])[0]))
@@ -56,7 +56,7 @@ def topics(reference: Nearest, vectors: np.ndarray, texts: Sequence[str], ids: S
         found.append(scattered)
     scores = np.zeros(len(vectors))
     far = 1 - np.minimum((own @ sample.T).max(1), 1.0)
-    scores[:looked] = np.maximum(excess, 0) + np.maximum(far - (1 - radius), 0)
+    scores[:looked] = np.maximum(excess, 0) + np.maximum(far - (1 - radius), 0) + ~free  # those of a topic before all others
     return Moved({"topics": found} if found else {}, scores)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar, Self
 from zlib import crc32
 
@@ -23,20 +24,28 @@ MASKED = re.compile(r"\[[A-Z][A-Z0-9_]*\]")
 _SPACELESS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _TOKEN = re.compile(rf"\[[A-Z][A-Z0-9_]*\]|[{_SPACELESS}]+|[^\W_{_SPACELESS}]+(?:['’][^\W\d_{_SPACELESS}]+)?")
 _DIGIT = re.compile(r"\d")
-_FIRST_SPACELESS = "\u0e00"
+_FIRST_SPACELESS, _SPACELESS_RUN = "\u0e00", re.compile(f"[{_SPACELESS}]")
 
 
 def words(text: str) -> list[str]:
     """The distinct words of a text, in order of appearance."""
-    found: dict[str, None] = {}
-    for token in _TOKEN.findall(text):
-        if token[0] == "[":
-            found[token] = None
-        elif token[0] >= _FIRST_SPACELESS and len(token) > 1 and re.match(f"[{_SPACELESS}]", token):
-            found.update((token[at : at + 2], None) for at in range(len(token) - 1))
-        else:
-            found[_DIGIT.sub("0", token.casefold()[:LONGEST])] = None
-    return list(found)
+    return list(dict.fromkeys(word for token in _TOKEN.findall(text) for word in _words_of(token)))
+
+
+def _words_of(token: str) -> list[str]:
+    if token[0] == "[":
+        return [token]
+    if token[0] >= _FIRST_SPACELESS and len(token) > 1 and _SPACELESS_RUN.match(token):
+        return [token[at : at + 2] for at in range(len(token) - 1)]
+    return [_DIGIT.sub("0", token.casefold()[:LONGEST])]
+
+
+class _Known(dict[str, tuple[int, ...]]):
+    """The buckets of each token met: most are met again."""
+
+    def __missing__(self, token: str) -> tuple[int, ...]:
+        found = self[token] = tuple({bucket(word) for word in _words_of(token)})
+        return found
 
 
 def bucket(word: str) -> int:
@@ -52,10 +61,10 @@ class Bags:
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Bags:
-        known: dict[str, int] = {}
-        rows = [[known[w] if w in known else known.setdefault(w, bucket(w)) for w in words(text)] for text in texts]
+        known = _Known()
+        rows = [set().union(*[known[token] for token in set(_TOKEN.findall(text))]) for text in texts]
         starts = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)]).astype(np.int64)
-        return cls(starts, np.array([b for row in rows for b in row], np.uint32))
+        return cls(starts, np.fromiter(chain.from_iterable(rows), np.uint32, int(starts[-1])))
 
     def __len__(self) -> int:
         return len(self.starts) - 1
