@@ -75,7 +75,7 @@ def test_the_range_that_grew() -> None:
 
 
 def vectors(chance: np.random.Generator, centres: np.ndarray, rows: int) -> np.ndarray:
-    found = centres[chance.integers(0, len(centres), rows)] + chance.normal(scale=0.25, size=(rows, centres.shape[1]))
+    found = centres[chance.integers(0, len(centres), rows)] + chance.normal(scale=0.1, size=(rows, centres.shape[1]))
     return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float16)
 
 

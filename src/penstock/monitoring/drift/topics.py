@@ -25,7 +25,10 @@ _WINDOW = 2000  # rows that are looked at
 
 
 def topics(reference: Nearest, vectors: np.ndarray, texts: Sequence[str], ids: Sequence[str], vocabulary: Words | None = None) -> Moved:
-    """`rows`: the excess at each row, and how far it lies from everything. `vocabulary`: the reference's, by which common words are known as such."""
+    """`rows`: the excess at each row, and how far it lies from everything.
+
+    `vocabulary`: the reference's, by which common words are known as such.
+    """
     looked = min(len(vectors), _WINDOW)
     own, sample = unit(vectors[:looked]), reference.sample.astype(np.float32)
     radius = max(WIDEST, float(reference.near.quantiles([REACH])[0]))
