@@ -19,7 +19,7 @@ from penstock.monitoring.drift.words import Words, bucket, words
 
 MOST, LEAST_ROWS, LEAST_SHARE = 5, 4, 0.01
 WIDEST, REACH = 0.5, 0.1  # the least cosine of a radius; its quantile of the reference's nearness
-NAMES, EXAMPLES = 5, 3
+NAMES, EXAMPLES, MOVES = 5, 3, 4
 FAR = 0.01  # quantile of the reference's nearness
 _WINDOW = 2000  # rows that are looked at
 
@@ -41,12 +41,12 @@ def topics(reference: Nearest, vectors: np.ndarray, texts: Sequence[str], ids: S
     while len(found) < MOST:
         gain = np.where(free, (inside & free).sum(1) / looked - (own @ sample.T >= radius).mean(1), -1.0)
         centre = int(gain.argmax())
-        rows = np.flatnonzero(inside[centre] & free)
-        if gain[centre] <= 0 or len(rows) < least or not _sure(len(rows) / looked, gain[centre], looked, len(sample)):
+        middle, rows = _settled(own, sample, free, own[centre], radius)
+        was = float((sample @ middle >= radius).mean())
+        if gain[centre] <= 0 or len(rows) < least or not _sure(len(rows) / looked, len(rows) / looked - was, looked, len(sample)):
             break
         free[rows] = False
-        was = float((sample @ own[centre] >= radius).mean())
-        nearest = rows[np.argsort(-(own[rows] @ own[centre]), kind="stable")]
+        nearest = rows[np.argsort(-(own[rows] @ middle), kind="stable")]
         found.append(
             {
                 "words": _names([said[int(row)] for row in rows], said, vocabulary),
@@ -61,6 +61,20 @@ def topics(reference: Nearest, vectors: np.ndarray, texts: Sequence[str], ids: S
     far = 1 - np.minimum((own @ sample.T).max(1), 1.0)
     scores[:looked] = np.maximum(excess, 0) + np.maximum(far - (1 - radius), 0) + ~free  # those of a topic before all others
     return Moved({"topics": found} if found else {}, scores)
+
+
+def _settled(own: np.ndarray, sample: np.ndarray, free: np.ndarray, start: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
+    """The middle of a topic and its rows: moved to the mean of what is around it for as long as that makes the excess larger."""
+    middle, rows = start, np.flatnonzero(free & (own @ start >= radius))
+    best = len(rows) / len(own) - float((sample @ middle >= radius).mean())
+    for _ in range(MOVES):
+        moved = unit(own[rows].mean(0, keepdims=True))[0]
+        around = np.flatnonzero(free & (own @ moved >= radius))
+        excess = len(around) / len(own) - float((sample @ moved >= radius).mean())
+        if excess <= best:
+            break
+        middle, rows, best = moved, around, excess
+    return middle, rows
 
 
 def _scattered(
