@@ -72,10 +72,11 @@ class Standard:
 
     def read(self, values: Any) -> Reading:
         """How the rows of a window compare. `values` as the sketches' `fit` took them; not empty."""
-        found = {}
+        found, current = {}, {}
         for part in self.parts:
-            current = part.sketch.of(part.sketch.lift(values))
-            found[part.detector] = (detector(part.detector).distance(part.sketch, current), part.limit)
+            if id(part.sketch) not in current:  # detectors may share one
+                current[id(part.sketch)] = part.sketch.of(part.sketch.lift(values))
+            found[part.detector] = (detector(part.detector).distance(part.sketch, current[id(part.sketch)]), part.limit)
         return combined(found)
 
 
