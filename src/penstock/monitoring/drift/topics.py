@@ -41,9 +41,11 @@ def topics(reference: Nearest, vectors: np.ndarray, texts: Sequence[str], ids: S
     while len(found) < MOST:
         gain = np.where(free, (inside & free).sum(1) / looked - (own @ sample.T >= radius).mean(1), -1.0)
         centre = int(gain.argmax())
+        if gain[centre] <= 0 or not inside[centre].any():
+            break
         middle, rows = _settled(own, sample, free, own[centre], radius)
         was = float((sample @ middle >= radius).mean())
-        if gain[centre] <= 0 or len(rows) < least or not _sure(len(rows) / looked, len(rows) / looked - was, looked, len(sample)):
+        if len(rows) < least or not _sure(len(rows) / looked, len(rows) / looked - was, looked, len(sample)):
             break
         free[rows] = False
         nearest = rows[np.argsort(-(own[rows] @ middle), kind="stable")]
@@ -67,7 +69,7 @@ def _settled(own: np.ndarray, sample: np.ndarray, free: np.ndarray, start: np.nd
     """The middle of a topic and its rows: moved to the mean of what is around it for as long as that makes the excess larger."""
     middle, rows = start, np.flatnonzero(free & (own @ start >= radius))
     best = len(rows) / len(own) - float((sample @ middle >= radius).mean())
-    for _ in range(MOVES):
+    for _ in range(MOVES if len(rows) else 0):
         moved = unit(own[rows].mean(0, keepdims=True))[0]
         around = np.flatnonzero(free & (own @ moved >= radius))
         excess = len(around) / len(own) - float((sample @ moved >= radius).mean())
