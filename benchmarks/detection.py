@@ -135,7 +135,8 @@ def stream(kind: str, clean: np.ndarray, odd: np.ndarray, chance: np.random.Gene
         kind, 0.3 * (after // 1000 % 2 == 0)
     )
     strange = (after >= 0) & (chance.random(REQUESTS) < share)
-    return np.where(strange, chance.choice(odd, REQUESTS), chance.choice(clean, REQUESTS)), onset
+    rounds = [chance.permutation(clean) for _ in range(REQUESTS // len(clean) + 1)]  # drawn with replacement, the pool itself would drift
+    return np.where(strange, chance.choice(odd, REQUESTS), np.concatenate(rounds)[:REQUESTS]), onset
 
 
 class Third:
