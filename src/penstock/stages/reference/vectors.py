@@ -13,6 +13,7 @@ from zlib import crc32
 import numpy as np
 
 MAX_TOKENS, BATCH = 256, 32
+TOKENS_AT_ONCE = 2048  # of a batch, padding included: what bounds memory when texts are long
 HASHED_DIMENSIONS = 384
 
 
@@ -45,8 +46,10 @@ class EncodedVectors:
         width = int(self._compiled.outputs[0].get_partial_shape()[1].get_length())
         found = np.zeros((len(encoded), width), np.float16)
         for group in by_length([len(one.ids) for one in encoded], BATCH):
-            ids, mask = self._encoder.pad_rows([encoded[at].ids for at in group])
-            found[group] = self._request.infer([ids, mask], share_inputs=True)[0]
+            rows = max(1, TOKENS_AT_ONCE // len(encoded[group[-1]].ids))
+            for part in (group[start : start + rows] for start in range(0, len(group), rows)):
+                ids, mask = self._encoder.pad_rows([encoded[at].ids for at in part])
+                found[part] = self._request.infer([ids, mask], share_inputs=True)[0]
         return found
 
 
