@@ -25,6 +25,9 @@ ORDER = (
     "anomalies",
     "rollouts",
     "windows",
+    "languages",
+    "drift",
+    "detection",
 )
 
 

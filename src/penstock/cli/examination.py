@@ -28,7 +28,7 @@ EXTRAS = {
     "data": ("polars", "pyarrow", "charset-normalizer"),
     "train": ("torch", "transformers", "peft", "accelerate", "safetensors", "scikit-learn", "scipy", "optimum-intel", "openvino", "nncf"),
     "serve": ("httpx", "openvino", "openvino-genai", "openvino-tokenizers", "tokenizers", "numpy", "safetensors"),
-    "monitor": ("numpy", "scipy", "scikit-learn", "nvidia-ml-py"),
+    "monitor": ("numpy", "scipy", "scikit-learn", "nvidia-ml-py", "py3langid"),
     "postgres": ("psycopg",),
     "s3": ("s3fs",),
 }

@@ -58,6 +58,7 @@ COMMANDS = {
     "explain": Command("Say which part of the traffic a change comes from.", "explain"),
     "signals": Command("Show what is measured of a deployment, now or over time.", "signals"),
     "monitor": Command("Watch a deployment live: figures, series, drift, alerts.", "monitor"),
+    "drift": Command("Show what drifted and what moved; compare two tables.", "drift"),
     "up": Command("Start the background process: control loop, gateway, replicas.", "up"),
     "down": Command("Stop the background process and its replicas.", "down"),
     "status": Command("Show what runs in the background and what it serves.", "status"),

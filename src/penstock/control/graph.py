@@ -11,14 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from penstock.control.code import local_code
-from penstock.core.errors import BadInput
+from penstock.core.errors import BadInput, ModelUnavailable
 from penstock.core.home import Home
+from penstock.spec.monitor import stored
 from penstock.spec.pipeline import Data, Evaluate, Pipeline, Resources, Retry, Source, StepOptions, Train
 from penstock.spec.pipeline import UserStep as UserStepSpec
-from penstock.spec.steps import BundleConfig, DataConfig, EvaluateConfig, OptimizeConfig, ResolvedSource, TrainConfig, UserConfig
+from penstock.spec.steps import (
+    BundleConfig,
+    DataConfig,
+    EmbedderConfig,
+    EvaluateConfig,
+    OptimizeConfig,
+    ReferenceConfig,
+    ResolvedSource,
+    TrainConfig,
+    UserConfig,
+)
 from penstock.spec.types import Record
 
 CHAMPION_STEP = "evaluate-champion"
+ENCODER = "minilm"  # the packaged model by which drift compares what texts mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +117,34 @@ def _built_in(pipeline: Pipeline, beside: Path, home: Home, champion_bundle: str
     if champion_bundle:
         inputs = {"bundle": Binding(digest=champion_bundle), "dataset": dataset}
         nodes.append(_node(pipeline, "evaluate", evaluate, inputs, name=CHAMPION_STEP))
-    return nodes
+    return [*nodes, *_of_drift(pipeline, dataset, beside, home)]
+
+
+def _of_drift(pipeline: Pipeline, dataset: Binding, beside: Path, home: Home) -> list[Node]:
+    """The step that makes what live requests are compared with, and the encoder that it needs; none where no such drift is declared.
+
+    Without the packaged encoder texts are compared by hashed words, which the step says.
+    """
+    monitor, task = pipeline.monitor, pipeline.task
+    if monitor is None or task is None or not any(stored(entry, task) for entry in monitor.drift):
+        return []
+    made, inputs = [], {"bundle": Binding("bundle", "bundle"), "dataset": dataset}
+    if any(entry.input == "embedding" for entry in monitor.drift) and (encoder := _embedder(pipeline, beside, home)) is not None:
+        made.append(encoder)
+        inputs["embedder"] = Binding("embedder", "embedder")
+    masked = monitor.capture is None or monitor.capture.mask
+    config = ReferenceConfig(task=task, drift=monitor.drift, mask=masked, embedder="embedder" in inputs)
+    return [*made, _node(pipeline, "reference", config, inputs)]
+
+
+def _embedder(pipeline: Pipeline, beside: Path, home: Home) -> Node | None:
+    from penstock.stages.train.bases import locate_base
+
+    try:
+        path, digest = locate_base(ENCODER, beside, home.cache)
+    except ModelUnavailable:
+        return None
+    return _node(pipeline, "embedder", EmbedderConfig(base_digest=digest), {}, external={digest: str(path)})
 
 
 def _data(pipeline: Pipeline, data: Data, beside: Path, home: Home) -> Node:
@@ -212,7 +251,9 @@ def _user(step: UserStepSpec, beside: Path) -> Node:
     )
 
 
-_DEFAULT_OUTPUT = {"data": "dataset", "train": "model", "optimize": "export", "bundle": "bundle", "evaluate": "evaluation"}
+_DEFAULT_OUTPUT = {"data": "dataset", "train": "model", "optimize": "export", "bundle": "bundle", "evaluate": "evaluation"} | {
+    name: name for name in ("embedder", "reference")
+}
 
 
 def _binding(reference: str) -> Binding:

@@ -13,6 +13,8 @@ _TYPES = {
     "optimize": "OptimizeConfig",
     "bundle": "BundleConfig",
     "evaluate": "EvaluateConfig",
+    "embedder": "EmbedderConfig",
+    "reference": "ReferenceConfig",
     "predict": "PredictConfig",
     "user": "UserConfig",
 }

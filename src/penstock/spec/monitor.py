@@ -126,3 +126,11 @@ class Monitor(Record):
                 known = ", ".join((*OWN_SLICES, *self.metadata))
                 raise ValueError(f"{name!r} is no slice (known: {known}); a field of requests' metadata is named under `metadata` first")
         return self
+
+
+def stored(entry: Drift, task: str | None) -> bool:
+    """Whether a version brings a reference for it, made of its held-out rows; else it is learnt from the first live windows.
+
+    Rows of a classifier are what it will be asked. Training text of a model that writes says little of its prompts.
+    """
+    return task == "text-classification" and entry.metadata is None and entry.output != "length"

@@ -313,6 +313,9 @@ class Platform(Record):
     usd_per_hour: float = Field(default=0.0, ge=0, description="what an hour of work costs; own hardware is paid anyway")
 
 
+StepName = Literal["data", "train", "optimize", "bundle", "evaluate", "embedder", "reference"]
+
+
 def _gates(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
@@ -334,7 +337,7 @@ class Pipeline(Record):
     react: tuple[Reaction, ...] = ()
     triggers: tuple[Trigger, ...] = ()
     steps: tuple[UserStep, ...] = ()
-    options: dict[Literal["data", "train", "optimize", "bundle", "evaluate"], StepOptions] = Field(default_factory=dict)
+    options: dict[StepName, StepOptions] = Field(default_factory=dict)
     platforms: dict[str, Platform] = Field(default_factory=lambda: {"laptop": Platform()})
 
     @model_validator(mode="after")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from penstock.spec.monitor import Drift
 from penstock.spec.pipeline import CleanRule, Evaluate, OptimizeRule, Source, Split, Task, Train
 from penstock.spec.types import Record
 
@@ -48,6 +49,25 @@ class BundleConfig(Record):
 class EvaluateConfig(Record):
     task: Task
     evaluate: Evaluate
+
+
+class EmbedderConfig(Record):
+    """`base_digest` names the folder of the sentence encoder."""
+
+    base_digest: str
+    max_length: int = 256
+
+
+class ReferenceConfig(Record):
+    """`drift`: all that is declared; what the dataset says nothing of is learnt live. `mask`: as captured texts are.
+
+    `embedder`: the encoder is an input; without it, texts are embedded by hashing.
+    """
+
+    task: Task
+    drift: tuple[Drift, ...]
+    mask: bool = True
+    embedder: bool = False
 
 
 class UserConfig(Record):

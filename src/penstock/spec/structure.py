@@ -20,6 +20,8 @@ BUILT_IN: dict[str, tuple[str, ...]] = {
     "optimize": ("export",),
     "bundle": ("bundle",),
     "evaluate": ("evaluation", "report"),
+    "embedder": ("embedder",),
+    "reference": ("reference",),
 }
 
 # Validation context of a caller that tells structural problems itself, with their lines.
@@ -84,8 +86,19 @@ def _task(data: Mapping[str, Any]) -> Iterator[Complaint]:
 def built_in_steps(data: Mapping[str, Any]) -> list[str]:
     """Built-in steps that a pipeline with these sections has."""
     if data.get("train") is not None:
-        return list(BUILT_IN)
+        return [name for name in BUILT_IN if name not in ("embedder", "reference")] + _of_drift(data)
     return ["data"] if data.get("data") else []
+
+
+def _of_drift(data: Mapping[str, Any]) -> list[str]:
+    """Steps that make what live requests are compared with: only where drift is declared that held-out rows can say something of."""
+    if data.get("task") != "text-classification":
+        return []
+    drift = _map(data.get("monitor")).get("drift")
+    entries = [_map(entry) for entry in (drift if isinstance(drift, (list, tuple)) else ())]
+    of_rows = [entry for entry in entries if not entry.get("metadata") and entry.get("output") != "length" and entry]
+    embedded = any(entry.get("input") == "embedding" for entry in of_rows)
+    return [*(["embedder"] if embedded else []), *(["reference"] if of_rows else [])]
 
 
 def _platforms(data: Mapping[str, Any]) -> Iterator[Complaint]:

@@ -10,6 +10,7 @@ MEASURES = Table(
         "kpis": Row("penstock.control.watch.kpis:make", "monitor"),
         "screens": Row("penstock.control.watch.screens:make"),
         "labelling": Row("penstock.control.watch.labelling:make"),
+        "drift": Row("penstock.control.watch.drift:make_drift", "monitor"),
         "anomalies": Row("penstock.control.watch.anomalies:make", "monitor"),
     },
 )

@@ -32,6 +32,8 @@ _HEAVY = {
     "train": ("torch", "transformers"),
     "optimize": ("torch", "transformers", "openvino", "nncf"),
     "evaluate": ("openvino", "scipy.stats", "sklearn.metrics"),
+    "embedder": ("torch", "transformers", "openvino"),
+    "reference": ("openvino", "polars"),
 }
 _LIBC = ctypes.CDLL(None)
 
