@@ -73,7 +73,8 @@ def test_after_a_long_silence_a_condition_starts_over() -> None:
 
 def test_parts_have_states_of_their_own_and_end_when_nothing_comes_from_them() -> None:
     found = course(rule("error_rate > 2%", 60.0))
-    turns = found.follow([row(60.0, 0.5, version="3"), row(60.0, 0.0, version="2"), row(60.0, 0.01), row(60.0, 0.5, slice="key=a", count=5.0)])
+    few = row(60.0, 0.5, slice="key=a", count=5.0)
+    turns = found.follow([row(60.0, 0.5, version="3"), row(60.0, 0.0, version="2"), row(60.0, 0.01), few])
     assert [(turn.part, turn.change) for turn in turns] == [(("3", ""), "fired")]
     assert found.follow([row(60.0, 0.9, version="4", slice="traffic=shadow")]) == [], "no client waits for copies"
     assert found.lost(60.0 + GONE_S + 100) == [], "nothing came at all: the watcher may be down"
