@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from penstock.control.asking import own_key, post
 from penstock.control.daemon import control_state, ensure_up
 from penstock.control.deployments import GIVE_UP_S, alone, desired_deployment, get_deployment, lead_of, phase_of
-from penstock.control.gateway import gateway_state, gateway_url, put_in_force
+from penstock.control.gateway import gateway_state, gateway_url
 from penstock.control.rollouts.orders import start_rollout
 from penstock.control.show import deployment_row
 from penstock.control.world import World, open_world, principal
 from penstock.core.errors import BadInput, GateRefused, NotFound, PenstockError, ReplicaFailed
-from penstock.core.files import write_atomic
 from penstock.core.home import Home
 from penstock.core.ids import new_id
 
@@ -179,59 +175,13 @@ def ask(name: str, inputs: Sequence[str], *, key: str | None, top_k: int, max_to
         url = gateway_url(world.home)
         if url is None:
             raise PenstockError("the gateway does not run", remedy="Start it with `penstock up`.")
-        secret = key or own_key(world)
+        secret = key or own_key(world.store, world.home)
         if resource.spec["task"] == "text-classification":
             body = {"model": name, "input": list(inputs), "top_k": top_k}
-            answer = _post(f"{url}/v1/classify", secret, body)
+            answer = post(f"{url}/v1/classify", secret, body)
             return [{"input": text, "labels": row["labels"]} for text, row in zip(inputs, answer["data"], strict=True)]
         bodies = [{"model": name, "prompt": text, "max_tokens": max_tokens} for text in inputs]
-        return [{"input": body["prompt"], "text": _post(f"{url}/v1/completions", secret, body)["choices"][0]["text"]} for body in bodies]
-
-
-def own_key(world: World) -> str:
-    """The commands' own key: made once, kept in a file that only its owner reads; made anew when it was revoked."""
-    path = world.home.folder / "predict.key"
-    active = {key.sha256 for key in world.store.keys.list() if key.revoked_at is None}
-    with contextlib.suppress(FileNotFoundError):
-        kept = path.read_text()
-        if hashlib.sha256(kept.encode()).hexdigest() in active:
-            return kept
-    entry, secret = world.store.keys.create("predict")
-    world.store.audit.append(principal(), "key.create", entry.id, {"name": "predict"})
-    write_atomic(path, secret.encode(), mode=0o600)
-    put_in_force(world.store, world.home)
-    return secret
-
-
-def _post(url: str, key: str, body: dict[str, Any]) -> dict[str, Any]:
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
-    try:
-        with urllib.request.urlopen(request, timeout=120) as response:
-            answer: dict[str, Any] = json.load(response)
-            return answer
-    except urllib.error.HTTPError as error:
-        raise _refused(error) from error
-    except OSError as error:
-        raise PenstockError(
-            f"the gateway at {url} does not answer: {getattr(error, 'reason', error)}",
-            remedy="Look at `penstock status`; `penstock up` starts what is missing.",
-        ) from error
-
-
-def _refused(error: urllib.error.HTTPError) -> PenstockError:
-    try:
-        told = json.loads(error.read())["error"]["message"]
-    except (ValueError, KeyError, TypeError):  # not from the gateway itself
-        told = error.reason
-    said = f"the gateway answered {error.code}: {told}"
-    if error.code in (401, 403):
-        return BadInput(said, remedy="Leave out --key and PENSTOCK_KEY for a key of its own, or make one with `penstock keys create`.")
-    if error.code == 404:
-        return NotFound(said)
-    if error.code < 500:
-        return BadInput(said)
-    return PenstockError(said, remedy="Look at `penstock status` and at gateway/log in the home; ask again in a moment.")
+        return [{"input": body["prompt"], "text": post(f"{url}/v1/completions", secret, body)["choices"][0]["text"]} for body in bodies]
 
 
 def _version(text: str) -> int | str:

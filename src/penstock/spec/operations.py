@@ -40,6 +40,8 @@ def _needs(data: Mapping[str, Any]) -> Iterator[Complaint]:
     for section in ("screens", "judge", "labelling"):
         if monitor.get(section) and not monitor.get("capture"):
             yield Complaint(("monitor", section), f"`{section}` reads texts, so it needs `monitor.capture`", at_key=True)
+    if (judge := _map(monitor.get("judge")).get("deployment")) is not None and judge == data.get("name"):
+        yield Complaint(("monitor", "judge", "deployment"), "a model does not judge itself: name another deployment")
     for index, entry in enumerate(_list(monitor.get("drift"))):
         of_text = _map(entry).get("input") in ("words", "embedding", "language", "length")
         if of_text and not monitor.get("capture"):

@@ -34,7 +34,8 @@ def find_target(name: str, *, key: str | None, route: str | None, model: str | N
     """By deployment name, or by URL (then `route` is "completions" unless told). Raises NotFound, BadInput, PenstockError."""
     if "://" in name:
         return _at_url(name.removesuffix("/").removesuffix("/v1"), key, route, model)
-    from penstock.control.delivery import opened_world, own_key
+    from penstock.control.asking import own_key
+    from penstock.control.delivery import opened_world
     from penstock.control.deployments import get_deployment
     from penstock.control.gateway import gateway_url
     from penstock.control.split import leading, live_of
@@ -48,7 +49,7 @@ def find_target(name: str, *, key: str | None, route: str | None, model: str | N
         chosen = route or OF_TASK.get(resource.spec["task"], "completions")
         count, length = _tokens(world, live.bundle if live else None)
         version = str(live.version) if live else None
-        return Found(Target(url, key or own_key(world)), model or name, chosen, version, count, length)
+        return Found(Target(url, key or own_key(world.store, world.home)), model or name, chosen, version, count, length)
 
 
 def _at_url(url: str, key: str | None, route: str | None, model: str | None) -> Found:

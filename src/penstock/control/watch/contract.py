@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from penstock.core.home import Home
 from penstock.serving.feedback import Feedback
 from penstock.spec.monitor import Monitor
 from penstock.store.registry import ModelVersion
@@ -50,7 +51,7 @@ class Happened:
 class Watched:
     """One deployment as its row says. `versions`: those that serve, by number as text.
 
-    `folder`: for what a measure keeps on disk; files called `state-…` in it are the watcher's.
+    `folder`: for what a measure keeps on disk; files called `state-…` in it are the watcher's. `home`: whose gateway a measure may ask.
     """
 
     deployment: str
@@ -59,6 +60,7 @@ class Watched:
     versions: Mapping[str, ModelVersion]
     store: Store
     folder: Path
+    home: Home | None = None
 
 
 class Measure(Protocol):

@@ -6,7 +6,6 @@ import logging
 import traceback
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -108,7 +107,7 @@ class Following:
         if before is not None and before.seen == seen:
             before.row = row
             return before
-        watched = watched_of(row, self.store, self.home.folder / "monitor" / row.name)
+        watched = watched_of(row, self.store, self.home)
         states: Mapping[str, bytes] = {}
         if before is not None and before.row.id == row.id:
             states = before.kept().states
@@ -121,7 +120,7 @@ class Following:
         return made
 
 
-def watched_of(row: Resource, store: Store, folder: Path) -> Watched:
+def watched_of(row: Resource, store: Store, home: Home) -> Watched:
     monitor = Monitor.model_validate(row.spec.get("deploy", {}).get("monitor", {}))
     versions: dict[str, Any] = {}
     for part in live_of(row.status):
@@ -129,7 +128,7 @@ def watched_of(row: Resource, store: Store, folder: Path) -> Watched:
             versions[str(part.version)] = store.registry.get(row.spec["model"], part.version)
         except NotFound:
             log.error("version %s of %s, which %s serves, is not registered", part.version, row.spec["model"], row.name)
-    return Watched(row.name, row.spec["task"], monitor, versions, store, folder)
+    return Watched(row.name, row.spec["task"], monitor, versions, store, home.folder / "monitor" / row.name, home)
 
 
 def seen_in(row: Resource) -> Seen:

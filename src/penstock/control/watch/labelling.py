@@ -9,6 +9,7 @@ from typing import Any
 from penstock.control.labelling.picking import Allowance, pick
 from penstock.control.labelling.queue import KIND, OPEN, put
 from penstock.control.watch.contract import Happened, Watched
+from penstock.control.watch.ending import Ends
 from penstock.store.signals import Signal
 
 HELD = 2000  # records between two choices; beyond them the oldest go
@@ -22,7 +23,7 @@ class Labelling:
         self._allowance = Allowance(0.0, 0.0)
         self._held: list[Mapping[str, Any]] = []
         self._rated: set[str] = set()
-        self._closed = 0.0
+        self._ends = Ends(watched.monitor.window)
 
     def fold(self, happened: Happened) -> list[Signal]:
         """Chooses at the end of each window."""
@@ -32,19 +33,18 @@ class Labelling:
         self._rated |= {rated.record["id"] for rated in happened.rated if rated.said.label is not None}
         if self._allowance.at == 0.0:
             self._allowance = Allowance(1.0, happened.until)
-        if happened.until - self._closed < self._watched.monitor.window:
+        if (end := self._ends.passed(happened.until)) is None:
             return []
-        self._closed = happened.until
         self._allowance = self._allowance.later(happened.until, wish.per_day)
         chosen = pick(self._held, self._drifted(), frozenset(self._rated), int(self._allowance.left))
         made = [put(self._watched.store, self._watched.deployment, one, wish.annotators) for one in chosen]
         self._allowance = self._allowance.spent(sum(row is not None for row in made))
         self._held, self._rated = [], set()
         waiting = len(self._watched.store.resources.list(KIND, name=self._watched.deployment, phase=OPEN, limit=10_000))
-        return [Signal(self._watched.deployment, "labelling.open", happened.until, float(waiting), float(len(chosen)))]
+        return [Signal(self._watched.deployment, "labelling.open", end, float(waiting), float(len(chosen)))]
 
     def state(self) -> bytes:
-        known = {"left": self._allowance.left, "at": self._allowance.at, "closed": self._closed}
+        known = {"left": self._allowance.left, "at": self._allowance.at, "closed": self._ends.last}
         return json.dumps({**known, "held": self._held, "rated": sorted(self._rated)}).encode()
 
     def restore(self, state: bytes) -> None:
@@ -52,7 +52,7 @@ class Labelling:
         try:
             known = json.loads(state)
             self._allowance = Allowance(float(known["left"]), float(known["at"]))
-            self._closed, self._held, self._rated = float(known["closed"]), list(known["held"]), set(known["rated"])
+            self._ends.last, self._held, self._rated = float(known["closed"]), list(known["held"]), set(known["rated"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"no state of labelling: {error}") from error
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from penstock.control.watch.contract import Happened, Watched
+from penstock.control.watch.ending import Ends
 from penstock.monitoring.wilson import bounds
 from penstock.screening.groups import groups_named
 from penstock.screening.table import open_check
@@ -31,7 +32,7 @@ class Screens:
     def __init__(self, watched: Watched) -> None:
         self._watched = watched
         self._checks: list[tuple[Screen, Callable[[str], bool]]] = [(s, _finder(s.check)) for s in watched.monitor.screens]
-        self._opened = 0.0
+        self._ends = Ends(watched.monitor.window)
         self._counts: list[Counts] = [{} for _ in self._checks]
         self._groups: list[list[Counts]] = [[{}] for _ in self._checks]  # of the last windows, the present one last
         self._examples: list[dict[str, list[str]]] = [{} for _ in self._checks]
@@ -40,11 +41,9 @@ class Screens:
         for record in happened.records:
             if record.get("shadow_of") is None and record.get("version") is not None:
                 self._look(record)
-        self._opened = self._opened or happened.until
-        if happened.until - self._opened < self._watched.monitor.window:
+        if (end := self._ends.passed(happened.until)) is None:
             return []
-        found = [signal for place, (screen, _) in enumerate(self._checks) for signal in self._signals(place, screen, happened.until)]
-        self._opened = happened.until
+        found = [signal for place, (screen, _) in enumerate(self._checks) for signal in self._signals(place, screen, end)]
         self._counts, self._examples = [{} for _ in self._checks], [{} for _ in self._checks]
         self._groups = [[*windows, {}][-WINDOWS:] for windows in self._groups]
         return found
@@ -79,17 +78,17 @@ class Screens:
         return found
 
     def state(self) -> bytes:
-        return json.dumps([self._opened, self._counts, self._groups, self._examples, [s.model_dump() for s, _ in self._checks]]).encode()
+        return json.dumps([self._ends.last, self._counts, self._groups, self._examples, [s.model_dump() for s, _ in self._checks]]).encode()
 
     def restore(self, state: bytes) -> None:
         """Raises ValueError, also for a state of other screens."""
         try:
-            opened, counts, groups, examples, screens = json.loads(state)
+            ended, counts, groups, examples, screens = json.loads(state)
         except TypeError as error:
             raise ValueError(f"no state of screens: {error}") from error
         if screens != [s.model_dump() for s, _ in self._checks]:
             raise ValueError("the screens were changed; their windows start anew")
-        self._opened, self._counts, self._groups, self._examples = float(opened), counts, groups, examples
+        self._ends.last, self._counts, self._groups, self._examples = float(ended), counts, groups, examples
 
 
 def make(watched: Watched) -> Screens | None:

@@ -9,6 +9,7 @@ MEASURES = Table(
     {
         "kpis": Row("penstock.control.watch.kpis:make", "monitor"),
         "screens": Row("penstock.control.watch.screens:make"),
+        "judge": Row("penstock.control.watch.judge:make"),
         "labelling": Row("penstock.control.watch.labelling:make"),
         "drift": Row("penstock.control.watch.drift:make_drift", "monitor"),
         "anomalies": Row("penstock.control.watch.anomalies:make", "monitor"),
