@@ -9,6 +9,7 @@ import pytest
 import requests
 import schemathesis
 from hypothesis import HealthCheck, given, settings
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -16,6 +17,7 @@ from schemathesis.specs.openapi import checks
 
 from penstock.serving import params
 from penstock.serving.adapters import LOAD, UNLOAD
+from penstock.serving.errors import RequestRefused
 from penstock.serving.openapi import ROUTES, document
 from penstock.serving.params import PARSERS
 from penstock.serving.sampling import IGNORED, MAX_TOKENS, NEUTRAL
@@ -55,6 +57,65 @@ def test_request_schemas_name_the_fields_that_the_parsers_take(path: str) -> Non
     schema = document("gateway")["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert set(schema["properties"]) == FIELDS[path] | IGNORED | set(NEUTRAL)
     assert schema["additionalProperties"] is False
+
+
+SOUND: dict[str, dict[str, Any]] = {
+    "/v1/classify": {"input": "x"},
+    "/v1/embeddings": {"input": "x"},
+    "/v1/completions": {"prompt": "x"},
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "x"}]},
+}
+CALL = {"id": "1", "type": "function", "function": {"name": "w", "arguments": "{}"}}
+NOTHINGS: list[Any] = [None, [], {}, "", 0, False]
+EDGES = [*NOTHINGS, True, "x", -1, 1, 1.5, [None], [[]], [""], ["x"], [0], [[0]], [{}], {"": None}, [CALL], [{"type": "text", "text": "t"}]]
+TOGETHER = [("max_tokens", 0), ("top_logprobs", 1)]  # fit by themselves; refused because of what another field says
+
+
+def disagrees(path: str, fields: dict[str, Any]) -> str | None:
+    """What the schema and the parser say of a body, when it is not the same."""
+    schema = document("gateway")["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    fits = Draft202012Validator({**schema, "components": document("gateway")["components"]}).is_valid({"model": "m", **fields})
+    try:
+        PARSERS[path]({"model": "m", **fields})
+    except RequestRefused as refused:
+        return f"fits, but: {refused.message}" if fits else None
+    return None if fits else f"taken, but does not fit: {fields}"
+
+
+@pytest.mark.parametrize("path", sorted(PARSERS))
+def test_a_field_of_any_kind_is_taken_where_the_schema_takes_it(path: str) -> None:
+    for name in sorted(FIELDS[path] | IGNORED | set(NEUTRAL)):
+        for value in EDGES:
+            if (name, value) not in TOGETHER and name != "model":  # the gateway looks at the model's name, not the parser
+                assert disagrees(path, {**SOUND[path], name: value}) is None
+
+
+@pytest.mark.parametrize("role", ["user", "assistant", "tool", "x", None])
+def test_a_message_of_any_kind_is_taken_where_the_schema_takes_it(role: str | None) -> None:
+    for calls in EDGES:
+        for content in (None, "", "x", [], [{"type": "text", "text": "t"}], 0, "absent"):
+            for answers in (None, "", "x", 0, "absent"):
+                fields = {"role": role, "tool_calls": calls, "content": content, "tool_call_id": answers}
+                message = {name: value for name, value in fields.items() if value != "absent"}
+                assert disagrees("/v1/chat/completions", {"messages": [message]}) is None
+
+
+def test_messages_that_call_nothing_are_taken(gateway: RunningGateway) -> None:
+    """The body that random ones found: it was answered, and the document did not allow it."""
+    messages = [
+        {"": None, "content": "7\u00fbE", "role": "user", "tool_calls": []},
+        {"": "", "content": "", "role": "user", "tool_calls": []},
+    ]
+    body = {"messages": messages, "model": "echo", "best_of": None, "logit_bias": None, "user": [], "verbosity": None}
+    schema = described()["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    Draft202012Validator({**schema, "components": document("gateway")["components"]}).validate(body)
+    headers = {"authorization": f"Bearer {SECRET}"}
+
+    def status(calls: Any) -> int:
+        given = {**body, "max_tokens": 1, "messages": [{**messages[0], "tool_calls": calls}]}
+        return httpx.post(f"{gateway.url}/v1/chat/completions", json=given, headers=headers, trust_env=False).status_code
+
+    assert [status(calls) for calls in NOTHINGS] == [200, 200, 400, 400, 400, 400]
 
 
 def test_a_replica_gives_its_document(stage: Stage) -> None:

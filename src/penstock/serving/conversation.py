@@ -64,7 +64,7 @@ def _part(value: Any, where: str) -> str:
 
 
 def _calls(value: Any, role: str, where: str) -> tuple[Mapping[str, Any], ...]:
-    if not value:
+    if value is None or value == []:  # many clients send an empty list with every message
         return ()
     if role != "assistant" or not isinstance(value, list) or len(value) > MAX_TOOLS:
         raise bad(f"{where} must be a list of up to {MAX_TOOLS} calls, of an assistant's message", where)

@@ -70,8 +70,8 @@ def classify(value: Mapping[str, Any]) -> ClassifyRequest:
 
 def embed(value: Mapping[str, Any]) -> EmbeddingOrder:
     known(value, EMBED)
-    form = value.get("encoding_format") or "float"
-    if form not in ("float", "base64"):
+    form = value.get("encoding_format")
+    if form not in (None, "float", "base64"):
         raise bad(f"encoding_format must be float or base64, not {form!r:.60}", "encoding_format")
     dimensions, given = integer(value, "dimensions", 1, MAX_DIMENSIONS), value.get("input")
     if not isinstance(given, list) or not given or isinstance(given[0], str):

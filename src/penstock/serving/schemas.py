@@ -104,11 +104,12 @@ def _function(key: str, kind: str) -> Schema:
 
 _PART = obj(("type", "text"), {"type": {"const": "text"}, "text": TEXT}, closed=False)
 _CONTENT: Schema = {"anyOf": [TEXT, array(_PART)]}
+_NO_CALLS: Schema = {"type": ["array", "null"], "maxItems": 0}
 _SAYS = obj(("role", "content"), {"role": {"enum": ["developer", "system", "user"]}, "content": _CONTENT}, closed=False)
-_SAYS["properties"]["tool_calls"] = {"type": "null"}
+_SAYS["properties"]["tool_calls"] = _NO_CALLS
 _ASSISTANT = {
     "anyOf": [
-        obj(("role", "content"), {"role": {"const": "assistant"}, "content": _CONTENT, "tool_calls": {"type": "null"}}, closed=False),
+        obj(("role", "content"), {"role": {"const": "assistant"}, "content": _CONTENT, "tool_calls": _NO_CALLS}, closed=False),
         obj(
             ("role", "tool_calls"),
             {
@@ -122,7 +123,7 @@ _ASSISTANT = {
 }
 _TOOL = obj(
     ("role", "content", "tool_call_id"),
-    {"role": {"const": "tool"}, "content": _CONTENT, "tool_call_id": {"type": "string", "minLength": 1}, "tool_calls": {"type": "null"}},
+    {"role": {"const": "tool"}, "content": _CONTENT, "tool_call_id": {"type": "string", "minLength": 1}, "tool_calls": _NO_CALLS},
     closed=False,
 )
 _USAGE = obj(
