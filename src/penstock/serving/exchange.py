@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from penstock.serving.heads import Head
 from penstock.serving.snapshot import Limits
 
 JSON, TEXT, EVENTS = b"application/json", b"text/plain; charset=utf-8", b"text/event-stream; charset=utf-8"
@@ -56,6 +57,7 @@ class Exchange:
         "cancel_on_eof",
         "deadline",
         "finished",
+        "head",
         "headers",
         "keep_alive",
         "method",
@@ -68,11 +70,11 @@ class Exchange:
         "stream",
     )
 
-    def __init__(self, wire: Wire, method: bytes, path: str, headers: dict[bytes, bytes], body: bytes) -> None:
-        self._wire = wire
-        self.method, self.path, self.headers, self.body = method, path, headers, body
-        self.arrived = self.deadline = 0.0  # monotonic; set by the connection
-        self.keep_alive = True  # HTTP/1 only
+    def __init__(self, wire: Wire, head: Head, body: bytes, arrived: float, deadline: float) -> None:
+        """`arrived` and `deadline`: monotonic."""
+        self._wire, self.head, self.body, self.arrived, self.deadline = wire, head, body, arrived, deadline
+        self.method, self.path, self.headers = head.method, head.path, head.headers
+        self.keep_alive = head.keep_alive  # HTTP/1 only
         self.stream = 0  # number within the connection, HTTP/2 only
         self.cancel_on_eof = self.started = self.finished = False
         self.on_gone: Callable[[], None] | None = None

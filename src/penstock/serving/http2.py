@@ -31,6 +31,7 @@ from hyperframe.frame import GoAwayFrame
 
 from penstock.serving.errors import error_body
 from penstock.serving.exchange import IDLE_S, JSON, MAX_HEAD_BYTES, MIN_BODY_RATE, Exchange, Listener
+from penstock.serving.heads import Head
 
 MAX_STREAMS, MAX_RESETS = 128, 100
 HIGH_WATER = 64 << 10  # bytes of one stream that wait for the client's window
@@ -249,9 +250,9 @@ class Connection(asyncio.Protocol):
         stream.read = True
         if stream.ended:
             return
-        exchange = Exchange(self, stream.method, stream.path, stream.headers, b"".join(stream.body))
+        head, deadline = Head(stream.method, stream.path, stream.headers), stream.began + self.server.limits.request_timeout_s
+        exchange = Exchange(self, head, b"".join(stream.body), stream.began, deadline)
         stream.body.clear()
-        exchange.arrived, exchange.deadline = stream.began, stream.began + self.server.limits.request_timeout_s
         exchange.stream, stream.exchange = stream.number, exchange
         self.server.handler(exchange)
 
