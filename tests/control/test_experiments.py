@@ -77,7 +77,7 @@ def serve(bench: Bench, count: int, rates: dict[str, float], *, seed: int = 1, o
             session=ident,
             experiment=found.experiment,
         )
-        lines.append(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
+        lines.append(orjson.dumps(record._asdict(), option=orjson.OPT_APPEND_NEWLINE))
         said.append(
             orjson.dumps(Feedback(at + 0.2, ident, f"fb-{ident}", "key-1", 1.0 if good else -1.0), option=orjson.OPT_APPEND_NEWLINE)
         )

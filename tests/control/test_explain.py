@@ -35,7 +35,7 @@ def traffic(folder: Path, change: Change, *, count: int = 4000, seed: int = 1, e
         sizes = (200, 100, int(chance.lognormvariate(4, 0.8)), 20)
         key, times = chance.choice(["a", "b", "c"]), (1.0, total / 2, total, 1)
         base = Record(ts, f"q{n}", "m", "1", replica, "/v1/classify", key, status, *sizes, *times)
-        row = {name: getattr(base, name) for name in Record.__slots__} | {"cost_usd": 0.001}
+        row = {name: getattr(base, name) for name in Record._fields} | {"cost_usd": 0.001}
         row["error"] = "overloaded" if status == 503 else None
         row |= {name: value(chance) if callable(value) else value for name, value in (extra or {}).items()}
         if ts >= DURING.since:

@@ -27,7 +27,7 @@ def record(n: int, ts: float, **more: Any) -> Record:
 def write(gateway: Path, *records: Record, cut: bool = False) -> Path:
     (gateway / "records").mkdir(parents=True, exist_ok=True)
     path = gateway / "records" / f"{time.strftime('%Y%m%d-%H', time.gmtime(NOW))}-7-1.jsonl"
-    data = b"".join(orjson.dumps(r, option=orjson.OPT_APPEND_NEWLINE) for r in records)
+    data = b"".join(orjson.dumps(r._asdict(), option=orjson.OPT_APPEND_NEWLINE) for r in records)
     with path.open("ab") as file:
         file.write(data[:-9] if cut else data)
     return path
@@ -60,7 +60,7 @@ def test_half_a_line_is_read_when_it_is_whole_and_a_table_is_not_read_twice(tmp_
     path = write(tmp_path, record(1, NOW), cut=True)
     assert ended(recent, span, 5.0) == []
     with path.open("ab") as file:
-        file.write(orjson.dumps(record(1, NOW), option=orjson.OPT_APPEND_NEWLINE)[-9:])
+        file.write(orjson.dumps(record(1, NOW)._asdict(), option=orjson.OPT_APPEND_NEWLINE)[-9:])
     assert ids(ended(recent, span, 5.0)) == ["req-1"]
     write(tmp_path, record(2, NOW + 0.5))
     compact(tmp_path / "records")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,7 +34,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         writer.write([record(number, status=502 if number % 10 == 9 else 200, total=number + 1.0)])
     for number in range(100, 115):
         writer.write([record(number, "2", 200 if number < 110 else 429 if number < 114 else 499)])
-    writer.write([replace(record(115 + n, "2"), shadow_of="req-3", id=f"copy-{n}") for n in range(2)])
+    writer.write([record(115 + n, "2")._replace(shadow_of="req-3", id=f"copy-{n}") for n in range(2)])
     if request.param != "lines":
         compact(records, now=time.time() + (7200 if request.param == "parquet" else 0))
     return tmp_path

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -90,7 +89,7 @@ def test_every_field_comes_back_from_lines_and_from_parquet(tmp_path: Path) -> N
     bare = record(2, 1_700_000_001.0)
     writer = RecordWriter(tmp_path)
     writer.write([full, bare])
-    wanted = [{**asdict(each), "flags": list(each.flags)} for each in (full, bare)]
+    wanted = [{**each._asdict(), "flags": list(each.flags)} for each in (full, bare)]
     assert list(read_records(tmp_path)) == wanted
     assert {name for name, value in wanted[0].items() if value in (None, False)} == set()  # a new field must be put in here
     compact(tmp_path, now=time.time() + 7200)
@@ -203,5 +202,5 @@ def test_texts_that_wait_are_bounded_and_the_records_stay(tmp_path: Path, monkey
 def test_energy_is_asked_for_requests_that_reached_a_replica(tmp_path: Path) -> None:
     writer = RecordWriter(tmp_path)
     writer.energy = lambda replica, seconds: seconds * {"r": 10.0}[replica]
-    writer.write([record(1), replace(record(2), replica=None)])
+    writer.write([record(1), record(2)._replace(replica=None)])
     assert [row["energy_wh"] for row in read_records(tmp_path)] == [pytest.approx(0.014), 0.0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from pathlib import Path
 
 import httpx
@@ -41,6 +40,6 @@ def test_every_metric_is_listed(gateway: RunningGateway) -> None:
 
 def test_every_record_field_and_route_is_listed() -> None:
     named = re.findall(r"`([a-z_]+)`", section("Records"))
-    assert [field.name for field in fields(Record) if field.name not in named] == []
+    assert [name for name in Record._fields if name not in named] == []
     for route in (*PARSERS, "/v1/models", "/healthz", "/metrics"):
         assert f"`{route}`" in section("Routes")

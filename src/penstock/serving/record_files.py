@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from penstock.core.files import told_plainly
 from penstock.serving.records import Record
@@ -104,8 +104,8 @@ def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 def _schema() -> Any:
     import pyarrow as pa
 
-    kinds = {"float": pa.float64(), "int": pa.int64(), "bool": pa.bool_(), "tuple[str, ...]": pa.list_(pa.string())}
-    return pa.schema([(name, kinds.get(str(kind), pa.string())) for name, kind in Record.__annotations__.items()])
+    kinds = {float: pa.float64(), int: pa.int64(), bool: pa.bool_(), tuple[str, ...]: pa.list_(pa.string())}
+    return pa.schema([(name, kinds.get(kind, pa.string())) for name, kind in get_type_hints(Record).items()])
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:

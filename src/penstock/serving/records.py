@@ -12,22 +12,23 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import orjson
 
 from penstock.serving.capture import Captured
+from penstock.serving.record_lines import Lines
 
 log = logging.getLogger("penstock.records")
-FLUSH_S, SLICE, SEGMENT_BYTES, MAX_BUFFERED = 0.1, 64, 64 << 20, 200_000
+FLUSH_S, SEGMENT_BYTES, MAX_BUFFERED = 0.1, 64 << 20, 200_000
 MAX_CAPTURED = 32 << 20  # bytes of requests and answers that wait to be read and masked; as many may just be at it
 Energy = Callable[[str, float], float]
+Late = tuple["Record", Captured]
 
 
-@dataclass(slots=True)  # not frozen: one is made for every request, and a frozen one takes four times as long
-class Record:
+class Record(NamedTuple):
     """Times: `ts` seconds since the epoch at arrival; `queue_ms` until sent to a replica, `first_ms` until the first byte of the answer."""
 
     ts: float
@@ -68,32 +69,36 @@ class Record:
 class RecordWriter:
     """Buffers on the event loop, writes in a thread. `written`, `dropped` and `texts_dropped` are counts since the start.
 
-    `energy` gives the watt-hours of a request by its replica and its seconds there (energy.py); it is asked in the writer's thread.
+    A record becomes a line at once: a thread that made thousands of lines at a time would fight the event loop for the interpreter, which
+    costs a request several times the line. Only texts wait for the thread. `energy` gives the watt-hours of a request by its replica and
+    its seconds there (energy.py).
     """
 
     def __init__(self, folder: Path, segment_bytes: int = SEGMENT_BYTES) -> None:
         self.folder, self.segment_bytes = folder, segment_bytes
         self.written = self.dropped = self.texts_dropped = 0
         self.energy: Energy | None = None
-        self._buffer: list[Record] = []
-        self._texts: dict[int, Captured] = {}  # by place in the buffer
-        self._held = 0
+        self._lines, self._others = Lines[Late](), Lines[Late]()
+        self._held = 0  # bytes of texts that wait
         self._task: asyncio.Task[None] | None = None
         self._file: int | None = None
         self._hour, self._number, self._size = "", 0, 0
         self._complained = False
+        self._fields: dict[str, Any] = dict.fromkeys(Record._fields)
 
     def add(self, record: Record, texts: Captured | None = None) -> None:
-        if len(self._buffer) >= MAX_BUFFERED:
+        lines = self._lines
+        if lines.count >= MAX_BUFFERED:
             self.dropped += 1
             return
-        if texts is not None:
-            if self._held + texts.size > MAX_CAPTURED:
-                self.texts_dropped += 1
-            else:
-                self._held += texts.size
-                self._texts[len(self._buffer)] = texts
-        self._buffer.append(record)
+        if texts is not None and self._held + texts.size > MAX_CAPTURED:
+            self.texts_dropped += 1
+            texts = None
+        if texts is None:
+            lines.add(self._line(record, self._fields))
+        else:
+            self._held += texts.size
+            lines.add_late((record, texts))
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._soon())
 
@@ -101,45 +106,57 @@ class RecordWriter:
         """Writes what is buffered."""
         if self._task is not None:
             await self._task
-        self.write(*self._take())
+        self._write(self._lines)
         self._shut()
 
-    def write(self, batch: list[Record], texts: dict[int, Captured] | None = None) -> None:
-        """Appends whole lines; never raises on what the file system refuses."""
-        for start in range(0, len(batch), SLICE):  # the system call between two slices lets the event loop have the interpreter
-            rows = batch[start : start + SLICE]
-            if texts or self.energy is not None:
-                for place, record in enumerate(rows):
-                    self._complete(record, texts.get(start + place) if texts else None)
-            self._append(rows)
+    def write(self, batch: Sequence[Record], texts: Mapping[int, Captured] | None = None) -> None:
+        """Appends at once, `texts` by their record's place; never raises on what the file system refuses."""
+        lines, waiting = Lines[Late](), texts or {}
+        for place, record in enumerate(batch):
+            if place in waiting:
+                lines.add_late((record, waiting[place]))
+            else:
+                lines.add(self._line(record, self._fields))
+        self._write(lines)
 
-    def _complete(self, record: Record, texts: Captured | None) -> None:
-        """Puts in texts, masked, and energy. A text that cannot be masked is left out.
-
-        The record is this thread's alone by now, so it is filled in place: a copy of so many fields costs more than writing it.
-        """
-        if texts is not None:
-            try:
-                text_in, text_out = texts.texts()
-                object.__setattr__(record, "text_in", text_in)
-                object.__setattr__(record, "text_out", text_out)
-            except Exception as error:
-                self.texts_dropped += 1
-                log.error("the texts of request %s could not be read and are not kept (%s)", record.id, type(error).__name__)
-        if self.energy is not None and record.replica is not None:
-            object.__setattr__(record, "energy_wh", round(self.energy(record.replica, (record.total_ms - record.queue_ms) / 1000), 9))
-
-    def _append(self, batch: list[Record]) -> None:
-        data = b"".join([orjson.dumps(r, option=orjson.OPT_APPEND_NEWLINE) for r in batch])
+    def _write(self, lines: Lines[Late]) -> None:
+        """Appends whole lines and forgets them."""
         try:
-            done = os.write(self._segment(len(data)), data)
-            if done != len(data):
+            for piece in lines.pieces():
+                if isinstance(piece[1], int):
+                    self._append(*piece)
+                else:
+                    self._append(self._told(*piece), 1)
+        finally:
+            lines.clear()
+
+    def _told(self, record: Record, texts: Captured) -> bytes:
+        """The line with its texts, masked. A text that cannot be masked is left out."""
+        try:
+            text_in, text_out = texts.texts()
+            record = record._replace(text_in=text_in, text_out=text_out)
+        except Exception as error:
+            self.texts_dropped += 1
+            log.error("the texts of request %s could not be read and are not kept (%s)", record.id, type(error).__name__)
+        return self._line(record, dict.fromkeys(Record._fields))
+
+    def _line(self, record: Record, fields: dict[str, Any]) -> bytes:
+        _fill(fields, record)
+        if self.energy is not None and record.replica is not None:
+            watt_hours = self.energy(record.replica, (record.total_ms - record.queue_ms) / 1000)
+            fields["energy_wh"] = watt_hours * 1e9 // 1 / 1e9
+        return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+
+    def _append(self, lines: memoryview | bytes, count: int) -> None:
+        try:
+            done = os.write(self._segment(len(lines)), lines)
+            if done != len(lines):
                 raise OSError(errno.ENOSPC, "short write")
             self._size += done
-            self.written += len(batch)
+            self.written += count
             self._complained = False
         except OSError as error:
-            self.dropped += len(batch)
+            self.dropped += count
             self._mend()
             if not self._complained:
                 log.error("request records cannot be written to %s (%s); serving goes on without them", self.folder, error.strerror)
@@ -155,17 +172,13 @@ class RecordWriter:
 
     async def _soon(self) -> None:
         await asyncio.sleep(FLUSH_S)
+        lines, self._lines, self._held = self._lines, self._others, 0
         try:
-            await asyncio.get_running_loop().run_in_executor(None, self.write, *self._take())
+            await asyncio.get_running_loop().run_in_executor(None, self._write, lines)
         finally:
-            self._task = None
-        if self._buffer:
+            self._task, self._others = None, lines
+        if self._lines.count:
             self._task = asyncio.get_running_loop().create_task(self._soon())
-
-    def _take(self) -> tuple[list[Record], dict[int, Captured]]:
-        taken = self._buffer, self._texts
-        self._buffer, self._texts, self._held = [], {}, 0
-        return taken
 
     def _segment(self, more: int) -> int:
         hour = time.strftime("%Y%m%d-%H", time.gmtime())
@@ -183,3 +196,16 @@ class RecordWriter:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+
+def _fill(line: dict[str, Any], record: Record) -> None:
+    """One dict, filled anew for each record: making one of so many fields costs more than writing it."""
+    # fmt: off
+    (
+        line["ts"], line["id"], line["model"], line["version"], line["replica"], line["route"], line["key"], line["status"],
+        line["bytes_in"], line["bytes_out"], line["prompt_tokens"], line["completion_tokens"], line["queue_ms"], line["first_ms"],
+        line["total_ms"], line["attempts"], line["error"], line["trace"], line["span"], line["parent"], line["session"], line["adapter"],
+        line["experiment"], line["shadow_of"], line["fallback_for"], line["hedged"], line["stream"], line["flags"], line["guard_ms"],
+        line["cost_usd"], line["energy_wh"], line["text_in"], line["text_out"],
+    ) = record
+    # fmt: on

@@ -46,14 +46,13 @@ def serve(bench: Bench, count: int, by_version: Mapping[str, Behaviour], *, seed
         if found.shadow is not None and chance.random() < found.shadow.sample:
             copied = found.shadow.version
             copy = _record(chance, at, f"{ident}-copy", copied, by_version.get(copied, GOOD), found.experiment)
-            copy.shadow_of, copy.session = ident, ident
-            lines.append(copy)
+            lines.append(copy._replace(shadow_of=ident, session=ident))
         behaviour = by_version.get(version, GOOD)
         if record.status == 200 and chance.random() < behaviour.rated:
             right = chance.random() < behaviour.right
             said.append(Feedback(at + 0.2, ident, f"fb-{ident}", "key-1", 1.0 if right else -1.0, ANSWERED if right else "other"))
     hour = time.strftime("%Y%m%d-%H", time.gmtime(bench.clock.now()))
-    _append(folder / "records" / f"{hour}-1-1.jsonl", [{**asdict(line), "label": ANSWERED} for line in lines])
+    _append(folder / "records" / f"{hour}-1-1.jsonl", [{**line._asdict(), "label": ANSWERED} for line in lines])
     _append(folder / "feedback" / f"{hour}-1.jsonl", [asdict(one) for one in said])
     return failed
 

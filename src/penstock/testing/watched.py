@@ -6,7 +6,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def record(number: int, at: float, **changes: Any) -> dict[str, Any]:
         total_ms=took,
         attempts=1,
     )
-    return {**asdict(made), **changes}
+    return {**made._asdict(), **changes}
 
 
 def said(number: int, at: float, key: str | None = "key-1", **what: Any) -> Feedback:
