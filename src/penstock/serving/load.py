@@ -38,34 +38,34 @@ class ModelLoad:
 class Rolling:
     """A count over the last WINDOW_S whole seconds and the one that runs. Times are monotonic seconds; they may not go back."""
 
-    __slots__ = ("_began", "_second", "_slots", "total")
+    __slots__ = ("_began", "_ends", "_past", "_running", "_second", "_slots")
 
     def __init__(self, now: float) -> None:
         self._slots = [0.0] * WINDOW_S
-        self._second, self._began = int(now), now
-        self.total = 0.0
+        self._second, self._began, self._ends = int(now), now, int(now) + 1
+        self._past = self._running = 0.0  # of the seconds that are over, and of the one that is not
 
     def add(self, now: float, amount: float = 1.0) -> None:
-        if int(now) != self._second:
+        if now >= self._ends:
             self._turn(int(now))
-        self._slots[self._second % WINDOW_S] += amount
-        self.total += amount
+        self._running += amount
 
     def over(self, now: float) -> float:
         """The count over the window."""
-        if int(now) != self._second:
+        if now >= self._ends:
             self._turn(int(now))
-        return self.total
+        return self._past + self._running
 
     def rate(self, now: float) -> float:
         """A second, over the part of the window that has been."""
         return self.over(now) / max(min(now - self._began, WINDOW_S - 1 + now % 1.0), 1.0)
 
     def _turn(self, second: int) -> None:
+        self._slots[self._second % WINDOW_S] = self._running
         for passed in range(self._second + 1, min(second, self._second + WINDOW_S) + 1):
             self._slots[passed % WINDOW_S] = 0.0
-        self._second = max(second, self._second)
-        self.total = sum(self._slots)
+        self._second, self._ends, self._running = second, second + 1, 0.0
+        self._past = sum(self._slots)
 
 
 def write_load(folder: Path, worker: int, loads: Mapping[str, ModelLoad]) -> None:

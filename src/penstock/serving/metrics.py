@@ -43,6 +43,12 @@ class Histogram:
         found[0][bisect_left(BUCKETS_S, seconds)] += 1
         found[1][0] += seconds
 
+    def absorb(self, labels: Labels, counts: Iterable[int], seconds: float) -> None:
+        """Adds many at once."""
+        own, total = self.series.setdefault(labels, ([0] * (len(BUCKETS_S) + 1), [0.0]))
+        own[:] = [a + b for a, b in zip(own, counts, strict=True)]
+        total[0] += seconds
+
     def render(self) -> Iterable[str]:
         yield f"# HELP {self.name} {self.help}\n# TYPE {self.name} histogram\n"
         for labels, (counts, total) in self.series.items():
@@ -64,16 +70,14 @@ class RequestMetrics:
         self.gauges: dict[str, Family] = {}
         self._prefix = prefix
         self._token_labels: dict[tuple[str, str], tuple[Labels, Labels]] = {}
-        self._labels: dict[tuple[str, str, str, int], tuple[Labels, Labels]] = {}
+        self._done: dict[tuple[str, str, str, int], tuple[list[int], list[float]]] = {}  # not in the families yet; as in Histogram
 
     def done(self, route: str, model: str, version: str, status: int, seconds: float) -> None:
-        key = (route, model, version, status)
-        labels = self._labels.get(key)
-        if labels is None:
-            base = (("route", route), ("model", model), ("version", version))
-            labels = self._labels[key] = ((*base, ("status", str(status))), base)
-        self.requests.add(labels[0])
-        self.seconds.observe(labels[1], seconds)
+        found = self._done.get((route, model, version, status))
+        if found is None:
+            found = self._done[route, model, version, status] = ([0] * (len(BUCKETS_S) + 1), [0.0])
+        found[0][bisect_left(BUCKETS_S, seconds)] += 1
+        found[1][0] += seconds
 
     def first(self, model: str, version: str, seconds: float) -> None:
         """A stream began."""
@@ -96,6 +100,7 @@ class RequestMetrics:
 
     def dump(self) -> dict[str, Any]:
         """The counts as JSON values, for `absorb`."""
+        self._gather()
         return {
             "requests": [[labels, value] for labels, value in self.requests.series.items()],
             "tokens": [[labels, value] for labels, value in self.tokens.series.items()],
@@ -110,15 +115,22 @@ class RequestMetrics:
                 family.add(_labels(labels), value)
         for histogram, name in ((self.seconds, "seconds"), (self.first_seconds, "first")):
             for labels, counts, total in dumped[name]:
-                own, sum_s = histogram.series.setdefault(_labels(labels), ([0] * len(counts), [0.0]))
-                own[:] = [a + b for a, b in zip(own, counts, strict=True)]
-                sum_s[0] += total
+                histogram.absorb(_labels(labels), counts, total)
 
     def render(self) -> bytes:
+        self._gather()
         parts = [*self.requests.render(), *self.seconds.render(), *self.first_seconds.render(), *self.tokens.render()]
         for family in self.gauges.values():
             parts.extend(family.render())
         return "".join(parts).encode()
+
+    def _gather(self) -> None:
+        """Puts what is done into the families: at each request that would take twice the time."""
+        for (route, model, version, status), (counts, total) in self._done.items():
+            base = (("route", route), ("model", model), ("version", version))
+            self.requests.add((*base, ("status", str(status))), sum(counts))
+            self.seconds.absorb(base, counts, total[0])
+        self._done.clear()
 
 
 def _labels(value: Iterable[Iterable[str]]) -> Labels:
