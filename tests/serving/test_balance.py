@@ -78,7 +78,7 @@ def test_retries_go_through_all_that_can_answer_and_end(shapes: list[tuple[float
         while (choice := choose(model, want, NOW)) is not None:
             assert choice[1] is not None
             asked.append(choice[1])
-            want.tried.add(choice[1])
+            want.tried += (choice[1],)
         assert len(set(asked)) == len(asked)
         weighted = [r for v in model.versions.values() if v.weight > 0 for r in v.replicas]
         assert {r for r in weighted if not r.circuit.opened or not r.circuit.dead or r.circuit.allows(NOW)} == set(asked)

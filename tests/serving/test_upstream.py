@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from penstock.serving import upstream
 from penstock.serving.snapshot import ReplicaRoute
 from penstock.serving.upstream import Replica
 
+NOW = time.monotonic()
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
@@ -21,19 +23,19 @@ class Ask:
         self.payload = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
         self.connection: Any = None
         self.cancelled = False
+        self.parts: list[bytes] = []
+        self.size = 0
         self.told: list[Any] = []
         self.over = asyncio.Event()
 
     def on_head(self, status: int, headers: dict[bytes, bytes]) -> None:
         self.told.append((status, headers))
 
-    def on_body(self, data: bytes) -> None:
-        self.told.append(data)
+    def on_more(self) -> None: ...
 
-    def flush(self) -> None: ...
-
-    def on_end(self, headers: dict[bytes, bytes]) -> None:
-        self.told.append(headers.get(b"x-penstock-usage"))
+    def on_end(self, headers: dict[bytes, bytes], now: float) -> None:  # noqa: ARG002 - the signature is the Call's
+        assert self.size == sum(map(len, self.parts))
+        self.told += [b"".join(self.parts), headers.get(b"x-penstock-usage")]
         self.over.set()
 
     def on_lost(self, reason: str) -> None:
@@ -80,7 +82,7 @@ def test_a_connection_is_kept_and_used_again() -> None:
         server, replica = await peer.start()
         for _ in range(20):
             ask = Ask()
-            assert replica.submit(ask)
+            assert replica.submit(ask, NOW)
             await finished(ask)
             assert ask.told == [(200, {b"content-length": b"2"}), b"ok", None]
         assert (peer.accepted, peer.asked, replica.load) == (1, 20, 0)
@@ -97,15 +99,15 @@ def test_a_connection_that_went_stale_is_replaced_without_a_word() -> None:
         peer = Peer()
         server, replica = await peer.start()
         first, second, third = Ask(), Ask(), Ask()
-        replica.submit(first)
+        replica.submit(first, NOW)
         await finished(first)
         peer.hang_up = True
-        replica.submit(second)
+        replica.submit(second, NOW)
         await finished(second)
         assert second.told == [(200, {b"content-length": b"2"}), b"ok", None]
         assert (peer.accepted, replica.circuit.opened) == (2, False)
         peer.hang_up = True
-        replica.submit(third)
+        replica.submit(third, NOW)
         await finished(third)
         assert third.told[1] == b"ok"
         server.close()
@@ -135,7 +137,7 @@ def test_a_connection_lost_before_its_call_was_sent_tells_the_call(cancelled: bo
         replica = Replica(ReplicaRoute("r", "127.0.0.1", server.sockets[0].getsockname()[1]))
         replica._loop = Late()
         ask = Ask()
-        replica.submit(ask)
+        replica.submit(ask, NOW)
         if cancelled:
             replica.cancel(ask)
             await asyncio.sleep(0.2)
@@ -158,7 +160,7 @@ def test_calls_beyond_the_connections_wait_and_beyond_the_queue_are_refused(monk
         peer.gate.clear()
         server, replica = await peer.start()
         asks = [Ask() for _ in range(6)]
-        assert [replica.submit(ask) for ask in asks] == [True] * 5 + [False]
+        assert [replica.submit(ask, NOW) for ask in asks] == [True] * 5 + [False]
         await asyncio.sleep(0.05)
         assert (replica.load, replica.queued) == (5, 3)
         replica.cancel(asks[2])
@@ -180,7 +182,7 @@ def test_calls_that_wait_for_a_replica_that_dies_are_told(monkeypatch: pytest.Mo
         peer.gate.clear()
         server, replica = await peer.start()
         asks = [Ask() for _ in range(10)]
-        assert [replica.submit(ask) for ask in asks] == [True] * 10
+        assert [replica.submit(ask, NOW) for ask in asks] == [True] * 10
         await asyncio.sleep(0.05)
         server.close()
         for connection in list(replica.connections):
@@ -200,9 +202,9 @@ def test_a_cancelled_call_takes_its_connection_with_it_and_the_next_is_served(mo
         peer.gate.clear()
         server, replica = await peer.start()
         first, second = Ask(), Ask()
-        replica.submit(first)
+        replica.submit(first, NOW)
         await asyncio.sleep(0.05)
-        replica.submit(second)
+        replica.submit(second, NOW)
         replica.cancel(first)
         peer.gate.set()
         await finished(second)
@@ -220,7 +222,7 @@ def test_trailers_reach_the_call_and_close_is_honoured() -> None:
         server, replica = await peer.start()
         for _ in range(2):
             ask = Ask()
-            replica.submit(ask)
+            replica.submit(ask, NOW)
             await finished(ask)
             assert ask.told[1:] == [b"ok", b"3,4"]
         assert peer.accepted == 2
@@ -235,7 +237,7 @@ def test_an_answer_that_is_not_http_is_a_loss_and_a_failure(answer: bytes) -> No
         peer = Peer(answer)
         server, replica = await peer.start()
         ask = Ask()
-        replica.submit(ask)
+        replica.submit(ask, NOW)
         await finished(ask)
         assert str(ask.told[-1]).startswith("lost")
         assert not replica.circuit.allows(replica.circuit.open_until - 0.01)
@@ -253,7 +255,7 @@ def test_nobody_there_is_told_and_the_pause_grows_until_it_heals() -> None:
         pauses = []
         for _ in range(3):
             ask = Ask()
-            replica.submit(ask)
+            replica.submit(ask, NOW)
             await finished(ask)
             assert "no connection" in ask.told[0]
             pauses.append(replica.circuit.pause_s)

@@ -12,7 +12,7 @@ import orjson
 from penstock.serving.attempt import Attempt
 from penstock.serving.capture import Captured
 from penstock.serving.errors import RequestRefused, broken
-from penstock.serving.exchange import EVENTS, Exchange
+from penstock.serving.exchange import EVENTS, JSON, Exchange
 
 log = logging.getLogger("penstock.gateway")
 
@@ -37,31 +37,33 @@ class Answer:
 
     def stream(self, attempt: Attempt) -> None:
         """Passes on what came, if it is a stream; else waits for the rest."""
+        if not attempt.streams:
+            return
         if not self.started:
-            if attempt.status != 200 or not attempt.headers.get(b"content-type", b"").startswith(b"text/event-stream"):
-                return
             self.started = True
             self.first = time.monotonic()
             self.exchange.start(200, self._identity(attempt), EVENTS)
         self._write(attempt.take() if self.guard is None else self._checked(self.guard.feed, attempt.take()))
 
-    def complete(self, attempt: Attempt) -> str | None:
+    def complete(self, attempt: Attempt, now: float) -> str | None:
         """Ends a stream, or gives the whole answer. Returns the code of the error that was passed on, if it was one."""
-        if attempt.parts:
+        headers = attempt.headers
+        if attempt.streams and attempt.parts:
             self.stream(attempt)
-        self.usage = usage_of(attempt.headers)
+        if b"x-penstock-usage" in headers:
+            self.usage = usage_of(headers)
         if self.started:
             if self.guard is not None:
                 self._write(self._checked(self.guard.end))
             self.exchange.end()
             return None
-        self.first = time.monotonic()
+        self.first = now
         body = attempt.take()
         if self.guard is not None and attempt.status == 200:
             body = self._checked(self.guard.whole, body)
         if self.kept is not None:
             self.kept.add(body)
-        self.exchange.reply(attempt.status, body, self._identity(attempt), attempt.headers.get(b"content-type", b"application/json"))
+        self.exchange.reply(attempt.status, body, self._identity(attempt), headers.get(b"content-type", JSON))
         return _code(body) if attempt.status >= 400 else None
 
     def refuse(self, refused: RequestRefused, attempt: Attempt | None = None) -> None:
@@ -89,7 +91,7 @@ class Answer:
         self.exchange.write(data)
 
     def _identity(self, attempt: Attempt) -> bytes:
-        return b"%b%b%b" % (self.lines, attempt.version.header, attempt.replica.header)
+        return self.lines + attempt.version.header + attempt.replica.header
 
 
 def usage_of(headers: Mapping[bytes, bytes]) -> tuple[int, int]:

@@ -22,7 +22,7 @@ class Owner(Protocol):
         """Something of the body is there."""
         ...
 
-    def ended(self, attempt: Attempt) -> None: ...
+    def ended(self, attempt: Attempt, now: float) -> None: ...
 
     def lost(self, attempt: Attempt, reason: str) -> None: ...
 
@@ -32,7 +32,10 @@ class Owner(Protocol):
 
 
 class Attempt:
-    """A Call for upstream. `status` is 0 until the head is there; `headers` hold the trailers too once it ended."""
+    """A Call for upstream. `status` is 0 until the head is there; `headers` hold the trailers too once it ended.
+
+    `streams`: what comes are events, to be passed on as they come.
+    """
 
     __slots__ = (
         "_timer",
@@ -46,13 +49,14 @@ class Attempt:
         "replica",
         "size",
         "status",
+        "streams",
         "version",
     )
 
     def __init__(self, owner: Owner, version: Version, replica: Replica, payload: bytes) -> None:
         self.owner, self.version, self.replica, self.payload = owner, version, replica, payload
         self.connection: Connection | None = None
-        self.cancelled = self.over = False
+        self.cancelled = self.over = self.streams = False
         self.status = self.size = 0
         self.headers: dict[bytes, bytes] = {}
         self.parts: list[bytes] = []
@@ -79,18 +83,14 @@ class Attempt:
             self._timer.cancel()
         self.owner.heard(self)
 
-    def on_body(self, data: bytes) -> None:
-        self.size += len(data)
-        self.parts.append(data)
+    def on_more(self) -> None:
+        self.owner.more(self)
 
-    def flush(self) -> None:
-        if self.parts:
-            self.owner.more(self)
-
-    def on_end(self, headers: dict[bytes, bytes]) -> None:
-        self.headers = headers
-        self._finish()
-        self.owner.ended(self)
+    def on_end(self, headers: dict[bytes, bytes], now: float) -> None:
+        self.headers, self.over = headers, True
+        if self._timer is not None:
+            self._timer.cancel()
+        self.owner.ended(self, now)
 
     def on_lost(self, reason: str) -> None:
         self._finish()

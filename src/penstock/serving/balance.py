@@ -87,7 +87,7 @@ def _guards(guards: tuple[Guard, ...]) -> Guards:
     return Guards(guards)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Want:
     """What of a request decides where it goes. `prompt`: the body of a generative request, for the prefix cache."""
 
@@ -95,7 +95,7 @@ class Want:
     pinned: str | None = None
     adapter: str | None = None
     prompt: bytes | None = None
-    tried: set[Replica] = field(default_factory=set)
+    tried: tuple[Replica, ...] = ()
     marks: tuple[int, ...] | None = None
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from penstock.serving.answer import Answer
-from penstock.serving.asking import GENERATIVE, RELAYED, estimate, find, read, ticket_of
+from penstock.serving.asking import estimate, find, ticket_of
+from penstock.serving.caller import RELAYED, Caller, posted
 from penstock.serving.capture import captured
 from penstock.serving.errors import RequestRefused, broken
 from penstock.serving.exchange import Exchange
@@ -18,12 +19,12 @@ from penstock.serving.identity import request_id
 from penstock.serving.limits import Limiter
 from penstock.serving.metrics import RequestMetrics
 from penstock.serving.own import OwnRoutes
+from penstock.serving.params import parse_object
 from penstock.serving.recording import record_of, record_of_copy, record_of_refusal
 from penstock.serving.records import RecordWriter
 from penstock.serving.relay import Relay
 from penstock.serving.server import HttpServer
 from penstock.serving.shadow import Copy
-from penstock.serving.snapshot import KeyEntry
 from penstock.serving.table import Table
 from penstock.serving.ticket import Ticket
 
@@ -78,11 +79,10 @@ class Gateway:
         """Answers, counts and records a request that got no further than the gateway's own checks."""
         if exchange.finished:
             return
-        known = exchange.state if isinstance(exchange.state, tuple) else None
         exchange.reply(refused.status, refused.body(), b"%bx-request-id: %b\r\n" % (refused.headers, ident.encode()))
         route = exchange.path if exchange.path in RELAYED else ""
         self.metrics.done(route, "", "", refused.status, time.monotonic() - exchange.arrived)
-        self.records.add(record_of_refusal(exchange, ident, refused, known))
+        self.records.add(record_of_refusal(exchange, ident, refused))
 
     def later(self, exchange: Exchange, ident: str, work: Any) -> None:
         """Runs a coroutine that answers the exchange; what it refuses is answered here."""
@@ -100,17 +100,17 @@ class Gateway:
         task.add_done_callback(self._tasks.discard)
 
     def _relay(self, exchange: Exchange, ident: str) -> None:
-        key: KeyEntry = self.table.keys.find(exchange.headers)
-        exchange.state = (key, None)
-        value = read(exchange)
-        place = find(self.table, key, value)
-        model = place[0].model
-        exchange.state = (key, model.name)
-        ticket = ticket_of(exchange, ident, key, value, place)
-        limits = key.limits
-        counted = limits.tokens_per_minute is not None or limits.budget_usd is not None
-        tokens, cost = estimate(exchange, value, model.route.price) if counted else (0, 0.0)
-        ticket.granted = self.limiter.admit(key, tokens, exchange.arrived, cost)
+        caller, table = exchange.head.notes, self.table
+        if caller is None or caller.keys is not table.keys:
+            caller = exchange.state = Caller(exchange, table.keys)
+            posted(exchange)
+            exchange.head.notes = caller
+        exchange.state = caller
+        value = parse_object(exchange.body)
+        ticket = ticket_of(exchange, ident, caller, find(table, caller.key, value), value)
+        model = ticket.lane.model
+        tokens, cost = estimate(exchange, value, model.route.price) if caller.counted else (0, 0.0)
+        ticket.granted = self.limiter.admit(caller.key, tokens, exchange.arrived, cost)
         try:
             if model.guards is not None and model.guards.looks_at_input:
                 if model.guards.input_size(exchange.path, value) > INLINE_CHARS:
@@ -137,30 +137,30 @@ class Gateway:
 
     def _go(self, exchange: Exchange, ticket: Ticket) -> None:
         route, guards = ticket.lane.model.route, ticket.lane.model.guards
-        lines = b"x-request-id: %b\r\n" % ticket.id.encode()
+        lines = f"x-request-id: {ticket.id}\r\n".encode()
         if ticket.granted.state.rated:
             lines += ticket.granted.headers
         answer = Answer(exchange, lines, guards.output(ticket.route, ticket.stream) if guards is not None else None)
         if route.capture is not None:
             answer.kept = captured(route.capture, ticket.id, ticket.body)
-        exchange.cancel_on_eof = ticket.route in GENERATIVE
+        exchange.cancel_on_eof = ticket.prompt is not None
         exchange.deadline = exchange.arrived + route.protection.timeout_s
         relay = exchange.state = Relay(ticket, exchange, answer, self._done)
         self.in_flight += 1
         relay.go()
 
-    def _done(self, relay: Relay, status: int, code: str | None) -> None:
+    def _done(self, relay: Relay, status: int, code: str | None, now: float) -> None:
         self.in_flight -= 1
-        now = time.monotonic()
         record = record_of(relay, status, code, now)
-        ticket, model, version = relay.ticket, record.model or "", record.version or ""
-        self.metrics.done(ticket.route, model, version, status, now - relay.exchange.arrived)
-        if ticket.stream and relay.answer.started:
-            self.metrics.first(model, version, relay.answer.first - relay.exchange.arrived)
-        prompt, completion = record.prompt_tokens, record.completion_tokens
-        self.metrics.used(model, version, prompt, completion)
+        ticket, answer, arrived = relay.ticket, relay.answer, relay.exchange.arrived
+        model, version, prompt, completion = record.model or "", record.version or "", record.prompt_tokens, record.completion_tokens
+        self.metrics.done(ticket.route, model, version, status, now - arrived)
+        if ticket.stream and answer.started:
+            self.metrics.first(model, version, answer.first - arrived)
+        if prompt or completion:
+            self.metrics.used(model, version, prompt, completion)
         self.limiter.settle(ticket.granted, prompt + completion, record.cost_usd)
-        self.records.add(record, relay.answer.kept)
+        self.records.add(record, answer.kept)
 
     def _copied(self, copy: Copy) -> None:
         self.records.add(record_of_copy(copy, time.monotonic()))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Protocol
 
 from penstock.serving.admission import LONGEST_RETRY_S, WaitingLine, retry_after_s
-from penstock.serving.balance import Choice, Model, Want, empty, reopens_in
+from penstock.serving.balance import Choice, Model, Want, choose, empty, reopens_in
 from penstock.serving.circuit import Budget
 from penstock.serving.load import ModelLoad, Rolling
 
@@ -31,9 +31,7 @@ class Waiter(Hashable, Protocol):
     priority: int
 
     @property
-    def want(self) -> Want: ...
-
-    def seek(self, now: float) -> Choice | None: ...
+    def ticket(self) -> Want: ...
 
     def act(self, choice: Choice | None, now: float, turn: bool = False) -> None: ...
 
@@ -55,7 +53,7 @@ class Lane:
         self.arrived, self.answered = Rolling(now), Rolling(now)
         self.budget = Budget(now, self.arrived)
         self.open = self.shadows = 0
-        self.last_request = 0.0
+        self.last_request = 0.0  # monotonic
         self.counts = dict.fromkeys(COUNTED, 0)
         self._due: list[str | None] = []
         self._pumping = False
@@ -76,7 +74,7 @@ class Lane:
     def enter(self, now: float) -> None:
         self.open += 1
         self.arrived.add(now)
-        self.last_request = time.time()
+        self.last_request = now
 
     def leave(self, now: float) -> None:
         self.open -= 1
@@ -103,8 +101,9 @@ class Lane:
         held = self.line.count(HELD)
         waiting = len(self.line) - held
         rate = round(self.arrived.rate(now), 3)
-        in_flight = self.open - held - waiting
-        return ModelLoad(in_flight, waiting, held, rate, self.last_request, self.counts["shed_total"], time.time())
+        in_flight, wall = self.open - held - waiting, time.time()
+        last = wall - (now - self.last_request) if self.last_request else 0.0
+        return ModelLoad(in_flight, waiting, held, rate, last, self.counts["shed_total"], wall)
 
     def counted(self, now: float) -> dict[str, float]:
         """By the names of COUNTED and gateway_metrics.PER_MODEL."""
@@ -135,7 +134,7 @@ class Lane:
     def _next(self, group: str) -> None:
         now = time.monotonic()
         while (waiter := self.line.first(group)) is not None:
-            choice = waiter.seek(now)
+            choice = choose(self.model, waiter.ticket, now)
             if choice is not None and choice[1] is None and choice[0].name == group:
                 return
             self.line.remove(waiter)
@@ -144,8 +143,8 @@ class Lane:
     def _all(self) -> None:
         now = time.monotonic()
         for waiter in self.line:
-            choice = waiter.seek(now)
-            if choice is None and empty(self.model, waiter.want):
+            choice = choose(self.model, waiter.ticket, now)
+            if choice is None and empty(self.model, waiter.ticket):
                 continue
             if waiter in self.line:  # not shed or gone in the meantime
                 self.line.remove(waiter)

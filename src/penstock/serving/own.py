@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
-from penstock.serving.asking import may, read
+from penstock.serving.asking import may
+from penstock.serving.caller import Caller, posted
 from penstock.serving.errors import RequestRefused, nearest
 from penstock.serving.exchange import TEXT, Exchange
 from penstock.serving.feedback import answer_of, parse_feedback
 from penstock.serving.gateway_metrics import render
+from penstock.serving.params import parse_object
 from penstock.serving.snapshot import KeyEntry
 from penstock.serving.workers import read_counts
 
@@ -58,10 +60,11 @@ class OwnRoutes:
             raise RequestRefused(404, f"There is nothing at {path[:80]!r}", "unknown_route")
         key = None
         if path not in _OPEN or not _loopback(exchange.peer):
-            key = self.gateway.table.keys.find(exchange.headers)
-            exchange.state = (key, None)
+            caller = exchange.state = Caller(exchange, self.gateway.table.keys)
+            key = caller.key
         if path == "/v1/feedback":
-            self.gateway.later(exchange, ident, self._feedback(exchange, read(exchange), key, lines))
+            posted(exchange)
+            self.gateway.later(exchange, ident, self._feedback(exchange, parse_object(exchange.body), key, lines))
             return
         if exchange.method not in (b"GET", b"HEAD"):
             raise RequestRefused(405, f"{path} answers GET only", "method_not_allowed", headers=b"allow: GET\r\n")

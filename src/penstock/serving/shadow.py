@@ -37,7 +37,7 @@ class Copy:
     def more(self, attempt: Attempt) -> None:
         attempt.parts.clear()
 
-    def ended(self, attempt: Attempt) -> None:
+    def ended(self, attempt: Attempt, now: float) -> None:  # noqa: ARG002 - the signature is the Owner's
         self.usage = usage_of(attempt.headers)
         self._over(attempt, attempt.status)
 
@@ -79,13 +79,13 @@ def mirror(ticket: Ticket) -> None:
     if shadow is None or not sampled(ticket.id, shadow.sample):
         return
     now = time.monotonic()
-    choice = choose(lane.model, Want(ticket.want.sticky, pinned=shadow.version, adapter=ticket.want.adapter), now)
+    choice = choose(lane.model, Want(ticket.sticky, shadow.version, ticket.adapter), now)
     if choice is None or choice[1] is None or lane.shadows >= MAX_IN_FLIGHT:
         lane.counts["shadow_dropped_total"] += 1
         return
     copy = Copy(ticket, f"{ticket.id[:57]}-shadow", now)
     attempt = copy.attempt = Attempt(copy, choice[0], choice[1], ticket.payload(copy.id))
-    if not choice[1].submit(attempt):
+    if not choice[1].submit(attempt, now):
         lane.counts["shadow_dropped_total"] += 1
         return
     lane.counts["shadow_sent_total"] += 1

@@ -1,6 +1,7 @@
 """Persistent connections from the gateway to one replica, with a bounded queue.
 
-A Call is told what happens to it: `on_head`, `on_body`, `on_end`, or `on_lost` when the connection failed. Nothing is retried here.
+A Call is told what happens to it: `on_head`, `on_more`, `on_end`, or `on_lost` when the connection failed; of what came in one piece, once.
+Nothing is retried here.
 """
 
 from __future__ import annotations
@@ -20,22 +21,25 @@ CONNECT_TIMEOUT_S = 2.0
 
 
 class Call(Protocol):
-    """One request on its way to a replica. `connection` is set while it is being served, by Replica alone."""
+    """One request on its way to a replica. `connection` is set while it is being served, by Replica alone.
+
+    Pieces of the answer's body are put into `parts`, and their sizes added to `size`, before the call is told of them.
+    """
 
     payload: bytes
     connection: Connection | None
     cancelled: bool
+    parts: list[bytes]
+    size: int
 
     def on_head(self, status: int, headers: dict[bytes, bytes]) -> None: ...
 
-    def on_body(self, data: bytes) -> None: ...
-
-    def flush(self) -> None:
-        """What was told of since the last time came in one piece: pass it on in one."""
+    def on_more(self) -> None:
+        """There are new parts, and the answer goes on."""
         ...
 
-    def on_end(self, headers: dict[bytes, bytes]) -> None:
-        """`headers` now hold the trailers too."""
+    def on_end(self, headers: dict[bytes, bytes], now: float) -> None:
+        """The answer is whole; `headers` now hold the trailers too."""
         ...
 
     def on_lost(self, reason: str) -> None: ...
@@ -51,7 +55,7 @@ class Connection(asyncio.Protocol):
         self._transport: Any = None
         self._parser: Any = None
         self._headers: dict[bytes, bytes] = {}
-        self._complete = self._keep = self._heard = self._used = False
+        self._begun = self._complete = self._keep = self._heard = self._used = False
         self._broken, self._status = "", 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -71,10 +75,16 @@ class Connection(asyncio.Protocol):
             self._broken = f"its answer is not HTTP ({type(error).__name__})"
             self.abort()
             return
+        call = self.call
+        if self._begun:
+            self._begun = False
+            if call is not None:
+                call.on_head(self._status, self._headers)
+                call = self.call  # it may have been given up
         if self._complete:
             self._finish()
-        elif self.call is not None:
-            self.call.flush()
+        elif call is not None and call.parts:
+            call.on_more()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True
@@ -95,13 +105,13 @@ class Connection(asyncio.Protocol):
         self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
-        self._status = self._parser.get_status_code()
-        if self.call is not None:
-            self.call.on_head(self._status, self._headers)
+        self._status, self._begun = self._parser.get_status_code(), True
 
     def on_body(self, data: bytes) -> None:
-        if self.call is not None:
-            self.call.on_body(data)
+        call = self.call
+        if call is not None:
+            call.parts.append(data)
+            call.size += len(data)
 
     def on_message_complete(self) -> None:
         self._complete = True
@@ -121,9 +131,9 @@ class Connection(asyncio.Protocol):
     def _finish(self) -> None:
         call, self.call, self._complete, self._used = self.call, None, False, True
         if call is not None:
-            call.connection = None
-            self.replica.answered(call, self._status)
-            call.on_end(self._headers)
+            call.connection, now = None, time.monotonic()
+            self.replica.answered(call, self._status, now)
+            call.on_end(self._headers, now)
         if self._keep and not self._transport.is_closing():
             self.replica.release(self)
         else:
@@ -154,7 +164,7 @@ class Replica:
     def queued(self) -> int:
         return len(self._queue)
 
-    def submit(self, call: Call) -> bool:
+    def submit(self, call: Call, now: float) -> bool:
         """Sends, connects or queues; False when the queue is full."""
         if self._idle:
             self._idle.pop().send(call)
@@ -165,7 +175,7 @@ class Replica:
         else:
             return False
         self.load += 1
-        if self.circuit.opened and self.circuit.begin(time.monotonic()):
+        if self.circuit.opened and self.circuit.begin(now):
             self._probe = call
         return True
 
@@ -196,15 +206,15 @@ class Replica:
         elif call in self._queue:
             self._queue.remove(call)
 
-    def answered(self, call: Call, status: int) -> None:
+    def answered(self, call: Call, status: int, now: float) -> None:
         """A call came to its end."""
         self.load -= 1
         if call is self._probe:
             self._probe = None
         if status < 500:
-            self.circuit.succeeded(time.monotonic())
+            self.circuit.succeeded(now)
         else:
-            self.circuit.failed(time.monotonic(), hard=False)
+            self.circuit.failed(now, hard=False)
 
     def lost(self, call: Call, reason: str) -> None:
         """A call came to no end."""
