@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock.serving import limits as module
-from penstock.serving import spend
+from penstock.serving import spend_file
 from penstock.serving.errors import RequestRefused
 from penstock.serving.limits import Limiter, Pass
 from penstock.serving.snapshot import KeyEntry, KeyLimits
@@ -212,7 +212,7 @@ def test_a_damaged_row_closes_its_budget(made: Make, damage: tuple[int, float]) 
     limiter = made(entry, key("key-2", budget_usd=5.0))
     limiter.settle(limiter.admit(entry, 1, 0.0, 1.0), 1, 1.0)
     state = limiter._states["key-1"]
-    state.book.view[state.row + BLOCK + damage[0]] = damage[1]
+    state.book.view[state.row.start + BLOCK + damage[0]] = damage[1]
     assert refused(limiter, entry).code == "spend_unreadable"
     limiter.admit(key("key-2"), 1, 0.0, 1.0)
 
@@ -271,7 +271,7 @@ for _ in range(turns):
     except RequestRefused:
         continue
     state = granted.state
-    most = max(most, state.book.in_flight(state.row))
+    most = max(most, state.row.in_flight())
     passed += 1
     print(passed, flush=True)
     if pause:
@@ -318,7 +318,7 @@ def test_kill_9_loses_no_spend_and_what_ran_counts_as_spent(tmp_path: Path, made
     spent = read_spend(tmp_path, time.time())["key-1"].total_usd
     assert passed > 50
     assert spent == pytest.approx(passed * 0.001, abs=0.0011)  # the last one may not have been told, or not yet held
-    assert limiter._states["key-1"].book.in_flight(limiter._states["key-1"].row) == 0
+    assert limiter._states["key-1"].row.in_flight() == 0
 
 
 @settings(max_examples=60, deadline=None)
@@ -351,8 +351,8 @@ def test_any_order_of_admitting_and_settling_keeps_the_sums(data: st.DataObject,
                 except RequestRefused:
                     assert not fits or spent + held + cost > 1.0 - 1e-9
         state = workers[0]._states["key-1"]
-        assert state.book.in_flight(state.row) == len(running)
-        assert state.book.reserved(state.row) == pytest.approx(sum(p.cost_usd for _, p in running))
+        assert state.row.in_flight() == len(running)
+        assert state.row.reserved() == pytest.approx(sum(p.cost_usd for _, p in running))
     finally:
         for worker in workers:
             worker.close()
@@ -379,7 +379,7 @@ def test_a_full_disk_closes_budgets_of_new_keys_and_leaves_the_others(made: Make
 
 
 def test_more_processes_than_places_close_budgets(made: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spend, "SLOTS", 2)
+    monkeypatch.setattr(spend_file, "SLOTS", 2)
     entry = key(budget_usd=5.0)
     first, _ = made(entry, worker=0), made(entry, worker=1)
     third = made(entry, worker=2)

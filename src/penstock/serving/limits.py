@@ -2,7 +2,7 @@
 
 Requests and tokens a minute are token buckets on the monotonic clock (see buckets.py): tokens leave by estimate and are corrected by what
 was used. Budgets fail closed: the estimated cost is held while the request runs, and a key whose spend cannot be read is refused.
-Gateway workers share one file (see spend.py): rates, concurrency and budgets hold for all of them together. Where another process keeps
+Gateway workers share one file (spend_file.py): rates, concurrency and budgets hold for all of them together. Where another process keeps
 the file's lock for more than a millisecond, a worker takes from the bucket without it, and one of two simultaneous takings may be lost.
 Not covered: gateways on several machines, each of which counts for itself.
 """
@@ -17,19 +17,21 @@ from pathlib import Path
 from penstock.serving import refusals
 from penstock.serving.buckets import Bucket
 from penstock.serving.snapshot import KeyEntry
-from penstock.serving.spend import IN_FLIGHT, RESERVED, Book, Calendar, SpendUnreadable
+from penstock.serving.spend import Calendar, SpendUnreadable
+from penstock.serving.spend_file import Book
+from penstock.serving.spend_row import Row
 
 log = logging.getLogger("penstock.gateway")
 _CRUMB_USD = 1e-9  # sums of cents as binary fractions are not exact
 
 
 class KeyState:
-    """One key's limits, and where its numbers lie: doubles from `row` of `book`."""
+    """One key's limits, and its numbers."""
 
     __slots__ = ("book", "budget", "concurrency", "limited", "lines", "period", "rated", "requests", "row", "tokens")
 
     def __init__(self, entry: KeyEntry, book: Book) -> None:
-        self.book, self.row = book, book.rows[entry.id]
+        self.book, self.row = book, Row(book, book.rows[entry.id])
         self.use(entry)
 
     def use(self, entry: KeyEntry) -> None:
@@ -132,25 +134,23 @@ class Limiter:
         state = granted.state
         if cost_usd > 0:
             self.calendar.turn(time.time())
-            state.book.add(state.row, cost_usd, self.calendar)
+            state.row.add(cost_usd, self.calendar)
         if not granted.entered:
             return
         self._leave(granted)
         if state.tokens is not None and tokens != granted.tokens:
             locked = not self.alone and state.book.hold()
-            state.book.view[state.row + 1] += (tokens - granted.tokens) * state.tokens.unit_s
+            state.book.view[state.row.start + 1] += (tokens - granted.tokens) * state.tokens.unit_s
             if locked:
                 state.book.release()
 
     def _enter(self, granted: Pass) -> None:
         """Counts the request as in flight first and looks at the sums second: of two processes at the limit, none slips through."""
-        state, book = granted.state, granted.state.book
-        view, block = book.view, state.row + book.mine
-        view[block + IN_FLIGHT] += 1.0
-        view[block + RESERVED] += granted.cost_usd
+        state = granted.state
+        state.row.enter(granted.cost_usd)
         granted.entered = True
         try:
-            if state.concurrency is not None and book.in_flight(state.row) > state.concurrency:
+            if state.concurrency is not None and state.row.in_flight() > state.concurrency:
                 raise refusals.too_many(state.concurrency)
             if state.budget is not None:
                 self._check_budget(granted, state.budget)
@@ -159,11 +159,7 @@ class Limiter:
             raise
 
     def _leave(self, granted: Pass) -> None:
-        book = granted.state.book
-        view, block = book.view, granted.state.row + book.mine
-        left = view[block + IN_FLIGHT] - 1.0
-        view[block + RESERVED] = view[block + RESERVED] - granted.cost_usd if left > 0 else 0.0  # no sum of roundings stays
-        view[block + IN_FLIGHT] = left
+        granted.state.row.leave(granted.cost_usd)
         granted.entered = False
 
     def _check_budget(self, granted: Pass, budget: float) -> None:
@@ -173,10 +169,10 @@ class Limiter:
         wall = time.time()
         self.calendar.turn(wall)
         try:
-            spent = book.spent(state.row, state.period, self.calendar)
+            spent = state.row.spent(state.period, self.calendar)
         except SpendUnreadable as error:
             raise refusals.unreadable(str(error)) from error
-        held = book.reserved(state.row)  # this request's cost is in it
+        held = state.row.reserved()  # this request's cost is in it
         if spent + held <= budget + _CRUMB_USD and spent < budget - _CRUMB_USD:
             return
         told = (
@@ -193,7 +189,7 @@ class Limiter:
     def _take(self, granted: Pass) -> None:
         """Takes from both buckets or from none."""
         state, now = granted.state, granted.now
-        view, row = state.book.view, state.row
+        view, row = state.book.view, state.row.start
         locked = not self.alone and state.book.hold()
         try:
             requests, tokens = view[row], view[row + 1]

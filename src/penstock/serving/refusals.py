@@ -10,20 +10,22 @@ from penstock.serving.errors import RequestRefused
 _FINAL = b"x-should-retry: false\r\n"  # official clients would ask again at once, twice, for nothing
 
 
-def template(name: bytes, limit: float) -> bytes:
-    """Header lines of one bucket, `name` being `requests` or `tokens`, for what `standing` fills in."""
-    return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%b\r\n" % (name, limit, name, name)
+def template(name: bytes, limit: float) -> tuple[bytes, bytes]:
+    """Header lines of one bucket, `name` being `requests` or `tokens`, for what `standing` fills in: with milliseconds, and with more."""
+    lines = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: " % (name, limit, name, name)
+    return lines + b"%dms\r\n", lines + b"%b\r\n"
 
 
-def standing(lines: bytes, bucket: Bucket, tat: float, now: float) -> bytes:
+def standing(lines: tuple[bytes, bytes], bucket: Bucket, tat: float, now: float) -> bytes:
     """`lines`: the template of the bucket."""
-    return lines % (bucket.remaining(tat, now), duration(tat - now if tat > now else 0.0))
+    full_in_s = tat - now if tat > now else 0.0
+    if full_in_s < 1:
+        return lines[0] % (bucket.remaining(tat, now), math.ceil(full_in_s * 1000))
+    return lines[1] % (bucket.remaining(tat, now), duration(full_in_s))
 
 
 def duration(seconds: float) -> bytes:
-    """As OpenAI writes it: `12ms`, `1s`, `6m0s`."""
-    if seconds < 1:
-        return b"%dms" % math.ceil(seconds * 1000)
+    """As OpenAI writes a second or more: `1s`, `6m0s`."""
     minutes, rest = divmod(math.ceil(seconds), 60)
     return b"%dm%ds" % (minutes, rest) if minutes else b"%ds" % rest
 
