@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from penstock.core.errors import BadInput
-from penstock.serving.client import Address, Client, Lost, Reply
+from penstock.serving.address import Address
+from penstock.serving.client import Client, Lost, Reply
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

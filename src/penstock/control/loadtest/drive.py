@@ -18,7 +18,8 @@ import orjson
 
 from penstock.control.loadtest.orders import Order
 from penstock.control.loadtest.tally import Tally
-from penstock.serving.client import Call, Client
+from penstock.serving.client import Client
+from penstock.serving.client_pool import Call
 
 Make = Callable[[Order], bytes]
 DRAIN_S = 30.0  # how long answers are waited for after the last request is due, beyond the client's own timeout

@@ -18,7 +18,8 @@ from penstock.control.loadtest.recovery import recovery
 from penstock.control.loadtest.summary import by_piece, summarise
 from penstock.control.loadtest.tally import Tally
 from penstock.core.errors import PenstockError
-from penstock.serving.client import Address, Client
+from penstock.serving.address import Address
+from penstock.serving.client import Client
 
 HOPELESS = 8.0  # times as many in flight as the promise allows by Little's law
 LEAST_TRIAL_S, MOST_TRIAL_S, SETTLE_S = 2.0, 60.0, 1.0

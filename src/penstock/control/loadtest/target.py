@@ -12,7 +12,8 @@ import orjson
 from penstock.control.loadtest.orders import OF_TASK, Count
 from penstock.control.loadtest.session import Target, driven
 from penstock.core.errors import ArtifactMissing, BadInput, PenstockError
-from penstock.serving.client import Address, Client, Lost, Reply
+from penstock.serving.address import Address
+from penstock.serving.client import Client, Lost, Reply
 
 if TYPE_CHECKING:
     from penstock.control.world import World

@@ -18,7 +18,8 @@ import orjson
 
 from penstock.core.errors import ReplicaFailed
 from penstock.core.files import write_atomic
-from penstock.serving.client import Address, Client
+from penstock.serving.address import Address
+from penstock.serving.client import Client
 
 START_S = 300.0
 # Ends the replica when this process is gone, even by SIGKILL: Linux sends the signal that was asked for (PR_SET_PDEATHSIG is 1).
