@@ -30,8 +30,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: Listener) -> None:
         self.server = server
         self._transport: Any = None
-        self._reader = Reader(server, self._took, self._go_on)
         self._writer = Writer(server, self)
+        self._reader = Reader(server, self._took, self._writer.go_on)
         self._waiting: deque[Exchange] = deque()
         self._current: Exchange | None = None
         self._deadline = 0.0  # of a connection that lies unused, or lingers; 0.0: it does since the last sweep
@@ -43,7 +43,7 @@ class Connection(asyncio.Protocol):
         self._writer.use(transport)
         ssl = transport.get_extra_info("ssl_object")
         if ssl is not None and ssl.selected_alpn_protocol() == "h2":
-            self._become_http2(b"")
+            _go_on_as_http2(self.server, transport)
             return
         self.server.connections.add(self)
 
@@ -65,7 +65,8 @@ class Connection(asyncio.Protocol):
             reader.feed(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if data.startswith(HTTP2_PREFACE) and self._current is None and not self._waiting:
-                self._become_http2(data)
+                self.server.connections.discard(self)
+                _go_on_as_http2(self.server, self._transport).data_received(data)
                 return
             if reader.refusal is None:
                 reader.refuse(400, f"This is not a well-formed HTTP/1.1 request ({type(error).__name__})", "malformed_request")
@@ -140,19 +141,6 @@ class Connection(asyncio.Protocol):
     def _took(self, head: Head, body: bytes, began: float) -> None:
         self._waiting.append(Exchange(self._writer, head, body, began, began + self.server.limits.request_timeout_s))
 
-    def _go_on(self) -> None:
-        self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def _become_http2(self, data: bytes) -> None:
-        from penstock.serving.http2 import Connection as Http2
-
-        self.server.connections.discard(self)
-        other = Http2(self.server)
-        self._transport.set_protocol(other)
-        other.connection_made(self._transport)
-        if data:
-            other.data_received(data)
-
     def _advance(self) -> None:
         self._dispatching = True
         while self._current is None and self._waiting and not self._transport.is_closing():
@@ -182,3 +170,12 @@ class Connection(asyncio.Protocol):
             self._transport.close()
         else:
             self._transport.write_eof()
+
+
+def _go_on_as_http2(server: Listener, transport: Any) -> asyncio.Protocol:
+    from penstock.serving.http2 import Connection as Http2
+
+    other = Http2(server)
+    transport.set_protocol(other)
+    other.connection_made(transport)
+    return other

@@ -34,6 +34,10 @@ class Writer:
         address = transport.get_extra_info("peername")
         self.peer = address[0] if address else ""
 
+    def go_on(self) -> None:
+        """Tells the client to send the body that it holds back."""
+        self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
     def reply(self, exchange: Exchange, status: int, body: bytes, headers: bytes, kind: bytes) -> None:
         plain = exchange.keep_alive and exchange.head.version_1_1 and not self.eof and not self.server.draining
         more = headers if plain else headers + self._persistence(exchange)
