@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import time
 from typing import Any
 
 import pytest
@@ -87,24 +89,53 @@ def heads(draw: st.DrawFn) -> tuple[bytes, bytes, bytes]:
 def test_a_head_that_is_known_again_means_what_it_meant(
     drawn: list[tuple[bytes, bytes, bytes]], asked: list[tuple[int, bytes]], data: st.DataObject
 ) -> None:
-    """Each piece is one request as a client would send it, now and then with a byte changed, cut or added."""
+    """Each piece is one request as a client would send it, whole or head and body apart, now and then with a byte changed, cut or added."""
     pieces = []
     for which, body in asked:
         before, length, after = drawn[which % len(drawn)]
         line = length % len(body)
         piece = before + line + after + body
-        kind = data.draw(st.sampled_from(["whole", "whole", "whole", "whole", "changed", "near", "cut", "more"]))
+        kind = data.draw(
+            st.sampled_from(["whole", "whole", "whole", "apart", "apart", "apart", "anywhere", "changed", "near", "cut", "more"])
+        )
         at = data.draw(st.integers(0, len(piece) - 1))
         if kind == "near":  # the length or the end of the head, where a wrong byte would matter most
             low, high = data.draw(st.sampled_from([(len(before) - 3, len(before) + len(line) + 1), (-len(body) - 5, -len(body) - 1)]))
             at = data.draw(st.integers(low, high)) % len(piece)
         changed = piece[:at] + data.draw(st.sampled_from([b"%c" % c for c in b"0123456789 +-:\r\nax"])) + piece[at + 1 :]
-        pieces.append({"whole": piece, "changed": changed, "near": changed, "cut": piece[:at], "more": piece + piece[:at]}[kind])
+        if kind in ("apart", "anywhere"):
+            at = at if kind == "anywhere" else len(piece) - len(body)
+            pieces += [part for part in (piece[:at], piece[at:]) if part]
+        else:
+            pieces.append({"whole": piece, "changed": changed, "near": changed, "cut": piece[:at], "more": piece + piece[:at]}[kind])
 
+    assert_means_the_same(pieces)
+
+
+@given(st.lists(heads(), min_size=2, max_size=2), st.lists(st.tuples(st.integers(0, 1), BODY), min_size=3, max_size=10), st.data())
+@settings(max_examples=400)
+def test_however_a_stream_of_them_is_cut(
+    drawn: list[tuple[bytes, bytes, bytes]], asked: list[tuple[int, bytes]], data: st.DataObject
+) -> None:
+    """Cut mostly where one request ends, where its head does, or just beside."""
+    stream, cuts = b"", {0}
+    for which, body in asked:
+        before, length, after = drawn[which]
+        head = before + length % len(body) + after
+        for at in (len(stream), len(stream) + len(head)):
+            if data.draw(st.integers(0, 3)):
+                cuts.add(max(at + data.draw(st.sampled_from([0, 0, 0, 0, 1, -1, 5])), 0))
+        stream += head + body
+    ends = sorted(cuts | {len(stream)})
+    assert_means_the_same([piece for a, b in itertools.pairwise(ends) if (piece := stream[a:b])])
+
+
+def assert_means_the_same(pieces: list[bytes]) -> None:
     async def scenario() -> None:
         never = pytest.MonkeyPatch()
         found = await served(pieces)
         never.setattr(Reader, "again", lambda *_: None)
+        never.setattr(Reader, "_begin", lambda *_: False)
         try:
             assert found == await served(pieces)
         finally:
@@ -113,17 +144,38 @@ def test_a_head_that_is_known_again_means_what_it_meant(
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize(
+    "digits", ["1x", "+3", "-3", "", " 3", "3 ", "3_0", "03", "0x3", "3.", "\u0663", "99999999999", "3\r\ncontent-length: 3"]
+)
+@pytest.mark.parametrize("apart", [False, True])
+def test_what_is_no_number_is_no_length(digits: str, apart: bool) -> None:
+    odd = post(b"abc").replace(b": 3", f": {digits}".encode(), 1)
+    assert_means_the_same([post(b"abc"), post(b"abcd"), *([odd[:-3], odd[-3:]] if apart else [odd]), post(b"abc")])
+
+
+def test_a_head_is_never_taken_for_that_of_the_request_after_it() -> None:
+    """Two heads that differ in a letter, with bodies of one length: the first comes apart and ends together with the second."""
+    one, two = post(b"abc", 1), post(b"abc", 2)
+    for pieces in (
+        [one[:-1], one[-1:] + two, one],
+        [one[:-1], one[-1:] + two[:-1], two[-1:], one, two],
+        [one + two[:-1], two[-1:], two, one],
+    ):
+        assert_means_the_same(pieces)
+        assert_means_the_same([*pieces, *pieces])
+
+
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """What had to be parsed."""
+    """The targets of requests that had to be parsed."""
     found: list[bytes] = []
-    feed = Reader.feed
+    on_url = Reader.on_url
 
-    def told(reader: Reader, data: bytes) -> None:
-        found.append(data)
-        feed(reader, data)
+    def told(reader: Reader, url: bytes) -> None:
+        found.append(url)
+        on_url(reader, url)
 
-    monkeypatch.setattr(Reader, "feed", told)
+    monkeypatch.setattr(Reader, "on_url", told)
     return found
 
 
@@ -135,7 +187,39 @@ def test_the_same_head_is_parsed_once_whatever_the_body(parsed: list[bytes]) -> 
     bodies = [b"a", b"bb", b"", b"\r\n\r\n", b"c" * 1000]
     seen, _ = asyncio.run(served([post(body) for body in bodies]))
     assert [body for *_, body, _, _ in seen] == bodies
-    assert parsed == [post(b"a")]
+    assert parsed == [b"/v1/x"]
+
+
+def test_head_and_body_may_come_apart(parsed: list[bytes]) -> None:
+    """As from httpx, and so from the official clients: the head is sent before the body."""
+    bodies = [b"a" * 20, b"b" * 30, b"c" * 999]
+    pieces = [part for body in bodies for part in (post(body)[: -len(body)], body[:7], body[7:])]
+    seen, written = asyncio.run(served([*pieces, post(b"d")]))
+    assert [body for *_, body, _, _ in seen] == [*bodies, b"d"]
+    assert written.count(b"HTTP/1.1 200 OK") == 4
+    assert parsed == [b"/v1/x"]
+
+
+def test_what_follows_a_body_whose_head_was_known_is_read(parsed: list[bytes]) -> None:
+    first, rest = post(b"b" * 10)[:-10], b"b" * 10 + post(b"c", 7) + b"GET /y HTTP/1.1\r\nhost: x\r\n\r\n"
+    seen, _ = asyncio.run(served([post(b"a"), first, rest]))
+    assert [(path, body) for _, path, _, body, _, _ in seen] == [("/v1/x", b"a"), ("/v1/x", b"b" * 10), ("/v1/x", b"c"), ("/y", b"")]
+    assert parsed == [b"/v1/x", b"/v1/x", b"/y"]
+
+
+def test_a_slow_body_whose_head_was_known_is_408() -> None:
+    async def scenario() -> bytes:
+        server = HttpServer(lambda e: e.reply(200, b""), on_timeout=print, on_refused=lambda _: None, limits=Limits(header_timeout_s=1.0))
+        connection, transport = Connection(server), Transport()
+        connection.connection_made(transport)  # type: ignore[arg-type]
+        connection.data_received(post(b"a"))
+        connection.data_received(post(b"b" * 10)[:-5])
+        connection.sweep(time.monotonic() + 0.5)
+        assert b"408" not in transport.written
+        connection.sweep(time.monotonic() + 2.0)
+        return transport.written
+
+    assert asyncio.run(scenario()).count(b"HTTP/1.1 408") == 1
 
 
 def test_a_body_over_the_limit_is_refused_though_its_head_is_known() -> None:
@@ -159,4 +243,4 @@ def test_heads_that_never_come_again_are_soon_not_looked_at(monkeypatch: pytest.
 )  # fmt: skip
 def test_only_the_plainest_heads_are_known(lines: bytes) -> None:
     data = b"POST / HTTP/1.1\r\n" + lines + b"\r\na"
-    assert known(data, Head(b"POST", "/", {}), b"a") is None
+    assert known(data, Head(b"POST", "/", {}), 1, 1) is None

@@ -12,7 +12,7 @@ import httpx
 import openai
 import pytest
 
-from penstock.serving.snapshot import KeyEntry, KeyLimits, Price, Snapshot
+from penstock.serving.snapshot import KeyEntry, KeyLimits, Limits, Price, Snapshot
 from penstock.serving.spend import read_spend
 from penstock.testing.serving import RunningGateway, Stage, snapshot_of, wait_for
 
@@ -35,6 +35,35 @@ def ask(gateway: RunningGateway, name: str, max_tokens: int = 10, prompt: str = 
     headers = {"authorization": f"Bearer {secret_of(name)}"}
     body = {"model": "echo", "prompt": prompt, "max_tokens": max_tokens}
     return httpx.post(f"{gateway.url}/v1/completions", json=body, headers=headers, timeout=20, trust_env=False)
+
+
+def test_a_kept_connection_hears_of_every_snapshot(stage: Stage) -> None:
+    """Its head is the same each time and is not read again; what stands in it must be judged by the snapshot in force all the same."""
+    plain = snapshot_of(1, ("1", 1.0, [stage.replica("r-1")]))
+    gateway = stage.gateway(limited(plain, a={}, b={}))
+    body = {"model": "echo", "prompt": "a b", "max_tokens": 2}
+    with httpx.Client(trust_env=False, limits=httpx.Limits(max_connections=1)) as client:
+
+        def asked(times: int = 1) -> list[int]:
+            headers = {"authorization": f"Bearer {secret_of('a')}"}
+            return [client.post(f"{gateway.url}/v1/completions", json=body, headers=headers).status_code for _ in range(times)]
+
+        assert asked(3) == [200, 200, 200]
+        gateway.apply(limited(replace(plain, version=2), b={}))
+        assert asked(2) == [401, 401]
+        gateway.apply(limited(replace(plain, version=3), a={"requests_per_minute": 2}))
+        assert asked(3) == [200, 200, 429]
+        gateway.apply(limited(replace(plain, version=4), a={"budget_usd": 0.0}))
+        assert asked(2) == [429, 429]
+        gateway.apply(limited(replace(plain, version=5, models=()), a={}))
+        assert asked() == [404]
+        gateway.apply(limited(replace(plain, version=6), a={}))
+        assert asked(2) == [200, 200]
+        small = replace(plain, version=7, limits=Limits(max_body_bytes=20))
+        gateway.apply(limited(small, a={}))
+        assert asked() == [413]
+    assert gateway.metric("penstock_connections") <= 1
+    assert len({record["session"] for record in gateway.records(13) if record["status"] == 200}) == 1
 
 
 def test_limits_through_the_gateway(stage: Stage) -> None:

@@ -1,8 +1,8 @@
 """The head of a request, and how the same head is known again without parsing it again.
 
 A client that keeps its connection sends nearly the same head each time: only the digits of `content-length` differ. What was parsed once
-and is equal to the byte but for those digits, which still are digits, means the same. Not covered: heads without a length, which are
-parsed each time.
+and is equal to the byte but for those digits, which still are digits, means the same. Not covered: heads without a length and heads that
+come in pieces, which are parsed each time.
 """
 
 from __future__ import annotations
@@ -50,9 +50,18 @@ class Known:
         body = data[end + len(self._after) :]
         return body if len(body) == int(digits) else None
 
+    def begin(self, data: bytes) -> tuple[int, bytes] | None:
+        """Length of the body and what `data` has of it, when `data` begins with this head: many clients send head and body apart."""
+        end = data.find(self._after, self._from, self._to) if data.startswith(self._before) else -1
+        digits = data[self._from : end]
+        return (int(digits), data[end + len(self._after) :]) if end >= 0 and digits.isdigit() else None
 
-def known(data: bytes, head: Head, body: bytes) -> Known | None:
-    """To know again what was parsed as one whole request with `head` and `body`; None for heads of any but the plainest kind."""
+
+def known(data: bytes, head: Head, length: int, got: int) -> Known | None:
+    """To know `head` again, which was parsed out of the beginning of `data`; None for heads of any but the plainest kind.
+
+    `length`: what it said of its body; `got`: how much of that `data` had. They show that the head ended where it seems to end.
+    """
     end = data.find(b"\r\n\r\n") + 4
     lines = data[:end].lower()
     start = lines.find(_LENGTH) + len(_LENGTH)
@@ -64,4 +73,5 @@ def known(data: bytes, head: Head, body: bytes) -> Known | None:
     while lines[stop : stop + 1].isdigit():
         stop += 1
     found = Known(head, data[:start], data[stop:end])
-    return found if found.body(data) == body else None
+    seen = found.begin(data)
+    return found if seen is not None and seen[0] == length and len(seen[1]) == got else None

@@ -38,22 +38,31 @@ class Reader:
         self._body_size = self._head_size = 0
         self._began = 0.0
         self.known: Known | None = None
-        self._whole: list[tuple[Head, bytes]] = []  # requests that ended in what is being read
+        self._ended = 0  # requests that ended in what is being read
+        self._length = 0
+        self._left = 0  # bytes of a body whose head was known
+        self._last = Head(b"", "", {})  # of the request that ended last
+        self._seen: tuple[bytes, int] | None = None  # what began with the head of the present request, and how much of its body it had
         self._strange = 0
 
     def feed(self, data: bytes) -> None:
         """Raises httptools' errors where `data` is not HTTP."""
-        fresh = not self.reading
-        self._whole.clear()
+        if self._left:
+            data = self._go_on_with(data)
+        elif not self.reading and self.known is not None and self._begin(self.known, data):
+            return
+        if not data:
+            return
+        fresh, self._ended = not self.reading, 0
         self._parser.feed_data(data)  # calls the methods below
         if self.reading == "head":
             self._head_size += len(data)
             if self._head_size > MAX_HEAD_BYTES:
                 self.refuse(431, f"The request head is over {MAX_HEAD_BYTES} bytes", "head_too_large")
-        elif fresh and len(self._whole) == 1 and self._strange < PATIENCE and self.refusal is None:
-            self.known = known(data, *self._whole[0])
-            self._strange += 1
-        self._whole.clear()
+        elif fresh:
+            self._seen = data, self._body_size
+        if self._ended:
+            self._learn()
 
     def again(self, data: bytes) -> bytes | None:
         """The body, when `data` is one whole request with the known head. Only to be asked between two requests."""
@@ -64,6 +73,33 @@ class Reader:
             return None
         self._strange = 0
         return body
+
+    def _begin(self, known: Known, data: bytes) -> bool:
+        """True when `data` is the known head and a part of its body."""
+        begun = known.begin(data)
+        if begun is None or not len(begun[1]) < begun[0] <= self.server.limits.max_body_bytes:
+            return False
+        self._left, self._body, self.reading = begun[0] - len(begun[1]), [begun[1]], "body"
+        self._began = time.monotonic()
+        self.deadline = self._began + self.server.limits.header_timeout_s + begun[0] / MIN_BODY_RATE
+        return True
+
+    def _go_on_with(self, data: bytes) -> bytes:
+        """Takes what belongs to the body whose head was known; returns the rest."""
+        self._body.append(data[: self._left])
+        rest, self._left = data[self._left :], max(self._left - len(data), 0)
+        if not self._left and self.known is not None:
+            self.reading, self._strange, body = "", 0, b"".join(self._body)
+            self._body = []
+            self._took(self.known.head, body, self._began)
+        return rest
+
+    def _learn(self) -> None:
+        """The head of the request that ended may come again, if it was in one piece and no other request ended since it began."""
+        seen, self._seen = self._seen, None
+        if seen is not None and self._ended == 1 and self._strange < PATIENCE and self.refusal is None:
+            self.known = known(seen[0], self._last, self._length, seen[1])
+            self._strange += 1
 
     def refuse(self, status: int, message: str, code: str) -> None:
         self.refusal, self.known = (status, error_body(status, message, code)), None
@@ -84,7 +120,7 @@ class Reader:
 
     def on_headers_complete(self) -> None:
         limits, length = self.server.limits, self._headers.pop(b"content-length", None)
-        size = int(length) if length is not None else 0
+        size = self._length = int(length) if length is not None else 0
         self.reading = "body"
         expected = size if length is not None else limits.max_body_bytes
         self.deadline = self._began + limits.header_timeout_s + expected / MIN_BODY_RATE
@@ -110,7 +146,7 @@ class Reader:
         head = Head(parser.get_method(), path, self._headers, parser.get_http_version() == "1.1", parser.should_keep_alive())
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body = []
-        self._whole.append((head, body))
+        self._ended, self._last = self._ended + 1, head
         self._took(head, body, self._began)
 
     def _too_large(self, size: int) -> None:
