@@ -48,6 +48,18 @@ def test_segments_rotate_by_size_and_a_torn_line_is_skipped(tmp_path: Path) -> N
     assert sorted(r["id"] for r in read_records(tmp_path)) == sorted(f"req-{n}" for n in range(10))
 
 
+def test_a_number_that_was_had_before_is_not_written_to_again(tmp_path: Path) -> None:
+    """A gateway in a container has the same process id after every restart."""
+    first = RecordWriter(tmp_path, segment_bytes=1)
+    first.write([record(1)])
+    first.write([record(2)])
+    compact(tmp_path)
+    again = RecordWriter(tmp_path)
+    again.write([record(3)])
+    assert {path.name.split("-")[-1] for path in tmp_path.iterdir()} == {"1.parquet", "2.jsonl", "3.jsonl"}
+    assert [path.name.split("-")[-1] for path in closed_segments(tmp_path)] == ["2.jsonl"]
+
+
 def test_closed_segments_become_parquet_once_and_the_open_one_stays(tmp_path: Path) -> None:
     folder = tmp_path / "records"
     writer = RecordWriter(folder, segment_bytes=1000)
@@ -85,13 +97,17 @@ def test_every_field_comes_back_from_lines_and_from_parquet(tmp_path: Path) -> N
         energy_wh=0.0021,
         text_in="user: söme\ntext",
         text_out="",
+        label="card_arrival",
+        confidence=0.97,
+        metadata={"channel": "wéb", "amount": 12.5},
+        training=False,
     )
     bare = record(2, 1_700_000_001.0)
     writer = RecordWriter(tmp_path)
     writer.write([full, bare])
     wanted = [{**each._asdict(), "flags": list(each.flags)} for each in (full, bare)]
     assert list(read_records(tmp_path)) == wanted
-    assert {name for name, value in wanted[0].items() if value in (None, False)} == set()  # a new field must be put in here
+    assert {name for name, value in wanted[0].items() if value in (None, False)} == {"training"}  # a new field must be put in here
     compact(tmp_path, now=time.time() + 7200)
     assert [path.suffix for path in tmp_path.iterdir()] == [".parquet"]
     found = list(read_records(tmp_path))

@@ -64,7 +64,7 @@ def _entry(key: Key) -> KeyEntry:
     terms = key.terms
     period = cast('Literal["day", "month", "total"]', terms.budget_period)  # Terms checked it
     limits = KeyLimits(terms.requests_per_minute, terms.tokens_per_minute, terms.concurrency, terms.budget_usd, period)
-    return KeyEntry(key.id, key.name, key.sha256, PRIORITIES.index(terms.priority), terms.models, limits)
+    return KeyEntry(key.id, key.name, key.sha256, PRIORITIES.index(terms.priority), terms.models, limits, terms.training)
 
 
 def present_route(home: Home, name: str) -> tuple[ModelRoute | None, bool]:

@@ -76,4 +76,4 @@ def with_policy(route: ModelRoute, row: Mapping[str, Any]) -> ModelRoute:
                 guards.append(Guard(check, guard.action, guard.on, guard.threshold, guard.types, guard.words))
     price = Price(deploy.price.prompt, deploy.price.completion, deploy.price.request)
     kept_text = Capture(capture.sample, capture.mask) if capture is not None else None
-    return replace(route, protection=protection, guards=tuple(guards), price=price, capture=kept_text)
+    return replace(route, protection=protection, guards=tuple(guards), price=price, capture=kept_text, metadata=monitor.metadata)

@@ -13,6 +13,7 @@ from penstock.serving.attempt import Attempt
 from penstock.serving.capture import Captured
 from penstock.serving.errors import RequestRefused, broken
 from penstock.serving.exchange import EVENTS, JSON, Exchange
+from penstock.serving.told import NOTHING, best_of
 
 log = logging.getLogger("penstock.gateway")
 
@@ -20,7 +21,7 @@ log = logging.getLogger("penstock.gateway")
 class Answer:
     """Of one exchange. `first`: when its first byte went out; `events` of a stream so far; `lines`: headers of every answer."""
 
-    __slots__ = ("events", "exchange", "first", "guard", "kept", "lines", "started", "usage")
+    __slots__ = ("best", "events", "exchange", "first", "guard", "kept", "lines", "started", "usage")
 
     def __init__(self, exchange: Exchange, lines: bytes, guard: Any = None) -> None:
         self.exchange, self.lines, self.guard = exchange, lines, guard
@@ -28,6 +29,7 @@ class Answer:
         self.first = 0.0
         self.usage = (0, 0)
         self.events = 0
+        self.best = NOTHING
         self.kept: Captured | None = None  # what of it goes into the record
 
     @property
@@ -63,6 +65,8 @@ class Answer:
             body = self._checked(self.guard.whole, body)
         if self.kept is not None:
             self.kept.add(body)
+        if self.exchange.path == "/v1/classify" and attempt.status == 200:
+            self.best = best_of(body)
         self.exchange.reply(attempt.status, body, self._identity(attempt), headers.get(b"content-type", JSON))
         return _code(body) if attempt.status >= 400 else None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from penstock.serving.errors import RequestRefused
 from penstock.serving.exchange import Exchange
 from penstock.serving.identity import Keyring
+from penstock.serving.told import may_train
 
 STICKY_BYTES = 256
 GENERATIVE = frozenset(("/v1/completions", "/v1/chat/completions"))
@@ -18,7 +19,7 @@ class Caller:
     `counted`: the key's limits want an estimate of what a request uses. `version`: the one that is asked for.
     """
 
-    __slots__ = ("counted", "generative", "key", "keys", "own", "session", "version")
+    __slots__ = ("counted", "generative", "key", "keys", "own", "session", "training", "version")
 
     def __init__(self, exchange: Exchange, keys: Keyring) -> None:
         """Raises RequestRefused (401). What else the head says is `posted`'s to judge."""
@@ -30,6 +31,7 @@ class Caller:
         self.session = headers.get(b"x-penstock-session", b"")[:STICKY_BYTES]
         self.own = f"{self.key.id} {exchange.peer}".encode()
         version = headers.get(b"x-penstock-version")
+        self.training = self.key.training and may_train(headers)
         self.version = None if version is None else version.decode("latin-1")
 
 

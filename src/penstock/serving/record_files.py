@@ -12,9 +12,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import orjson
+
 from penstock.core.files import told_plainly
 from penstock.serving.records import Record
-from penstock.serving.segment import parsed
+from penstock.serving.segment import parsed, records_of
 
 _GRACE_S, _ROWS = 60.0, 8192
 
@@ -39,7 +41,7 @@ def read_segment(path: Path) -> Iterator[dict[str, Any]]:
 
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(_ROWS):
-            yield from batch.to_pylist()
+            yield from records_of(batch)
 
 
 def segments(folder: Path, since: float = 0.0) -> list[Path]:
@@ -93,6 +95,8 @@ def _write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> int:
 def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     batch: list[dict[str, Any]] = []
     for row in rows:
+        if (fields := row.get("metadata")) is not None:
+            row["metadata"] = orjson.dumps(fields).decode()
         batch.append(row)
         if len(batch) >= _ROWS:
             yield batch
@@ -104,7 +108,7 @@ def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
 def _schema() -> Any:
     import pyarrow as pa
 
-    kinds = {float: pa.float64(), int: pa.int64(), bool: pa.bool_(), tuple[str, ...]: pa.list_(pa.string())}
+    kinds = {float: pa.float64(), float | None: pa.float64(), int: pa.int64(), bool: pa.bool_(), tuple[str, ...]: pa.list_(pa.string())}
     return pa.schema([(name, kinds.get(kind, pa.string())) for name, kind in get_type_hints(Record).items()])
 
 

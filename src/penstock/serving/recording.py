@@ -61,6 +61,9 @@ def record_of(relay: Relay, status: int, code: str | None, now: float) -> Record
         0.0,
         None,
         None,
+        *answer.best,
+        ticket.metadata,
+        ticket.training,
     )
     return tuple.__new__(Record, fields)
 
@@ -95,6 +98,10 @@ def record_of_copy(copy: Copy, now: float) -> Record:
         experiment=route.experiment if ticket.pinned is None else None,
         shadow_of=ticket.id,
         stream=ticket.stream,
+        label=copy.best[0],
+        confidence=copy.best[1],
+        metadata=ticket.metadata,
+        training=ticket.training,
     )
 
 
@@ -126,6 +133,7 @@ def record_of_refusal(exchange: Exchange, ident: str, refused: RequestRefused) -
         parent=trace.parent,
         flags=refused.flags,
         guard_ms=_ms(refused.seconds),
+        training=state.training if isinstance(state, (Caller, Ticket)) else True,
     )
 
 

@@ -64,6 +64,10 @@ class Record(NamedTuple):
     energy_wh: float = 0.0  # estimated, see docs/how-to/observe-requests.md
     text_in: str | None = None
     text_out: str | None = None
+    label: str | None = None  # the best one, where one text was classified, and its score
+    confidence: float | None = None
+    metadata: dict[str, str | float] | None = None  # of the client's, the fields that the deployment declares
+    training: bool = True  # whether client and key let it be trained on
 
 
 class RecordWriter:
@@ -187,10 +191,20 @@ class RecordWriter:
         if self._file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._hour, self._size = hour, 0
+            self._file = self._fresh(hour)
+        return self._file
+
+    def _fresh(self, hour: str) -> int:
+        """A segment that nobody has written to: another process may have had this one's number within the hour, as in a container."""
+        while True:
             self._number += 1
             path = self.folder / f"{hour}-{os.getpid()}-{self._number}.jsonl"
-            self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
-        return self._file
+            if path.with_suffix(".parquet").exists():
+                continue
+            try:
+                return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
+            except FileExistsError:
+                continue
 
     def _shut(self) -> None:
         if self._file is not None:
@@ -206,6 +220,7 @@ def _fill(line: dict[str, Any], record: Record) -> None:
         line["bytes_in"], line["bytes_out"], line["prompt_tokens"], line["completion_tokens"], line["queue_ms"], line["first_ms"],
         line["total_ms"], line["attempts"], line["error"], line["trace"], line["span"], line["parent"], line["session"], line["adapter"],
         line["experiment"], line["shadow_of"], line["fallback_for"], line["hedged"], line["stream"], line["flags"], line["guard_ms"],
-        line["cost_usd"], line["energy_wh"], line["text_in"], line["text_out"],
+        line["cost_usd"], line["energy_wh"], line["text_in"], line["text_out"], line["label"], line["confidence"], line["metadata"],
+        line["training"],
     ) = record
     # fmt: on

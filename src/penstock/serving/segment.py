@@ -79,6 +79,15 @@ def parsed(line: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) and "ts" in value else None
 
 
+def records_of(table: Any) -> list[dict[str, Any]]:
+    """Of an Arrow table or batch; `metadata` is JSON there, as its values have several types."""
+    rows: list[dict[str, Any]] = table.to_pylist()
+    for row in rows:
+        if (text := row.get("metadata")) is not None:
+            row["metadata"] = orjson.loads(text)
+    return rows
+
+
 def read_table(path: Path, skip: int, limit: int) -> list[dict[str, Any]]:
     """Records of a Parquet file after the first `skip`, at most `limit`. Row groups before that are not read."""
     import pyarrow.parquet as pq
@@ -88,7 +97,7 @@ def read_table(path: Path, skip: int, limit: int) -> list[dict[str, Any]]:
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
             if skip < rows and len(found) < limit:
-                found += file.read_row_group(group).slice(skip, limit - len(found)).to_pylist()
+                found += records_of(file.read_row_group(group).slice(skip, limit - len(found)))
             skip = max(0, skip - rows)
     return found
 
@@ -151,7 +160,7 @@ def _table_rows(path: Path, numbers: set[int]) -> dict[int, dict[str, Any]]:
             last = first + file.metadata.row_group(group).num_rows
             wanted = sorted(number for number in numbers if first <= number < last)
             if wanted:
-                rows = file.read_row_group(group).take([number - first for number in wanted]).to_pylist()
+                rows = records_of(file.read_row_group(group).take([number - first for number in wanted]))
                 found.update(zip(wanted, rows, strict=True))
             first = last
     return found

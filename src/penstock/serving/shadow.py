@@ -14,6 +14,7 @@ from penstock.serving.answer import usage_of
 from penstock.serving.attempt import Attempt
 from penstock.serving.balance import Want, choose
 from penstock.serving.ticket import Ticket
+from penstock.serving.told import LONGEST_BODY, NOTHING, best_of
 
 MAX_IN_FLIGHT = 64
 
@@ -21,7 +22,7 @@ MAX_IN_FLIGHT = 64
 class Copy:
     """The owner of a copy's one attempt. `status` 0 until it is over; then `ticket.lane.copied(copy)` is called."""
 
-    __slots__ = ("attempt", "began", "bytes_out", "first", "id", "status", "ticket", "timer", "usage")
+    __slots__ = ("attempt", "began", "best", "bytes_out", "first", "id", "status", "ticket", "timer", "usage")
 
     def __init__(self, ticket: Ticket, ident: str, now: float) -> None:
         self.ticket, self.id, self.began = ticket, ident, now
@@ -29,15 +30,19 @@ class Copy:
         self.first = 0.0
         self.status = self.bytes_out = 0
         self.usage = (0, 0)
+        self.best = NOTHING
         self.timer: asyncio.TimerHandle | None = None
 
     def heard(self, attempt: Attempt) -> None:  # noqa: ARG002 - the signature is the Owner's
         self.first = time.monotonic()
 
     def more(self, attempt: Attempt) -> None:
-        attempt.parts.clear()
+        if self.ticket.route != "/v1/classify" or attempt.size > LONGEST_BODY:
+            attempt.parts.clear()
 
     def ended(self, attempt: Attempt, now: float) -> None:  # noqa: ARG002 - the signature is the Owner's
+        if self.ticket.route == "/v1/classify" and attempt.status == 200:
+            self.best = best_of(b"".join(attempt.parts))
         self.usage = usage_of(attempt.headers)
         self._over(attempt, attempt.status)
 

@@ -97,6 +97,7 @@ class ModelRoute:
     price: Price = field(default_factory=Price)
     capture: Capture | None = None
     experiment: str | None = None
+    metadata: tuple[str, ...] = ()  # fields of a request's `metadata` that go into its record
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,7 @@ class KeyEntry:
     priority: int = 1
     models: tuple[str, ...] = ()
     limits: KeyLimits = field(default_factory=KeyLimits)
+    training: bool = True  # what it asks may be trained on
 
 
 @dataclass(frozen=True, slots=True)

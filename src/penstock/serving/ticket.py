@@ -11,6 +11,7 @@ from penstock.serving.balance import Want
 from penstock.serving.caller import STICKY_BYTES, Caller
 from penstock.serving.exchange import Exchange
 from penstock.serving.lane import Lane
+from penstock.serving.told import metadata_of
 from penstock.serving.tracing import trace_of
 
 
@@ -20,7 +21,22 @@ class Ticket(Want):
     `granted` is the limiter's Pass, `flags` and `guard_s` are what the deployment's checks found and took.
     """
 
-    __slots__ = ("asked", "body", "exact", "flags", "granted", "guard_s", "id", "key", "lane", "route", "stream", "trace")
+    __slots__ = (
+        "asked",
+        "body",
+        "exact",
+        "flags",
+        "granted",
+        "guard_s",
+        "id",
+        "key",
+        "lane",
+        "metadata",
+        "route",
+        "stream",
+        "trace",
+        "training",
+    )
 
     def __init__(self, exchange: Exchange, ident: str, caller: Caller, place: tuple[Lane, str | None], value: Mapping[str, Any]) -> None:
         self.lane, self.adapter = place
@@ -29,6 +45,8 @@ class Ticket(Want):
         self.asked = model.name
         self.pinned = model.ruled(exchange.headers) if model.rules else None
         self.exact = self.stream = False
+        self.training = caller.training
+        self.metadata = metadata_of(value, model.route.metadata) if model.route.metadata else None
         if caller.version is not None:
             self.pinned, self.exact = caller.version, True
         self.sticky, user = caller.session, value.get("user")

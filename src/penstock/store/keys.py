@@ -21,7 +21,10 @@ PERIODS, PRIORITIES = ("day", "month", "total"), ("low", "normal", "high")
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """None: no limit. `models` empty: all. A budget is for each UTC day or month, or for ever (total); low priority is shed first."""
+    """None: no limit. `models` empty: all. A budget is for each UTC day or month, or for ever (total); low priority is shed first.
+
+    `training` false: nothing that is asked with the key is trained on.
+    """
 
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
@@ -30,6 +33,7 @@ class Terms:
     budget_period: str = "month"
     priority: str = "normal"
     models: tuple[str, ...] = ()
+    training: bool = True
 
     def __post_init__(self) -> None:
         for name in ("requests_per_minute", "tokens_per_minute", "concurrency"):

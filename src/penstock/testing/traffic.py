@@ -52,7 +52,7 @@ def serve(bench: Bench, count: int, by_version: Mapping[str, Behaviour], *, seed
             right = chance.random() < behaviour.right
             said.append(Feedback(at + 0.2, ident, f"fb-{ident}", "key-1", 1.0 if right else -1.0, ANSWERED if right else "other"))
     hour = time.strftime("%Y%m%d-%H", time.gmtime(bench.clock.now()))
-    _append(folder / "records" / f"{hour}-1-1.jsonl", [{**line._asdict(), "label": ANSWERED} for line in lines])
+    _append(folder / "records" / f"{hour}-1-1.jsonl", [line._replace(label=ANSWERED)._asdict() for line in lines])
     _append(folder / "feedback" / f"{hour}-1.jsonl", [asdict(one) for one in said])
     return failed
 

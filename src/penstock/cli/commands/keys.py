@@ -24,6 +24,7 @@ Concurrency = Annotated[str | None, typer.Option("--concurrency", help="Requests
 Budget = Annotated[str | None, typer.Option("--budget", help="Most to spend a period, such as 20USD; none: no limit.")]
 Period = Annotated[str | None, typer.Option("--period", help="Of the budget: day, month (UTC) or total.")]
 Priority = Annotated[str | None, typer.Option("--priority", help="low, normal or high: low is refused first when there is too much to do.")]
+Training = Annotated[bool | None, typer.Option("--training/--no-training", help="Whether what it asks may be trained on; default: yes.")]
 Models = Annotated[list[str] | None, typer.Option("--model", help="A model it may ask for; may be repeated; none: all.")]
 
 
@@ -44,12 +45,13 @@ def create(
     period: Period = None,
     priority: Priority = None,
     models: Models = None,
+    training: Training = None,
 ) -> None:
     """Create a key and print it, this once."""
     from penstock.cli.state import opened, principal
     from penstock.store.keys import Terms
 
-    terms = Terms(**_changes(requests, tokens, concurrency, budget, period, priority, models))
+    terms = Terms(**_changes(requests, tokens, concurrency, budget, period, priority, models, training))
     with opened(create=True) as store, store.database.begin():
         key, secret = store.keys.create(name, terms)
         store.audit.append(principal(), "key.create", key.id, {"name": name, **terms.told()})
@@ -68,12 +70,13 @@ def limit(
     period: Period = None,
     priority: Priority = None,
     models: Models = None,
+    training: Training = None,
 ) -> None:
     """Change limits of every live key of that id or name; the others stay."""
     from penstock.cli.state import opened, principal
     from penstock.core.errors import BadInput
 
-    changes = _changes(requests, tokens, concurrency, budget, period, priority, models)
+    changes = _changes(requests, tokens, concurrency, budget, period, priority, models, training)
     if not changes:
         raise BadInput("nothing to change", remedy="Give a limit, such as --requests-per-minute 60, or none to lift it.")
     with opened() as store, store.database.begin():
@@ -142,7 +145,7 @@ def _changes(*given: Any) -> dict[str, Any]:
     """Options of a command line, in the order of create and limit, as changes to Terms. Raises BadInput."""
     from penstock.core.units import usd
 
-    requests, tokens, concurrency, budget, period, priority, models = given
+    requests, tokens, concurrency, budget, period, priority, models, training = given
     numbers: list[tuple[str, str, str | None, Callable[[str], float]]] = [
         ("requests_per_minute", "--requests-per-minute", requests, float),
         ("tokens_per_minute", "--tokens-per-minute", tokens, float),
@@ -154,6 +157,8 @@ def _changes(*given: Any) -> dict[str, Any]:
     changes.update({name: text for name, text in words.items() if text is not None})
     if models is not None:
         changes["models"] = () if models == ["none"] else tuple(models)
+    if training is not None:
+        changes["training"] = training
     return changes
 
 
@@ -201,6 +206,7 @@ def _limits(terms: Terms) -> str:
     ]
     shown += [f"{terms.priority} priority"] if terms.priority != "normal" else []
     shown += [f"only {', '.join(terms.models)}"] if terms.models else []
+    shown += [] if terms.training else ["nothing is trained on"]
     return "; ".join(shown) or "-"
 
 

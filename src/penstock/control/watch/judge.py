@@ -82,7 +82,10 @@ class Judged:
             return []
         scores, self._scores = self._scores, []
         versions = sorted({version for version, _, _ in scores})
-        return [*(self._signal([s for s in scores if s[0] == v], end, v) for v in versions), *([self._signal(scores, end)] if scores else [])]
+        return [
+            *(self._signal([s for s in scores if s[0] == v], end, v) for v in versions),
+            *([self._signal(scores, end)] if scores else []),
+        ]
 
     def state(self) -> bytes:
         return json.dumps({"ended": self._ends.last, "scores": self._scores, "left": self._left, "at": self._at}).encode()
