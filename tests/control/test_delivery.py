@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from penstock.control.api import while_served
-from penstock.control.delivery import _post, delete_deployment, deploy_version, deployment_rows, deployment_story, live_versions
+from penstock.control.asking import post
+from penstock.control.delivery import delete_deployment, deploy_version, deployment_rows, deployment_story, live_versions
 from penstock.control.deployments import desired_deployment
 from penstock.control.gateway import ensure_gateway, stop_gateway
 from penstock.control.keys import differences
@@ -77,11 +78,11 @@ def test_what_the_gateway_refuses_is_bad_input_and_silence_is_said(world: World)
     gateway = ensure_gateway(world.home, "127.0.0.1", 0)
     url = f"http://{gateway['host']}:{gateway['port']}/v1/classify"
     with pytest.raises(BadInput, match="401") as refused:
-        _post(url, "psk-unknown", {"model": "m", "input": ["x"]})
+        post(url, "psk-unknown", {"model": "m", "input": ["x"]})
     assert "penstock keys create" in refused.value.way_out
     stop_gateway(world.home)
     with pytest.raises(PenstockError, match="does not answer") as silent:
-        _post(url, "psk-unknown", {"model": "m", "input": ["x"]})
+        post(url, "psk-unknown", {"model": "m", "input": ["x"]})
     assert "penstock status" in silent.value.way_out
 
 

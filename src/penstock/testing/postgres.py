@@ -16,13 +16,19 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class PostgresServer:
-    """`folder`: data and socket. Databases are cheap: take a fresh one per test."""
+    """`folder`: data and socket. Databases are cheap: take a fresh one per test. `commands`: pg_ctl's, to stop and to start."""
 
     folder: Path
     port: int
+    commands: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
     def url(self, database: str) -> str:
         return f"postgresql://app@127.0.0.1:{self.port}/{database}"
+
+    def restart(self) -> None:
+        """Every connection breaks at once, as when the server is killed; what was committed is there again."""
+        for command in self.commands:
+            _do(list(command), str(self.folder))
 
     @contextlib.contextmanager
     def fresh_database(self) -> Iterator[str]:
@@ -58,15 +64,16 @@ def running() -> Iterator[PostgresServer]:
         _do([*prefix, str(folder / "initdb"), "-D", str(data), "-A", "trust", "-U", "app", "--no-sync"], place)
         options = f"-c listen_addresses=127.0.0.1 -p {port} -k {place} -c fsync=off -c max_connections=80"
         log = Path(place, "server.log")
-        start = [*prefix, str(folder / "pg_ctl"), "-D", str(data), "-l", str(log), "-o", options, "-w", "start"]
+        control = [*prefix, str(folder / "pg_ctl"), "-D", str(data)]
+        start, stop = [*control, "-l", str(log), "-o", options, "-w", "start"], [*control, "-m", "immediate", "-w", "stop"]
         try:
             _do(start, place)
         except RuntimeError as error:
             raise RuntimeError(f"{error}\n{log.read_text() if log.exists() else ''}") from error
         try:
-            yield PostgresServer(Path(place), port)
+            yield PostgresServer(Path(place), port, (tuple(stop), tuple(start)))
         finally:
-            _do([*prefix, str(folder / "pg_ctl"), "-D", str(data), "-m", "immediate", "-w", "stop"], place)
+            _do(stop, place)
 
 
 def _unprivileged(folder: Path) -> list[str]:
