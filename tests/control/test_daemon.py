@@ -32,9 +32,10 @@ def test_up_is_idempotent_and_down_leaves_nothing(home: Home) -> None:
     assert ensure_up(home, Address(port=0)) == first
     pids = [first["control"]["pid"], first["gateway"]["pid"]]
     assert all(lives(pid) for pid in pids)
-    assert down(home) == {"control": True, "gateway": True, "replicas": 0}
+    nothing = {"elsewhere": 0, "left": [], "unknown": []}
+    assert down(home) == {"control": True, "gateway": True, "replicas": 0, **nothing}
     assert not any(lives(pid) for pid in pids)
-    assert down(home) == {"control": False, "gateway": False, "replicas": 0}
+    assert down(home) == {"control": False, "gateway": False, "replicas": 0, **nothing}
 
 
 def test_a_taken_port_is_said_and_a_taken_default_gives_way(home: Home) -> None:

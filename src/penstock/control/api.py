@@ -36,11 +36,11 @@ class RunResult:
     steps: list[dict[str, Any]] = field(default_factory=list)
 
 
-def plan(source: Pipeline | str | Path, *, overrides: Sequence[str] = ()) -> Plan:
-    """What a run would do now, and why. Writes nothing but caches of digests."""
+def plan(source: Pipeline | str | Path, *, overrides: Sequence[str] = (), on: str | None = None) -> Plan:
+    """What a run would do now, where (`on`: a platform of the file), and why. Writes nothing but caches of digests."""
     world = open_world(home_of(source))
     try:
-        return plan_prepared(prepare(source, world, overrides=overrides), world)
+        return plan_prepared(prepare(source, world, overrides=overrides, on=on), world)
     finally:
         world.store.close()
 
@@ -49,20 +49,25 @@ def run(
     source: Pipeline | str | Path,
     *,
     overrides: Sequence[str] = (),
+    on: str | None = None,
     deploy: bool = True,
     seen: Callable[[Resource], None] = lambda _: None,
 ) -> RunResult:
-    """Runs to the end and says how it ended; with `deploy`, starts the background process where the file deploys."""
+    """Runs to the end and says how it ended; with `deploy`, starts the background process where the file deploys.
+
+    `on`: the platform of the file where steps run and the model is deployed.
+    """
     world = open_world(home_of(source))
     try:
-        prepared = prepare(source, world, overrides=overrides)
+        prepared = prepare(source, world, overrides=overrides, on=on)
         wants_deployment = deploy and prepared.pipeline.deploy is not None
         if wants_deployment:
             from penstock.control.daemon import ensure_up
 
             ensure_up(world.home)
             seen = while_served(seen, world.home)
-        _follow_triggers(prepared, world, overrides)
+        moved = [f"deploy.to={on}"] if on is not None and prepared.pipeline.deploy is not None else []
+        _follow_triggers(prepared, world, [*overrides, *moved])
         resource = start_run(prepared, world, overrides=overrides, deploy=wants_deployment)
         return result_of(watch_run(world, resource.id, seen), world)
     finally:

@@ -23,6 +23,7 @@ from penstock.control.compaction import Compaction
 from penstock.control.detached import end_process, lives, start_detached
 from penstock.control.exporting import Exporting
 from penstock.control.gateway import ensure_gateway, gateway_state, publish, stop_gateway
+from penstock.control.leaving import leave_platforms
 from penstock.control.loop import RETRY_S, idle, reconcilers, tick
 from penstock.control.watching import Watching
 from penstock.control.world import World, open_world
@@ -183,7 +184,8 @@ def down(home: Home) -> dict[str, Any]:
     stopped = end_process(int(state["pid"]), 15.0) if state else False
     state_file(home).unlink(missing_ok=True)
     gateway = stop_gateway(home)
-    return {"control": stopped, "gateway": gateway, "replicas": _stop_replicas(home)}
+    replicas = _stop_replicas(home)
+    return {"control": stopped, "gateway": gateway, "replicas": replicas, **leave_platforms(home)}
 
 
 def _stop_replicas(home: Home) -> int:

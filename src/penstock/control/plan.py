@@ -11,6 +11,7 @@ from penstock.control.graph import Binding, Graph, Node
 from penstock.control.keys import differences, key_parts, step_key
 
 if TYPE_CHECKING:
+    from penstock.platforms.quotes import Quote
     from penstock.store.builds import Build
     from penstock.store.store import Store
 
@@ -35,6 +36,8 @@ class Plan:
     steps: tuple[PlannedStep, ...]
     gates: tuple[str, ...]
     deploy: str | None
+    platform: str = "laptop"
+    quotes: Mapping[str, Quote] = field(default_factory=dict)
 
     @property
     def estimate_s(self) -> float | None:
@@ -42,8 +45,16 @@ class Plan:
         parts = [s.estimate_s for s in self.steps if s.action == "run"]
         return None if any(p is None for p in parts) else sum(p for p in parts if p is not None)
 
+    @property
+    def estimate_usd(self) -> float | None:
+        """Of the steps that would run; None when the time or the price of one of them is not known."""
+        parts = [(s.estimate_s, quote.usd_per_h) for s in self.steps if s.action == "run" and (quote := self.quotes.get(s.name))]
+        if any(usd is None or (s is None and usd) for s, usd in parts):
+            return None
+        return sum((s or 0.0) * (usd or 0.0) / 3600 for s, usd in parts)
+
     def as_json(self) -> dict[str, Any]:
-        return {**asdict(self), "estimate_s": self.estimate_s}
+        return {**asdict(self), "estimate_s": self.estimate_s, "estimate_usd": self.estimate_usd}
 
 
 def make_plan(pipeline: str, graph: Graph, store: Store, *, gates: tuple[str, ...] = (), deploy: str | None = None) -> Plan:

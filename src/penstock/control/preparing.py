@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ from penstock.control.plan import Plan, make_plan
 from penstock.control.steps import job_of
 from penstock.control.world import World
 from penstock.core.digests import digest_json, hex_of
-from penstock.core.errors import NotFound
+from penstock.core.errors import BadInput, NotFound
 from penstock.core.home import Home
+from penstock.platforms.quotes import Quote
 from penstock.spec.load import load
-from penstock.spec.pipeline import Pipeline, Platform
+from penstock.spec.pipeline import Pipeline
+from penstock.spec.platforms import LocalPlatform
 from penstock.store.resources import Resource
+
+UNKNOWN_KEY = f"sha256:{'0' * 64}"  # of steps that are only planned
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +34,31 @@ class Prepared:
     home: Home
 
 
-def prepare(source: Pipeline | str | Path, world: World | None = None, *, overrides: Sequence[str] = ()) -> Prepared:
-    """Loads and checks, finds what is outside by digest, and makes the graph. Raises FileProblems and other BadInput."""
+def prepare(source: Pipeline | str | Path, world: World | None = None, *, overrides: Sequence[str] = (), on: str | None = None) -> Prepared:
+    """Loads and checks, finds what is outside by digest, and makes the graph. Raises FileProblems and other BadInput.
+
+    `on`: the platform where steps run and the model is deployed, instead of the file's `deploy.to`.
+    """
     if isinstance(source, Pipeline):
-        return prepared(source, Path.cwd(), "", world)
+        return prepared(moved(source, on), Path.cwd(), "", world)
     loaded = load(Path(source), overrides=overrides)
-    return prepared(loaded.pipeline, loaded.file.absolute().parent, str(loaded.file), world)
+    return prepared(moved(loaded.pipeline, on), loaded.file.absolute().parent, str(loaded.file), world)
+
+
+def moved(pipeline: Pipeline, on: str | None) -> Pipeline:
+    """The pipeline with `on` as the place of its steps and of its deployment. Raises BadInput when it declares no such platform."""
+    if on is None or on == platform_of(pipeline):
+        return pipeline
+    if on not in pipeline.platforms:
+        near = difflib.get_close_matches(on, pipeline.platforms, 1)
+        known = ", ".join(pipeline.platforms) or "none"
+        raise BadInput(
+            f"no platform is called {on!r}{f'; did you mean {near[0]!r}?' if near else ''} (declared: {known})",
+            remedy=f"Declare it under `platforms:` in the file, or with --set 'platforms.{on}={{kind: …}}'.",
+        )
+    if pipeline.deploy is not None:
+        return pipeline.model_copy(update={"deploy": pipeline.deploy.model_copy(update={"to": on})})
+    return pipeline.model_copy(update={"platforms": {on: pipeline.platforms[on], **pipeline.platforms}})
 
 
 def prepared(pipeline: Pipeline, beside: Path, file: str, world: World | None) -> Prepared:
@@ -47,16 +71,27 @@ def prepared(pipeline: Pipeline, beside: Path, file: str, world: World | None) -
 
 
 def _refuse_impossible(pipeline: Pipeline, graph: Graph) -> None:
-    """Raises PlatformLacks before anything runs. Steps that ask for nothing in particular run anywhere."""
+    """Raises PlatformLacks before anything runs. Steps that ask for nothing in particular run on any machine of one's own."""
     asking = [node for node in graph if node.cpus or node.gpus or node.memory_bytes or node.machine or node.nodes > 1 or node.spot]
-    if not asking:
-        return
+    if asking or platform_config(pipeline)["kind"] != "local":
+        quotes(pipeline, graph)
+
+
+def quotes(pipeline: Pipeline, graph: Graph) -> dict[str, Quote]:
+    """By step: where it would run, and at what price. Raises PlatformLacks for one that never can, with the step and the reason."""
     from penstock.platforms.table import PLATFORMS
 
-    platform = pipeline.platforms.get(platform_of(pipeline), Platform())
-    parts = PLATFORMS.load(platform.kind)
-    for node in asking:
-        parts.refuse(job_of(node, key="", run="", inputs={}, attempt=0))
+    config = platform_config(pipeline)
+    parts, found = PLATFORMS.load(config["kind"]), dict[str, Quote]()
+    for node in graph:
+        found[node.name] = parts.quote(job_of(node, key=UNKNOWN_KEY, run="", inputs={}, attempt=1), config)
+    return found
+
+
+def platform_config(pipeline: Pipeline) -> dict[str, Any]:
+    """The section of the platform where steps run, as JSON values."""
+    found = pipeline.platforms.get(platform_of(pipeline), LocalPlatform())
+    return found.model_dump(mode="json", exclude_none=True)
 
 
 def platform_of(pipeline: Pipeline) -> str:
@@ -83,7 +118,8 @@ def home_of(source: Pipeline | str | Path) -> Home:
 def plan_prepared(prepared: Prepared, world: World) -> Plan:
     pipeline = prepared.pipeline
     deploy = (pipeline.deploy.name or pipeline.name) if pipeline.deploy else None
-    return make_plan(pipeline.name, prepared.graph, world.store, gates=tuple(pipeline.gates), deploy=deploy)
+    made = make_plan(pipeline.name, prepared.graph, world.store, gates=tuple(pipeline.gates), deploy=deploy)
+    return replace(made, platform=platform_of(pipeline), quotes=quotes(pipeline, prepared.graph))
 
 
 def queue_run(prepared: Prepared, world: World, cause: Mapping[str, Any]) -> Resource:
@@ -113,5 +149,5 @@ def run_spec(prepared: Prepared, *, overrides: Sequence[str], deploy: bool) -> d
         "deploy": deploy,
         "cancel": False,
         "platforms": platforms,
-        "platform": {"name": platform, "config": platforms.get(platform, {"kind": "local"})},
+        "platform": {"name": platform, "config": platform_config(pipeline)},
     }

@@ -13,7 +13,10 @@ DONE: frozenset[str] = frozenset({"cached", "succeeded"})
 
 @dataclass(slots=True)
 class StepState:
-    """`tries` counts submissions that were the step's own fault; `attempt` counts all. Times are seconds since the epoch."""
+    """`tries` counts submissions that were the step's own fault; `attempt` counts all. Times are seconds since the epoch.
+
+    `away_since`: since when the platform did not take it.
+    """
 
     phase: StepPhase = "waiting"
     key: str | None = None
@@ -29,6 +32,7 @@ class StepState:
     progress: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     message: str | None = None
+    away_since: float | None = None
     _read: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def as_json(self) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from penstock.control.keys import key_parts, step_key
 from penstock.control.plan import bound, lost_outputs
 from penstock.control.state import StepState
 from penstock.control.world import LEASE_S, World
-from penstock.core.errors import NotFound, PenstockError
+from penstock.core.errors import NotFound, PenstockError, PlatformAway, PlatformDenied, PlatformFull
 from penstock.platforms.contract import JobHandle, Jobs, JobSpec, JobState
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from penstock.store.store import Store
 
 MARK = "::penstock "
+ASK_AGAIN_S = 5.0
+AWAY_S = 1800.0  # for which a platform may not take a step before the step fails
 CORRUPT = frozenset({"artifact-corrupt", "artifact-missing"})
 
 
@@ -74,6 +76,9 @@ def start(node: Node, step: StepState, acting: Acting) -> None:
     step.attempt += 1
     try:
         step.handle = asdict(acting.jobs.submit(job_of(node, key=key, run=acting.run, inputs=inputs, attempt=step.attempt)))
+    except (PlatformAway, PlatformFull) as error:
+        _ask_again(node, step, key, error, acting)
+        return
     except PenstockError as error:
         # Full disk, or more asked for than the platform has: the step says so, and the run ends like any other failed one.
         store.builds.unclaim(key, world.owner)
@@ -81,8 +86,23 @@ def start(node: Node, step: StepState, acting: Acting) -> None:
         acting.event(node.name, "step.failed", step.message, error=step.error)
         return
     step.phase, step.cursor, step.error, step.retry_at, step.message, step.progress = "running", 0, None, None, None, None
+    step.away_since = None
     step.started_at = world.clock.now()
     acting.event(node.name, "step.started", f"attempt {step.attempt}", key=key)
+
+
+def _ask_again(node: Node, step: StepState, key: str, error: PenstockError, acting: Acting) -> None:
+    """The platform did not take it: the same attempt is asked for later, since a lost answer may have started it. Given up after AWAY_S."""
+    now = acting.world.clock.now()
+    step.attempt -= 1
+    step.away_since = step.away_since or now
+    acting.world.store.builds.unclaim(key, acting.world.owner)
+    if now - step.away_since > AWAY_S:
+        step.phase, step.error, step.message = "failed", error.as_json(), str(error)
+        return
+    if step.message is None:
+        acting.event(node.name, "step.held", str(error), error=error.as_json())
+    step.retry_at, step.message = now + ASK_AGAIN_S, f"asked again in {ASK_AGAIN_S:.0f} s: {error}"
 
 
 def job_of(node: Node, *, key: str, run: str, inputs: Mapping[str, str], attempt: int) -> JobSpec:
@@ -122,6 +142,11 @@ def watch(node: Node, step: StepState, acting: Acting, *, inherited: bool) -> No
             True,
             JobState("failed", error={"code": "step-failed", "message": "the job is not known here", "transient": True}),
         )
+    except (PlatformAway, PlatformDenied) as error:
+        # It runs on without us; what expired may be renewed, and its end is then seen.
+        step.message, state = str(error), JobState("running")
+    else:
+        step.message = None if state.phase in ("pending", "running") else step.message
     builds = acting.world.store.builds
     if state.phase == "succeeded":
         _succeed(node, step, acting, state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -27,21 +28,29 @@ class World:
     clock: Clock = field(default_factory=SystemClock)
     _jobs: dict[str, Jobs] = field(default_factory=dict)
     _endpoints: dict[str, Endpoints] = field(default_factory=dict)
+    _configs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def jobs(self, name: str, config: Mapping[str, Any]) -> Jobs:
-        if name not in self._jobs:
-            self._jobs[name] = self._ports(config).jobs(self.home, self.store.artifacts, config)
-        return self._jobs[name]
+        key = self._key(name, config)
+        if key not in self._jobs:
+            self._jobs[key] = self._ports(config).jobs(self.home, self.store.artifacts, config)
+        return self._jobs[key]
 
     def endpoints(self, name: str, config: Mapping[str, Any]) -> Endpoints:
-        if name not in self._endpoints:
-            self._endpoints[name] = self._ports(config).endpoints(self.home, self.store.artifacts, config)
-        return self._endpoints[name]
+        key = self._key(name, config)
+        if key not in self._endpoints:
+            self._endpoints[key] = self._ports(config).endpoints(self.home, self.store.artifacts, config)
+        return self._endpoints[key]
 
     def close(self) -> None:
         for jobs in self._jobs.values():
             jobs.close()
         self._jobs.clear()
+
+    def _key(self, name: str, config: Mapping[str, Any]) -> str:
+        """The name, but for a second place that another file means by it."""
+        known = self._configs.setdefault(name, dict(config))
+        return name if known == config else f"{name} {json.dumps(config, sort_keys=True)}"
 
     @staticmethod
     def _ports(config: Mapping[str, Any]) -> Any:

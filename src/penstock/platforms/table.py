@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from penstock.core.plugins import Row, Table
 from penstock.platforms.contract import Endpoints, Jobs, JobSpec
+from penstock.platforms.quotes import Quote
 
 if TYPE_CHECKING:
     from penstock.core.home import Home
@@ -18,11 +19,21 @@ class PlatformParts(Protocol):
 
     def jobs(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Jobs: ...
 
-    def refuse(self, job: JobSpec) -> None:
-        """Raises PlatformLacks, with the reason, for a job that this platform can never run. Called while planning."""
+    def quote(self, job: JobSpec, settings: Mapping[str, Any]) -> Quote:
+        """Where the job would run and what an hour of that costs. Asks nobody. Raises PlatformLacks for what can never run there."""
         ...
 
     def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Endpoints: ...
 
+    def left(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Sequence[str]:
+        """Names of everything of this home that is there and may cost something: jobs that run, endpoints, what belongs to them."""
+        ...
 
-PLATFORMS = Table("platform", {"local": Row("penstock.platforms.local.platform:LOCAL")})
+
+PLATFORMS = Table(
+    "platform",
+    {
+        "local": Row("penstock.platforms.local.platform:LOCAL"),
+        "kubernetes": Row("penstock.platforms.kubernetes.platform:KUBERNETES", "kubernetes"),
+    },
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import typing
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -50,7 +50,7 @@ _LIMITS = {
 def complaints(error: ValidationError, model: type[BaseModel]) -> list[Complaint]:
     # A list whose items are wrong is also called too short; only a list that is short as written is.
     items = [e for e in error.errors(include_url=False) if e["type"] != "too_short" or not e["input"]]
-    return [_complaint(item, model) for item in items]
+    return [replace(made, loc=_as_written(model, made.loc)) for made in (_complaint(item, model) for item in items)]
 
 
 def nearest(word: object, choices: Iterable[str]) -> str | None:
@@ -87,6 +87,10 @@ def _complaint(item: Any, model: type[BaseModel]) -> Complaint:
     if kind == "literal_error":
         choices = _choices(facts)
         return Complaint(loc, f"{show(seen)} is not known; choose {_either(choices)}", nearest(seen, choices))
+    if kind == "union_tag_invalid":
+        choices = [part.strip().strip("'") for part in facts["expected_tags"].split(",")]
+        key = facts["discriminator"].strip("'")
+        return Complaint((*loc, key), f"{show(facts['tag'])} is not known; choose {_either(choices)}", nearest(facts["tag"], choices))
     if kind in _LIMITS:
         name, word = _LIMITS[kind]
         return Complaint(loc, f"{show(seen)} is out of range; it must be {word} {facts[name]}")
@@ -127,7 +131,31 @@ def _keys(record: type[BaseModel]) -> list[str]:
     return [field.alias or name for name, field in record.model_fields.items()]
 
 
+def _as_written(model: type[BaseModel], loc: Loc) -> Loc:
+    """Without the kinds that pydantic names where one of several records was chosen by its `kind`."""
+    kind: Any = model
+    written: list[str | int] = []
+    for part in loc:
+        if _chosen(kind, part) is None:
+            written.append(part)
+        kind = _inside(kind, part)
+    return tuple(written)
+
+
+def _chosen(kind: Any, part: str | int) -> type[BaseModel] | None:
+    """The record of a union that `part` names by its `kind`."""
+    options = typing.get_args(kind)
+    if typing.get_origin(kind) is typing.Annotated:
+        return _chosen(options[0], part)
+    records = [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]
+    if len(records) < 2 or any("kind" not in record.model_fields for record in records):
+        return None
+    return next((record for record in records if part in typing.get_args(record.model_fields["kind"].annotation)), None)
+
+
 def _inside(kind: Any, part: str | int) -> Any:
+    if (chosen := _chosen(kind, part)) is not None:
+        return chosen
     if record := _record(kind):
         for name, field in record.model_fields.items():
             if part in (field.alias or name, name):

@@ -9,6 +9,8 @@ from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 from penstock.spec import structure
 from penstock.spec.deploy import Deploy
 from penstock.spec.monitor import Monitor
+from penstock.spec.platforms import Platform, laptop
+from penstock.spec.platforms.accelerators import Gpu
 from penstock.spec.react import AlertRule, Notify, Reaction, Trigger
 from penstock.spec.types import Bytes, Fraction, Name, Record, Seconds
 
@@ -225,42 +227,6 @@ class Evaluate(Record):
     latency_requests: int = Field(default=200, ge=10)
 
 
-Accelerator = Literal[
-    "t4",
-    "l4",
-    "a10g",
-    "v100",
-    "a100-40gb",
-    "a100-80gb",
-    "l40s",
-    "h100-80gb",
-    "h200",
-    "b200",
-    "mi300x",
-    "tpu-v5e",
-    "tpu-v5p",
-    "tpu-v6e",
-    "trainium1",
-    "trainium2",
-    "inferentia2",
-    "gaudi2",
-]  # those of platforms/remote/machines.py; a test holds them together
-
-
-class Gpu(Record):
-    """Accelerators by their neutral name, whatever a platform calls them. A number alone: so many of any kind."""
-
-    type: Accelerator | None = None
-    count: int = Field(default=1, ge=1)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"type": value}
-        return {"count": value} if isinstance(value, int) and not isinstance(value, bool) else value
-
-
 class Resources(Record):
     """`nodes` machines run the step together; `spot`: on ones that may be taken away; `machine`: the platform's own name of a type."""
 
@@ -307,12 +273,6 @@ class UserStep(Record):
     resources: Resources = Resources()
 
 
-class Platform(Record):
-    kind: Literal["local"] = "local"
-    workers: int | None = Field(default=None, ge=1, description="steps at once; default: one per core")
-    usd_per_hour: float = Field(default=0.0, ge=0, description="what an hour of work costs; own hardware is paid anyway")
-
-
 StepName = Literal["data", "train", "optimize", "bundle", "evaluate", "embedder", "reference"]
 
 
@@ -338,7 +298,7 @@ class Pipeline(Record):
     triggers: tuple[Trigger, ...] = ()
     steps: tuple[UserStep, ...] = ()
     options: dict[StepName, StepOptions] = Field(default_factory=dict)
-    platforms: dict[str, Platform] = Field(default_factory=lambda: {"laptop": Platform()})
+    platforms: dict[str, Platform] = Field(default_factory=laptop)
 
     @model_validator(mode="after")
     def _structure(self, info: ValidationInfo) -> Pipeline:

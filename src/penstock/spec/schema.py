@@ -93,7 +93,7 @@ def _open_to_references(schema: Any, inside: tuple[str, ...] = ()) -> Any:
     if _is_plain(opened):
         outer = {k: opened.pop(k) for k in ("description", "default") if k in opened}
         return {**outer, "anyOf": [opened, {"$ref": "#/$defs/Reference"}]}
-    nested = ("anyOf", "items", "additionalProperties", "prefixItems")
+    nested = ("anyOf", "oneOf", "items", "additionalProperties", "prefixItems")
     return {k: _properties(v) if k == "properties" else _open_to_references(v) if k in nested else v for k, v in opened.items()}
 
 

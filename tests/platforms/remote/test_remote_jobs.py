@@ -21,7 +21,7 @@ from penstock.platforms.remote.inside import Keeper, restore
 from penstock.platforms.remote.jobs import RemoteJobs, name_of
 from penstock.platforms.remote.machines import ACCELERATORS, Machine, Need, choose
 from penstock.platforms.remote.retrying import Patience, patiently
-from penstock.spec.pipeline import Accelerator
+from penstock.spec.platforms.accelerators import Accelerator
 from penstock.store.artifacts import Artifacts
 from penstock.testing.containers import Processes
 from penstock.testing.jobs_suite import JobsConformance, ended, until, user_job

@@ -17,4 +17,6 @@ def down() -> None:
 
     ended = stop(Home.find())
     what = [name for name in ("control", "gateway") if ended[name]] + ([f"{ended['replicas']} replicas"] if ended["replicas"] else [])
-    here().show(ended, lambda: [f"stopped {', '.join(what)}" if what else "nothing ran"])
+    what += [f"{ended['elsewhere']} replicas elsewhere"] if ended["elsewhere"] else []
+    beside = [f"still there: {name}" for name in ended["left"]] + [f"not known what is left: {why}" for why in ended["unknown"]]
+    here().show(ended, lambda: [f"stopped {', '.join(what)}" if what else "nothing ran", *beside])

@@ -1,4 +1,4 @@
-"""`penstock plan FILE`: the steps of a run, which are in the store, and why the others are not."""
+"""`penstock plan FILE`: the steps of a run, which are in the store, why the others are not, and where they would run at what price."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ app = typer.Typer(rich_markup_mode=None)
 def plan(
     file: Annotated[Path, typer.Argument(help="The pipeline file.")] = Path("penstock.yaml"),
     sets: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a value before planning.")] = None,
+    on: Annotated[str | None, typer.Option(metavar="NAME", help="Platform of the file: its machines, prices and calls.")] = None,
 ) -> None:
-    """Show the steps of a run, which are cached, and why the others are not. Nothing is run."""
+    """Show the steps of a run, which are cached, and why the others are not. Nothing is run, nobody is asked."""
     from penstock.control.api import plan as make
 
-    found = make(file, overrides=sets or ())
+    found = make(file, overrides=sets or (), on=on)
     here().show(found.as_json(), lambda: _lines(found))
 
 
 def _lines(plan: Any) -> list[str]:
     from penstock.core.units import show_seconds
 
+    away = {name: quote for name, quote in plan.quotes.items() if quote.calls}
     rows = [
         (s.name, s.action, "" if s.estimate_s is None or s.action == "cached" else f"~{show_seconds(s.estimate_s)}", "; ".join(s.why))
         for s in plan.steps
@@ -38,4 +40,20 @@ def _lines(plan: Any) -> list[str]:
     lines += [f"gate: {gate}" for gate in plan.gates]
     if plan.deploy:
         lines.append(f"then: deploy as {plan.deploy}")
-    return lines
+    return lines + (_places(plan, away) if away else [])
+
+
+def _places(plan: Any, quotes: Any) -> list[str]:
+    """Machines, prices and calls of a platform that is not this machine."""
+    rows = []
+    for step in plan.steps:
+        quote = quotes[step.name]
+        price = "not known" if quote.usd_per_h is None else f"{quote.usd_per_h:.2f} USD/h"
+        of = f" ({quote.prices_of})" if quote.prices_of else ""
+        machine = f"{quote.nodes} × {quote.machine}" if quote.nodes > 1 else quote.machine
+        rows.append((step.name, machine, "spot" if quote.spot else "", f"{price}{of}"))
+    total = plan.estimate_usd
+    lines = ["", f"on {plan.platform}:", *table(("step", "machine", "", "price"), rows)]
+    lines += [] if total is None else [f"about {total:.2f} USD for what would run"]
+    calls = [call for step in plan.steps if step.action == "run" for call in quotes[step.name].calls]
+    return lines + (["it would ask for:", *(f"  {call}" for call in dict.fromkeys(calls))] if calls else [])

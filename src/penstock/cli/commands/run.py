@@ -29,6 +29,7 @@ EXIT_CODES = {"succeeded": 0, "failed": 1, "refused": 3, "rolled_back": 5, "canc
 def run(
     file: Annotated[Path, typer.Argument(help="The pipeline file.")] = Path("penstock.yaml"),
     sets: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the file.")] = None,
+    on: Annotated[str | None, typer.Option(metavar="NAME", help="Platform of the file that runs steps and serves.")] = None,
     no_deploy: Annotated[bool, typer.Option("--no-deploy", help="Stop after the gates.")] = False,
 ) -> int:
     """Run a pipeline: build what is not built, judge it by its gates, register the model, deploy it."""
@@ -42,11 +43,11 @@ def run(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     output = here()
     if output.json:
-        result = drive(file, overrides=sets or (), deploy=not no_deploy)
+        result = drive(file, overrides=sets or (), on=on, deploy=not no_deploy)
     else:
         with LiveTree(output.console()) as tree:
             shown = _seldom(lambda resource: _draw(tree, view_of(resource)))
-            result = drive(file, overrides=sets or (), deploy=not no_deploy, seen=shown)
+            result = drive(file, overrides=sets or (), on=on, deploy=not no_deploy, seen=shown)
     output.show(asdict(result), lambda: _lines(result))
     return exit_code(result)
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from penstock.core.errors import PenstockError, StepFailed
 from penstock.platforms.remote.machines import Machine
 
 Phase = Literal["pending", "running", "succeeded", "failed", "stopped", "interrupted"]
@@ -33,12 +34,16 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """`interrupted`: the machine was taken away. `reason`: the vendor's own words, where it ended badly. Seconds since the epoch."""
+    """`interrupted`: the machine was taken away. `reason`: the vendor's own words, where it ended badly. Seconds since the epoch.
+
+    `failure`: what it failed by, as far as the vendor knows: StepFailed, StepTimeout, StepMemory, or PlatformFull where no machine came.
+    """
 
     phase: Phase
     reason: str = ""
     started_at: float | None = None
     ended_at: float | None = None
+    failure: type[PenstockError] = StepFailed
 
 
 class Driver(Protocol):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from penstock.core.errors import Interrupted, NotFound, PlatformLacks, StepFailed, StepTransient
+from penstock.core.errors import Interrupted, NotFound, PlatformFull, PlatformLacks, StepFailed, StepTransient
 from penstock.platforms.contract import JobHandle, JobSpec, JobState, LogPage
 from penstock.platforms.failures import error_json
 from penstock.platforms.jobs_codec import finished, publish
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 UNSEEN_S = 120.0  # for which a container that was asked for may not be seen yet
 POLL_S = 2.0
+CLOSING_S = 10.0
 _ENDED = ("succeeded", "failed", "stopped", "interrupted")
 
 
@@ -42,7 +43,9 @@ class RemoteJobs:
     environment: Mapping[str, str] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
     poll_s: float = POLL_S
+    woken: Callable[[float], object] = time.sleep  # returns early when the vendor told of a change
     _ends: dict[str, JobState] = field(default_factory=dict)
+    _done_at: dict[str, float] = field(default_factory=dict)
 
     def submit(self, job: JobSpec) -> JobHandle:
         """Starts `job` unless this attempt runs or ended; one that ended in an earlier run may be tried again by a new one.
@@ -78,9 +81,13 @@ class RemoteJobs:
         if order is None and result is None:
             raise NotFound(f"no job {handle.reference!r} was submitted to {self.driver.platform}")
         sight = None if order is None else self.driver.look(order.name)
+        if result is not None and sight is not None and sight.phase not in _ENDED and self._closing(handle):
+            return JobState("running", started_at=sight.started_at)
         if result is not None:
             started = sight.started_at if sight is not None and sight.started_at else (order.at if order else self.clock())
             ended = (sight.ended_at if sight is not None else None) or self.clock()
+            if order is not None and sight is not None and sight.phase in _ENDED:
+                self.driver.remove(order.name)
             return self._end(handle, JobState("succeeded", result, started_at=started, ended_at=ended))
         assert order is not None
         if sight is None:
@@ -103,7 +110,7 @@ class RemoteJobs:
             self.driver.stop(order.name)
 
     def wait(self, timeout_s: float) -> None:
-        time.sleep(min(timeout_s, self.poll_s))
+        self.woken(min(timeout_s, self.poll_s))
 
     def warm(self, stages: Iterable[str] = ()) -> None:
         """Machines are not rented ahead."""
@@ -125,6 +132,10 @@ class RemoteJobs:
         """A container that was asked for and never seen keeps its name: it may still come."""
         return self.driver.look(known.name) is None and self._young(known)
 
+    def _closing(self, handle: JobHandle) -> bool:
+        """Its result stands, its container still sends the last lines of its log: it is given CLOSING_S for that."""
+        return self.clock() - self._done_at.setdefault(handle.reference, self.clock()) < CLOSING_S
+
     def _young(self, order: Placed) -> bool:
         return self.clock() - order.at < UNSEEN_S
 
@@ -136,13 +147,16 @@ class RemoteJobs:
             return self._end(handle, JobState("cancelled", None, error, began, over))
         if sight.phase == "interrupted":
             return self._lost(handle, f"its machine was taken away ({sight.reason or 'no reason was given'})", sight)
-        if said is not None:
+        known = sight.failure is not StepFailed  # the vendor ended it: that its process was asked to stop says less
+        if said is not None and said.get("code") == Interrupted.code and not known:
+            return self._lost(handle, "it was asked to stop, and not by us", sight)
+        if said is not None and not known:
             return self._end(handle, JobState("failed", None, said, began, over))
         if sight.phase == "succeeded":
             return self._lost(handle, "it ended well, but its outputs are not in the store", sight)
         tail = "\n".join(list(self.driver.tail(order.name))[-8:])
         message = f"{order.name} ended on {self.driver.platform}: {sight.reason or 'no reason was given'}"
-        error = error_json(StepFailed(f"{message}\n{tail}".rstrip()), "StepFailed", transient=False)
+        error = error_json(sight.failure(f"{message}\n{tail}".rstrip()), transient=sight.failure is PlatformFull)
         return self._end(handle, JobState("failed", None, error, began, over))
 
     def _lost(self, handle: JobHandle, why: str, sight: Sight | None = None) -> JobState:

@@ -1,0 +1,55 @@
+"""What `penstock down` does beyond this machine: deployments leave the platforms that bill for them; what stays is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from penstock.core.errors import PenstockError
+from penstock.core.home import Home
+from penstock.store.resources import Resource
+from penstock.store.store import Store
+
+
+def leave_platforms(home: Home) -> dict[str, Any]:
+    """`elsewhere`: replicas that went; `left`: names of what is there (jobs that run on); `unknown`: why nobody knows of a platform."""
+    told: dict[str, Any] = {"elsewhere": 0, "left": [], "unknown": []}
+    if home.database_url.startswith("sqlite:///") and not Path(home.database_url.removeprefix("sqlite:///")).exists():
+        return told  # nothing was ever written down here
+    store = Store.open(home)
+    try:
+        rows = [*store.resources.list("deployment", limit=100_000), *store.resources.list("run", limit=1000)]
+        for place in _places(rows):
+            try:
+                mine = [row.name for row in rows if row.kind == "deployment" and row.phase != "deleted" and row.spec["platform"] == place]
+                told["elsewhere"] += _leave(home, store, place["config"], mine)
+                told["left"] += [f"{place['name']}: {name}" for name in _parts(place).left(home, store.artifacts, place["config"])]
+            except PenstockError as error:
+                told["unknown"].append(f"{place['name']}: {error}")
+    finally:
+        store.close()
+    return told
+
+
+def _places(rows: Sequence[Resource]) -> list[dict[str, Any]]:
+    """The platforms, other than this machine, that any run or deployment was asked of."""
+    places = {
+        json.dumps(row.spec["platform"], sort_keys=True): row.spec["platform"] for row in rows if "config" in row.spec.get("platform", {})
+    }
+    return [place for place in places.values() if place["config"].get("kind", "local") != "local"]
+
+
+def _parts(place: dict[str, Any]) -> Any:
+    from penstock.platforms.table import PLATFORMS
+
+    return PLATFORMS.load(place["config"]["kind"])
+
+
+def _leave(home: Home, store: Store, config: dict[str, Any], names: Sequence[str]) -> int:
+    endpoints = _parts({"config": config}).endpoints(home, store.artifacts, config)
+    count = sum(len(endpoints.observe(name).replicas) for name in names)
+    for name in names:
+        endpoints.delete(name)
+    return count

@@ -1,0 +1,56 @@
+"""The `platforms` section: one record a kind, and complaints that point at what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from penstock.core.errors import FileProblems
+from penstock.spec.load import loads
+from penstock.spec.pipeline import Pipeline, dump
+from penstock.spec.platforms import KINDS
+
+FILE = "name: x\nsteps: [{{name: a, uses: steps:a}}]\nplatforms:\n  there: {}\n"
+
+
+def checked(section: str, folder: Path) -> Pipeline:
+    (folder / "steps.py").write_text("def a() -> int:\n    return 1\n")
+    return loads(FILE.format(section).encode(), file=folder / "penstock.yaml").pipeline
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        ("{kind: kuberntes}", "penstock.yaml:4:17: platforms.there.kind: 'kuberntes' is not known; choose local, kubernetes, sagemaker"),
+        ("{kind: kubernetes}", "platforms.there.image: is missing"),
+        ("{kind: kubernetes, image: x, namspace: y}", "penstock.yaml:4:39: platforms.there.namspace: unknown key; known here: kind, image"),
+        ("{workers: 0}", "platforms.there.workers: 0 is out of range"),
+        (
+            "{kind: kubernetes, image: x, pools: {a: {cpus: 1, memory: 8GiB, gpu: t5}}}",
+            "platforms.there.pools.a.gpu.type: 't5' is not known",
+        ),
+        ("{kind: kubernetes, image: x, replica: {cpu: 1}}", "unknown key; known here: cpus, memory, gpu, spot"),
+        ("3", "platforms.there: "),
+    ],
+)
+def test_what_is_wrong_is_told_where_it_stands(section: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(FileProblems) as caught:
+        checked(section, tmp_path)
+    assert told in str(caught.value)
+
+
+def test_a_platform_without_a_kind_is_this_machine(tmp_path: Path) -> None:
+    assert checked("{workers: 2}", tmp_path).platforms["there"].kind == "local"
+
+
+def test_kinds_are_kept_when_a_pipeline_is_written_and_read(tmp_path: Path) -> None:
+    made = checked("{kind: kubernetes, image: x, pools: {a: {cpus: 4, memory: 8GiB, taints: ['spot=true:NoSchedule']}}}", tmp_path)
+    again = Pipeline.model_validate(dump(made))
+    assert again == made
+    assert dump(made)["platforms"]["there"]["pools"]["a"]["memory"] == 8 << 30
+
+
+def test_every_kind_has_a_name_of_its_own() -> None:
+    names = [record.model_fields["kind"].annotation for record in KINDS]
+    assert len(names) == len(set(names)) == 5
