@@ -73,8 +73,9 @@ class Processes:
             return (self.folder / name / "log").read_text(errors="replace").splitlines()[-20:]
         return ()
 
-    def stop(self, name: str) -> None:
-        self._signal(name, "stopped", signal.SIGTERM)
+    def stop(self, name: str, grace_s: float | None = None) -> None:
+        """`grace_s`: seconds until it is killed, if not those of all."""
+        self._signal(name, "stopped", signal.SIGTERM, grace_s)
 
     def take_away(self, name: str, *, warned: bool = True) -> None:
         """As a spot machine goes: with a warning (SIGTERM), or without."""
@@ -118,7 +119,7 @@ class Processes:
         self._running[order.name] = process
         self.made.append(order.name)
 
-    def _signal(self, name: str, phase: str, number: signal.Signals) -> None:
+    def _signal(self, name: str, phase: str, number: signal.Signals, grace_s: float | None = None) -> None:
         with self._lock:
             process = self._running.get(name)
             if process is None or process.poll() is not None:
@@ -127,11 +128,11 @@ class Processes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
         if number == signal.SIGTERM:
-            threading.Thread(target=self._kill_later, args=(name, process), daemon=True).start()
+            threading.Thread(target=self._kill_later, args=(process, self.grace_s if grace_s is None else grace_s), daemon=True).start()
 
-    def _kill_later(self, name: str, process: subprocess.Popen[bytes]) -> None:  # noqa: ARG002 (named for the thread's reader)
+    def _kill_later(self, process: subprocess.Popen[bytes], grace_s: float) -> None:
         try:
-            process.wait(self.grace_s)
+            process.wait(grace_s)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -1,1 +1,1 @@
-"""Kubernetes. Empty until its issue."""
+"""Kubernetes: jobs and replicas as pods of a cluster, over the official client."""

@@ -44,6 +44,7 @@ class RemoteJobs:
     clock: Callable[[], float] = time.time
     poll_s: float = POLL_S
     woken: Callable[[float], object] = time.sleep  # returns early when the vendor told of a change
+    let_go: Callable[[], object] = lambda: None  # of what the driver holds
     _ends: dict[str, JobState] = field(default_factory=dict)
     _done_at: dict[str, float] = field(default_factory=dict)
 
@@ -116,7 +117,7 @@ class RemoteJobs:
         """Machines are not rented ahead."""
 
     def close(self) -> None:
-        """Nothing is held."""
+        self.let_go()
 
     def _stands(self, job: JobSpec, known: Placed, reference: str) -> bool:
         """Whether this attempt needs no start: it runs, or it ended and that still counts for this run."""

@@ -1,0 +1,121 @@
+"""What the cluster says of our objects of one kind, kept up to date by a watch: list, then follow; after 410 list anew.
+
+The thread starts at the first look and ends with the process, or by `close`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+
+from penstock.core.errors import PenstockError
+from penstock.platforms.kubernetes.api import Api, Object
+from penstock.platforms.kubernetes.errors import Answered, may_pass
+
+WATCH_S = 240.0  # that the server is asked to keep one watch open
+PAUSE_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class Watched:
+    """Objects of a kind that carry our labels, by name. `changed` is set at every change."""
+
+    def __init__(self, api: Api, kind: str, selector: str) -> None:
+        self._api, self._kind, self._selector = api, kind, selector
+        self._rows: dict[str, Object] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._synced, self._ended = threading.Event(), threading.Event()
+        self.changed = threading.Event()
+        self.relists = 0
+
+    def get(self, name: str) -> Object | None:
+        """As last heard; asked for directly while nothing was heard of it, or while the watch is broken. Raises what the call does."""
+        self._start()
+        if self._synced.wait(5.0):
+            with self._lock:
+                if name in self._rows:
+                    return self._rows[name]
+        return self._api.get(self._kind, name)
+
+    def put(self, value: Object) -> None:
+        """What a call just answered, so that it is not asked for again; news that are newer stay."""
+        name = value["metadata"]["name"]
+        with self._lock:
+            known = self._rows.get(name)
+            if known is None or _version(known) < _version(value):
+                self._rows[name] = value
+
+    def forget(self, name: str) -> None:
+        with self._lock:
+            self._rows.pop(name, None)
+
+    def wait(self, timeout_s: float) -> bool:
+        """True as soon as something changed since the last call."""
+        self._start()
+        happened = self.changed.wait(timeout_s)
+        self.changed.clear()
+        return happened
+
+    def close(self) -> None:
+        self._ended.set()
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name=f"penstock-watch-{self._kind}", daemon=True)
+                self._thread.start()
+
+    def _work(self) -> None:
+        version, failures = "", 0
+        while not self._ended.is_set():
+            began = time.monotonic()
+            try:
+                if not version:
+                    version = self._list()
+                version = self._follow(version)
+                failures = 0 if time.monotonic() - began > 1.0 else failures + 1  # ended in good order: go on from there
+            except Answered as answer:
+                # Too old to go on from (410): what happened meanwhile is in a new list. Other refusals may be mended by somebody.
+                version, failures = "", failures + (answer.status != 410)
+                if answer.status != 410:
+                    self._synced.clear()
+            except PenstockError:
+                version, failures = "", failures + 1
+                self._synced.clear()
+            except Exception as error:
+                if not may_pass(error):
+                    raise
+                failures += 1
+            if failures:
+                self._ended.wait(PAUSE_S[min(failures, len(PAUSE_S)) - 1])
+
+    def _list(self) -> str:
+        rows, version = self._api.rows(self._kind, self._selector)
+        with self._lock:
+            self._rows = {row["metadata"]["name"]: row for row in rows}
+        self.relists += 1
+        self._synced.set()
+        self.changed.set()
+        return version
+
+    def _follow(self, version: str) -> str:
+        for event in self._api.watch(self._kind, self._selector, version, WATCH_S):
+            value = event["object"]
+            version = str(value["metadata"].get("resourceVersion", version))
+            if event["type"] == "DELETED":
+                self.forget(value["metadata"]["name"])
+            elif event["type"] != "BOOKMARK":
+                self.put(value)
+            if event["type"] != "BOOKMARK":
+                self.changed.set()
+            if self._ended.is_set():
+                break
+        return version
+
+
+def _version(value: Mapping[str, object]) -> int:
+    """Versions are opaque by the book; where they are numbers, as from etcd, the larger is the newer."""
+    meta = value["metadata"]
+    text = str(meta.get("resourceVersion", "0")) if isinstance(meta, Mapping) else "0"
+    return int(text) if text.isdecimal() else 0
