@@ -25,14 +25,15 @@ class Watched:
         self._rows: dict[str, Object] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._synced, self._ended = threading.Event(), threading.Event()
+        self._tried, self._synced, self._ended = threading.Event(), threading.Event(), threading.Event()
         self.changed = threading.Event()
         self.relists = 0
 
     def get(self, name: str) -> Object | None:
         """As last heard; asked for directly while nothing was heard of it, or while the watch is broken. Raises what the call does."""
         self._start()
-        if self._synced.wait(5.0):
+        self._tried.wait(5.0)
+        if self._synced.is_set():
             with self._lock:
                 if name in self._rows:
                     return self._rows[name]
@@ -87,6 +88,7 @@ class Watched:
                 if not may_pass(error):
                     raise
                 failures += 1
+            self._tried.set()
             if failures:
                 self._ended.wait(PAUSE_S[min(failures, len(PAUSE_S)) - 1])
 
@@ -96,6 +98,7 @@ class Watched:
             self._rows = {row["metadata"]["name"]: row for row in rows}
         self.relists += 1
         self._synced.set()
+        self._tried.set()
         self.changed.set()
         return version
 

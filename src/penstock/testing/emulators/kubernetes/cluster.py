@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.testing.containers import Processes
+from penstock.testing.emulators.kubernetes import certificates
 from penstock.testing.emulators.kubernetes.controllers import deployments, disruption, garbage, jobs, scaling, trainjobs
 from penstock.testing.emulators.kubernetes.faults import Faults
 from penstock.testing.emulators.kubernetes.kinds import BUILT_IN, Kind
@@ -51,7 +52,8 @@ class Cluster:
 
     def __enter__(self) -> Cluster:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.url = self._stack.enter_context(serving(self.api))
+        certificate, key = certificates.make(self.folder)
+        self.url = self._stack.enter_context(serving(self.api, certificate, key))
         self._write_kubeconfig()
         self.add_namespace("default")
         self.add_node("general-1")
@@ -147,7 +149,7 @@ class Cluster:
             "kind": "Config",
             "current-context": "emulated",
             "contexts": [{"name": "emulated", "context": {"cluster": "emulated", "user": "emulated", "namespace": "default"}}],
-            "clusters": [{"name": "emulated", "cluster": {"server": self.url}}],
+            "clusters": [{"name": "emulated", "cluster": {"server": self.url, "certificate-authority": "tls.crt"}}],
             "users": [{"name": "emulated", "user": {"token": self.api.token}}],
         }
         self.kubeconfig.write_text(json.dumps(value))

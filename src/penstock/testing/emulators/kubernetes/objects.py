@@ -87,6 +87,7 @@ class Objects:
     def forget(self) -> None:
         """As after a compaction of etcd: no change so far can be watched any more."""
         with self.lock:
+            self.version += 1
             self.floor = self.version
             self._history.clear()
             self.changed.notify_all()

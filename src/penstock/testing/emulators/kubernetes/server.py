@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -68,6 +70,8 @@ class Api:
         parts = path.strip("/").split("/")
         if parts == ["version"]:
             return {"major": "1", "minor": "37", "gitVersion": "v1.37.0-penstock-emulator"}
+        if parts == ["api"]:
+            return {"kind": "APIVersions", "versions": ["v1"]}
         if parts == ["apis"]:
             names = sorted({(k.group, k.version) for k in self.kinds if k.group})
             groups = [{"name": g, "versions": [{"groupVersion": f"{g}/{v}", "version": v}]} for g, v in names]
@@ -173,7 +177,7 @@ class Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         query = dict(parse_qsl(parts.query))
         self.api.seen.append((self.command, self.path))
-        faults = self.api.verbs.faults
+        faults, pause = self.api.verbs.faults, None
         try:
             self._faulty(faults)
             if self.headers.get("Authorization") != f"Bearer {self.api.token}":
@@ -190,14 +194,13 @@ class Handler(BaseHTTPRequestHandler):
             media = (self.headers.get("Content-Type") or "").partition(";")[0]
             code, value = self.api.answer(self.command, parts.path, query, body, media)
         except Refusal as refusal:
-            self._say(refusal.code, refusal.status(), refusal.retry_s)
-            return
+            code, value, pause = refusal.code, refusal.status(), refusal.retry_s
         if faults.strikes("lose_answers", self.command):
             self.close_connection = True
             with contextlib.suppress(OSError):
                 self.connection.shutdown(socket.SHUT_RDWR)
             return
-        self._say(code, value)
+        self._say(code, value, pause)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any
 
@@ -252,15 +255,22 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away, or did not shake hands, is no error of the server."""
+
 
 @contextlib.contextmanager
-def serving(api: Api) -> Iterator[str]:
+def serving(api: Api, certificate: Path, key: Path) -> Iterator[str]:
     """The URL, while it serves."""
     server = Server(("127.0.0.1", 0), type("Bound", (Handler,), {"api": api}))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, key)
+    # Hands are shaken by the thread of the connection, so that a slow one holds nobody up.
+    server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), name="kubernetes-api", daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"https://127.0.0.1:{server.server_address[1]}"
     finally:
         api.closing.set()
         server.shutdown()
