@@ -63,6 +63,7 @@ COMMANDS = {
     "down": Command("Stop the background process and its replicas.", "down"),
     "status": Command("Show what runs in the background and what it serves.", "status"),
     "exec": Command("Execute one job (used by platforms).", "exec"),
+    "replica": Command("Serve one bundle (used by platforms).", "replica"),
     "doctor": Command("Report what is installed, what is missing, and the fix.", "doctor"),
     "audit": Command("Verify and list the audit log.", "audit"),
     "gc": Command("Remove artifacts that nothing references.", "gc"),

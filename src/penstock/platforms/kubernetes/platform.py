@@ -9,6 +9,7 @@ from penstock.platforms.contract import JobSpec
 from penstock.platforms.kubernetes.api import Api
 from penstock.platforms.kubernetes.capabilities import refuse_impossible
 from penstock.platforms.kubernetes.driver import KubernetesDriver
+from penstock.platforms.kubernetes.endpoints import KubernetesEndpoints, endpoints_of
 from penstock.platforms.kubernetes.labels import labels_of
 from penstock.platforms.kubernetes.machines import machine_for
 from penstock.platforms.kubernetes.prices import quote
@@ -35,8 +36,8 @@ class Kubernetes:
     def quote(self, job: JobSpec, settings: Mapping[str, Any]) -> Quote:
         return quote(job, KubernetesPlatform.model_validate(settings))
 
-    def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Any:
-        raise NotImplementedError
+    def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> KubernetesEndpoints:
+        return endpoints_of(home, artifacts, settings)
 
     def left(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 (as every platform has it)
         read = KubernetesPlatform.model_validate(settings)

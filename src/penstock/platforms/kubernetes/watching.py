@@ -39,6 +39,15 @@ class Watched:
                     return self._rows[name]
         return self._api.get(self._kind, name)
 
+    def all(self) -> list[Object]:
+        """As last heard, else as a list says now. Raises what the call does."""
+        self._start()
+        self._tried.wait(5.0)
+        if not self._synced.is_set():
+            return self._api.rows(self._kind, self._selector)[0]
+        with self._lock:
+            return list(self._rows.values())
+
     def put(self, value: Object) -> None:
         """What a call just answered, so that it is not asked for again; news that are newer stay."""
         name = value["metadata"]["name"]

@@ -107,9 +107,9 @@ class Kubelet:
             mine.process = ""
             return
         mine.last, mine.process = {"terminated": terminated}, ""
-        mine.restarts += 1
-        mine.due = self.world.clock() + BACKOFF_S[min(mine.restarts - 1, len(BACKOFF_S) - 1)]
         self._told(pod, mine, {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off restarting failed container"}})
+        mine.restarts += 1  # counted in the status once it starts again
+        mine.due = self.world.clock() + BACKOFF_S[min(mine.restarts - 1, len(BACKOFF_S) - 1)]
 
     def _stop(self, pod: Object, mine: Running) -> None:
         if not mine.stopping:

@@ -1,0 +1,115 @@
+"""Endpoints on a cluster: a Deployment a version, whose pods run `penstock replica`; the gateway reaches each pod by its own address.
+
+What is wanted is applied only where it differs from what the watch shows, so a pass over an endpoint that is as it should be asks the
+cluster nothing. Not covered: reaching pods from outside the cluster's network (run the gateway inside, or route to the pods' network).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from penstock.core.digests import digest_json
+from penstock.core.errors import PlatformLacks
+from penstock.platforms.contract import EndpointSpec, EndpointState, VersionSpec
+from penstock.platforms.kubernetes import endpoint_manifests as manifests
+from penstock.platforms.kubernetes.api import Api, Object
+from penstock.platforms.kubernetes.endpoint_manifests import ENDPOINT, Place
+from penstock.platforms.kubernetes.labels import labels_of, selector
+from penstock.platforms.kubernetes.replicas import state_of
+from penstock.platforms.kubernetes.watching import Watched
+from penstock.spec.platforms.kubernetes import KubernetesPlatform
+
+if TYPE_CHECKING:
+    from penstock.core.home import Home
+    from penstock.store.artifacts import Artifacts
+
+APPLIED = "penstock.dev/applied"
+COST = "controller.kubernetes.io/pod-deletion-cost"
+BESIDE = ("Service", "PodDisruptionBudget", "NetworkPolicy")
+
+
+class KubernetesEndpoints:
+    def __init__(self, home: Home, artifacts: Artifacts, settings: KubernetesPlatform, api: Api) -> None:
+        self._place = Place(settings, labels_of(home), artifacts.url)
+        self._api = api
+        chosen = f"{selector(dict(self._place.labels))},{ENDPOINT}"
+        self._watched = {kind: Watched(api, kind, chosen) for kind in ("Deployment", "Pod", *BESIDE)}
+
+    def apply(self, desired: EndpointSpec) -> None:
+        """Raises PlatformLacks where pods could not reach the store, PlatformDenied, PlatformFull, PlatformAway."""
+        self._require_shared()
+        for value in manifests.beside(desired.name, self._place):
+            self._keep(value)
+        wanted = {manifests.version_name(desired.name, version): version for version in desired.versions}
+        for name, version in wanted.items():
+            self._spare(desired.name, name, version)
+            self._keep(manifests.deployment(desired.name, version, desired.settings, self._place))
+        for row in self._mine("Deployment", desired.name):
+            if row["metadata"]["name"] not in wanted:
+                self._remove("Deployment", row["metadata"]["name"])
+
+    def observe(self, name: str) -> EndpointState:
+        """The oldest pods first."""
+        pods = sorted(self._mine("Pod", name), key=lambda p: (str(p["metadata"].get("creationTimestamp")), p["metadata"]["name"]))
+        return EndpointState(name, tuple(state_of(pod) for pod in pods))
+
+    def delete(self, name: str) -> None:
+        """Returns when its pods are gone, a little after their grace at most. Idempotent."""
+        for kind in ("Deployment", *BESIDE):
+            for row in self._mine(kind, name):
+                self._remove(kind, row["metadata"]["name"])
+        deadline = time.monotonic() + manifests.DRAIN_S + 10.0
+        while time.monotonic() < deadline and self._mine("Pod", name):
+            self._watched["Pod"].wait(1.0)
+
+    def close(self) -> None:
+        for watched in self._watched.values():
+            watched.close()
+
+    def _mine(self, kind: str, endpoint: str) -> list[Object]:
+        return [row for row in self._watched[kind].all() if row["metadata"]["labels"].get(ENDPOINT) == endpoint]
+
+    def _keep(self, value: Object) -> None:
+        """Applies `value` unless what is there was made by the very same one and still has its number of replicas."""
+        kind, name = value["kind"], value["metadata"]["name"]
+        mark = digest_json(value)
+        present = self._watched[kind].get(name)
+        replicas = value["spec"].get("replicas")
+        if present is not None and "deletionTimestamp" not in present["metadata"]:
+            same = (present["metadata"].get("annotations") or {}).get(APPLIED) == mark
+            if same and replicas in (None, present["spec"].get("replicas", 1)):
+                return
+        meta = value["metadata"]
+        marked = {**value, "metadata": {**meta, "annotations": {**meta.get("annotations", {}), APPLIED: mark}}}
+        self._watched[kind].put(self._api.apply(marked))
+
+    def _spare(self, endpoint: str, name: str, version: VersionSpec) -> None:
+        """Before a Deployment shrinks: its first ready pods, which the gateway may still route to, are made dear to delete."""
+        present = self._watched["Deployment"].get(name)
+        if present is None or version.replicas >= present["spec"].get("replicas", 1) or self._place.settings.autoscale != "penstock":
+            return
+        ready = [
+            r for r in self.observe(endpoint).replicas if r.phase == "ready" and (r.version, r.bundle) == (version.version, version.bundle)
+        ]
+        for replica in ready[: version.replicas]:
+            pod = replica.id.partition(".")[0]
+            self._api.merge("Pod", pod, {"metadata": {"annotations": {COST: "100"}}})
+
+    def _remove(self, kind: str, name: str) -> None:
+        self._api.delete(kind, name)
+        self._watched[kind].forget(name)
+
+    def _require_shared(self) -> None:
+        local = "://" not in self._place.store or self._place.store.startswith("file://")
+        if local and self._place.settings.volume is None:
+            raise PlatformLacks(
+                f"pods cannot reach the artifact store at {self._place.store}, which lies on this machine",
+                remedy="Point PENSTOCK_ARTIFACTS at a bucket, or name a `volume` that pods mount at that place.",
+            )
+
+
+def endpoints_of(home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> KubernetesEndpoints:
+    read = KubernetesPlatform.model_validate(settings)
+    return KubernetesEndpoints(home, artifacts, read, Api(read.namespace, read.kubeconfig, read.context))
