@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
 
-.PHONY: help quickstart test lint types bench docs clean stop
+.PHONY: help quickstart test lint types bench platforms docs clean stop
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,9 @@ lint: $(STAMP)  ## ruff and mypy --strict
 bench: $(STAMP)  ## every benchmark beside its peer, each peer in an environment of its own (more than half an hour the first time)
 	@$(BIN)/python tools/system.py wrk
 	@$(BIN)/python benchmarks/run.py
+
+platforms: $(STAMP)  ## one file on every platform, by emulators: trains, deploys, answers, leaves nothing (some minutes)
+	@$(BIN)/python tools/platforms.py
 
 docs: $(STAMP)  ## check every link of the documentation
 	@$(BIN)/python docs/build.py

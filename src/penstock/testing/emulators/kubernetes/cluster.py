@@ -10,7 +10,7 @@ import json
 import secrets
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from penstock.testing.emulators.kubernetes.schemas import Schemas
 from penstock.testing.emulators.kubernetes.server import Api, Target, serving
 from penstock.testing.emulators.kubernetes.verbs import Verbs
 from penstock.testing.emulators.kubernetes.world import World, active, condition, with_condition
+from penstock.testing.emulators.table import Emulated
 
 CONTROLLERS = (trainjobs, jobs, deployments, scaling, garbage)
 TICK_S, IDLE_S = 0.02, 0.1
@@ -187,3 +188,10 @@ class Cluster:
         found = verbs.get(at.kind, space, at.name)
         spec = {"replicas": found["spec"].get("replicas", 1)}
         return 200, {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": found["metadata"], "spec": spec}
+
+
+@contextlib.contextmanager
+def emulated(folder: Path, store: Path) -> Iterator[Emulated]:
+    """For EMULATORS."""
+    with Cluster(folder) as cluster:
+        yield Emulated(cluster.settings(store))
