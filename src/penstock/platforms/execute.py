@@ -36,8 +36,12 @@ def folder_of(home: Home, key: str) -> Path:
     return home.jobs / hex_of(key)
 
 
-def execute(job: JobSpec, store_artifacts: Artifacts, home: Home, *, emit: Emit, stopping: Callable[[], bool]) -> JobResult:
+def execute(
+    job: JobSpec, store_artifacts: Artifacts, home: Home, *, emit: Emit, stopping: Callable[[], bool], leads: bool = True
+) -> JobResult:
     """Runs the stage of `job`, or returns the result of an earlier run of the same key.
+
+    Of several machines that run it together one `leads`; what the others write is dropped.
 
     Raises what the stage raises; what it wrote is then dropped, but its scratch is kept for the next attempt.
     """
@@ -48,10 +52,10 @@ def execute(job: JobSpec, store_artifacts: Artifacts, home: Home, *, emit: Emit,
     with told_plainly(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder / "lock", stopping):
-        return finished(job.key, store_artifacts) or _run(job, store_artifacts, home, emit=emit, stopping=stopping)
+        return finished(job.key, store_artifacts) or _run(job, store_artifacts, home, emit=emit, stopping=stopping, leads=leads)
 
 
-def _run(job: JobSpec, artifacts: Artifacts, home: Home, *, emit: Emit, stopping: Callable[[], bool]) -> JobResult:
+def _run(job: JobSpec, artifacts: Artifacts, home: Home, *, emit: Emit, stopping: Callable[[], bool], leads: bool) -> JobResult:
     folder, started = folder_of(home, job.key), time.monotonic()
     scratch, staging = folder / "scratch", folder / "staging"  # the commit empties it; its empty folders may stay
     _remove(staging)  # of an attempt that was killed
@@ -61,6 +65,9 @@ def _run(job: JobSpec, artifacts: Artifacts, home: Home, *, emit: Emit, stopping
         stage, config = stage_named(job.stage), validated(job.stage, job.config)
         with importable(job.code_path):
             metrics = stage.run(config, StoredInputs(job, artifacts, home.cache), outputs, context)
+        if not leads:
+            _remove(staging)
+            return JobResult(job.key, {}, {}, time.monotonic() - started)
         committed = outputs.commit(artifacts)
     except BaseException:
         _remove(staging)

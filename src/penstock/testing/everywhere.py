@@ -15,30 +15,7 @@ from typing import Any
 
 from penstock.testing.emulators.table import EMULATORS, Emulated
 
-WORDS = tuple(
-    [
-        "the",
-        "quick",
-        "brown",
-        "fox",
-        "jumps",
-        "over",
-        "the",
-        "lazy",
-        "dog",
-        "while",
-        "rain",
-        "falls",
-        "on",
-        "small",
-        "green",
-        "hills",
-        "near",
-        "a",
-        "quiet",
-        "town",
-    ]
-)
+TEXT = "the quick brown fox jumps over the lazy dog while rain falls on small green hills near a quiet town"
 PIPELINE: Mapping[str, Any] = {
     "name": "writer",
     "task": "text-generation",
@@ -76,7 +53,8 @@ def check(kind: str, folder: Path) -> Seen:
     project.mkdir(parents=True)
     made = EMULATORS.load(kind)(folder / "emulator", project / ".penstock") if kind != "local" else nullcontext(Emulated({"kind": "local"}))
     with made as emulated:
-        rows = [json.dumps({"text": " ".join((*WORDS[i % 7 :], *WORDS[: i % 11]))}) for i in range(400)]
+        words = TEXT.split()
+        rows = [json.dumps({"text": " ".join(words[i % 7 :] + words[: i % 11])}) for i in range(400)]
         (project / "rows.jsonl").write_text("\n".join(rows))
         platforms = {"laptop": {"kind": "local"}, "there": dict(emulated.section)}
         (project / "penstock.yaml").write_text(json.dumps({**PIPELINE, "platforms": platforms}))

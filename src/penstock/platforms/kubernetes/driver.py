@@ -56,7 +56,9 @@ class KubernetesDriver:
         if end is None and not runs(found):
             self._end_if_stuck(found)
         sight = sight_of(found, self._pods(name) if end is not None and end["type"] == "Failed" else ())
-        if sight.phase == "stopped" and found["kind"] == "TrainJob" and not self._pods(name):
+        if sight.phase == "stopped" and found["kind"] == "TrainJob":
+            if self._pods(name):
+                return Sight("running", "", sight.started_at)
             self.remove(name)  # the cluster keeps no record of a TrainJob that was suspended, and never removes it
         return sight
 

@@ -7,6 +7,7 @@ machine is asked to go (SIGTERM). So work goes on where it was after a spot mach
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 import threading
@@ -14,13 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penstock.core.errors import ArtifactCorrupt, ArtifactMissing
+from penstock.core.errors import ArtifactCorrupt, ArtifactMissing, Interrupted
 from penstock.platforms.contract import JobResult, JobSpec
 from penstock.platforms.execute import execute, folder_of
 from penstock.platforms.failures import describe
 from penstock.platforms.log_lines import LineWriter
 from penstock.platforms.remote.carrying import landed
-from penstock.platforms.remote.notes import fail, log_note, reference_of, scratch_note
+from penstock.platforms.remote.notes import fail, failure, log_note, reference_of, scratch_note
+from penstock.platforms.remote.rendezvous import node_of, variables
 
 if TYPE_CHECKING:
     from penstock.core.home import Home
@@ -32,10 +34,14 @@ COPY_S, STILL_S, SHIP_S = 60.0, 1.0, 1.0
 def run(
     job: JobSpec, name: str, artifacts: Artifacts, home: Home, *, stopping: Callable[[], bool], say: Callable[[bytes], object]
 ) -> JobResult:
-    """Raises what the stage raises, after it was written down."""
+    """Raises what the stage raises, after it was written down. Of several machines, the first one's log and scratch are the step's."""
+    node = node_of(os.environ)
+    os.environ.update(variables(os.environ))
     reference = reference_of(job.key, job.attempt)
     scratch = folder_of(home, job.key) / "scratch"
     restore(job.key, scratch, artifacts)
+    if not node.leads:
+        return _follow(job, name, artifacts, home, stopping=stopping, say=say)
     shipped = Shipped(artifacts, reference, name, say)
     lines, keeper = LineWriter(shipped.take), Keeper(job.key, scratch, artifacts)
     keeper.start()
@@ -43,12 +49,34 @@ def run(
         return execute(landed(job, artifacts), artifacts, home, emit=lines, stopping=stopping)
     except BaseException as error:
         keeper.copy()
-        fail(artifacts, reference, name, describe(error, job.code_path))
+        _tell(error, job, name, artifacts)
         raise
     finally:
         keeper.stop()
         lines.close()
         shipped.close()
+
+
+def _follow(
+    job: JobSpec, name: str, artifacts: Artifacts, home: Home, *, stopping: Callable[[], bool], say: Callable[[bytes], object]
+) -> JobResult:
+    """A machine that works along: its log stays with its container, its failure is told."""
+    lines = LineWriter(say)
+    try:
+        return execute(landed(job, artifacts), artifacts, home, emit=lines, stopping=stopping, leads=False)
+    except BaseException as error:
+        _tell(error, job, name, artifacts)
+        raise
+    finally:
+        lines.close()
+
+
+def _tell(error: BaseException, job: JobSpec, name: str, artifacts: Artifacts) -> None:
+    """Of several machines the first to fail says why; the others are then only asked to stop."""
+    reference = reference_of(job.key, job.attempt)
+    known = failure(artifacts, reference, name)
+    if known is None or known.get("code") == Interrupted.code:
+        fail(artifacts, reference, name, describe(error, job.code_path))
 
 
 def restore(key: str, scratch: Path, artifacts: Artifacts) -> bool:
