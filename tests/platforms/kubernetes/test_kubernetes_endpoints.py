@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from penstock.core.errors import PlatformLacks
 from penstock.core.home import Home
-from penstock.platforms.contract import Endpoints
+from penstock.platforms.contract import Endpoints, EndpointSpec, VersionSpec
+from penstock.platforms.kubernetes.api import Api
+from penstock.platforms.kubernetes.endpoints import KubernetesEndpoints
 from penstock.platforms.kubernetes.platform import KUBERNETES
 from penstock.store.artifacts import Artifacts
 from penstock.testing.emulators.kubernetes.cluster import Cluster
-from penstock.testing.endpoints_suite import EndpointsConformance
+from penstock.testing.emulators.kubernetes.rules import unrestricted
+from penstock.testing.endpoints_suite import EndpointsConformance, bundle, desired, settled
+from penstock.testing.jobs_suite import until
 from penstock.testing.serving import ECHO
 
 REPLICA = {"PENSTOCK_REPLICA": json.dumps({"engine_class": ECHO})}
@@ -27,3 +35,111 @@ class TestKubernetesEndpoints(EndpointsConformance):
 
     def kill(self, endpoints: Endpoints, home: Home, name: str, id_: str) -> None:  # noqa: ARG002 (as the suite has it)
         self.cluster.crash(id_.partition(".")[0])
+
+
+@pytest.fixture
+def place(cluster: Cluster, tmp_path: Path) -> Iterator[tuple[Cluster, KubernetesEndpoints, Home, str]]:
+    home = Home.find(tmp_path, {})
+    artifacts = Artifacts(home.artifacts_url, home.cache)
+    made = KUBERNETES.endpoints(home, artifacts, cluster.settings(home.folder, environment=REPLICA))
+    yield cluster, made, home, bundle(artifacts, tmp_path, "one")
+    made.close()
+
+
+Placed = tuple[Cluster, KubernetesEndpoints, Home, str]
+
+
+def test_what_is_as_it_should_be_asks_the_cluster_nothing(place: Placed) -> None:
+    cluster, endpoints, _, one = place
+    spec = desired(("1", one, 1))
+    settled(endpoints, spec)
+    time.sleep(0.5)
+    asked = len(cluster.api.seen)
+    for _ in range(50):
+        endpoints.apply(spec)
+        endpoints.observe(spec.name)
+    assert len(cluster.api.seen) == asked
+    endpoints.delete(spec.name)
+
+
+def test_an_endpoint_has_all_that_keeps_it_and_leaves_nothing(place: Placed) -> None:
+    cluster, endpoints, home, one = place
+    settled(endpoints, desired(("1", one, 1)))
+    artifacts = Artifacts(home.artifacts_url, home.cache)
+    settings = cluster.settings(home.folder)
+    kinds = [name.partition(" ")[0] for name in KUBERNETES.left(home, artifacts, settings)]
+    assert sorted(kinds) == ["Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service"]
+    pod = cluster.pods()[0]
+    assert unrestricted(pod["spec"]) == []
+    container = pod["spec"]["containers"][0]
+    assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys()
+    assert container["resources"]["requests"] == {"cpu": "1000m", "memory": str(2 << 30)}
+    policy = cluster.world.all("NetworkPolicy")[0]["spec"]
+    assert policy["ingress"][0]["ports"] == [{"protocol": "TCP", "port": 8080}]
+    endpoints.delete("intents")
+    assert KUBERNETES.left(home, artifacts, settings) == []
+    until(lambda: not any(cluster.world.all(kind) for kind in ("Pod", "ReplicaSet")))
+
+
+def test_parts_that_were_deleted_or_changed_behind_our_back_are_put_right(place: Placed) -> None:
+    cluster, endpoints, _, one = place
+    spec = desired(("1", one, 1))
+    settled(endpoints, spec)
+    name = cluster.world.all("Deployment")[0]["metadata"]["name"]
+    api = Api("default", str(cluster.kubeconfig))
+    api.merge("Deployment", name, {"spec": {"replicas": 0}})
+    until(lambda: not cluster.pods())
+    settled(endpoints, spec)
+    api.delete("Deployment", name)
+    api.delete("NetworkPolicy", cluster.world.all("NetworkPolicy")[0]["metadata"]["name"])
+    until(lambda: not cluster.pods())
+    settled(endpoints, spec)
+    assert cluster.world.all("NetworkPolicy")
+    endpoints.delete(spec.name)
+
+
+def test_a_replica_that_cannot_serve_says_why(place: Placed) -> None:
+    _, endpoints, _, _ = place
+    spec = desired(("1", "sha256:" + "0" * 64, 1))
+    endpoints.apply(spec)
+    failed = until(lambda: next((r for r in endpoints.observe(spec.name).replicas if r.phase == "failed"), None))
+    assert "artifact" in str(failed.error)
+    assert failed.version == "1"
+    endpoints.delete(spec.name)
+
+
+def test_a_spot_node_that_goes_takes_no_endpoint_down(place: Placed) -> None:
+    cluster, endpoints, _, one = place
+    spec = desired(("1", one, 2))
+    settled(endpoints, spec)
+    cluster.add_node("general-2")
+    cluster.take_node("general-1")
+    after = settled(endpoints, spec)
+    assert all(pod["spec"]["nodeName"] == "general-2" for pod in cluster.pods())
+    assert len(after) == 2
+    endpoints.delete(spec.name)
+
+
+def test_settings_of_the_engine_roll_pod_by_pod(place: Placed) -> None:
+    _, endpoints, _, one = place
+    first = settled(endpoints, desired(("1", one, 1)))
+    changed = EndpointSpec("intents", (VersionSpec("1", one, 1),), {"threads": 1})
+    endpoints.apply(changed)
+    ready = [True]
+
+    def rolled() -> bool:
+        replicas = endpoints.observe("intents").replicas
+        ready.append(any(r.phase == "ready" for r in replicas))
+        return first[0].id not in {r.id for r in replicas if r.phase == "ready"}
+
+    until(rolled)
+    assert all(ready), "there was always one that served"
+    endpoints.delete("intents")
+
+
+def test_a_store_on_this_machine_needs_a_volume(cluster: Cluster, tmp_path: Path) -> None:
+    home = Home.find(tmp_path, {})
+    artifacts = Artifacts(home.artifacts_url, home.cache)
+    settings = {k: v for k, v in cluster.settings(home.folder).items() if k != "volume"}
+    with pytest.raises(PlatformLacks, match="pods cannot reach the artifact store"):
+        KUBERNETES.endpoints(home, artifacts, settings).apply(desired(("1", "sha256:" + "0" * 64, 1)))
