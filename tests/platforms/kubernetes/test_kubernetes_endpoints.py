@@ -111,9 +111,10 @@ def test_a_replica_that_cannot_serve_says_why(place: Placed) -> None:
 def test_a_spot_node_that_goes_takes_no_endpoint_down(place: Placed) -> None:
     cluster, endpoints, _, one = place
     spec = desired(("1", one, 2))
-    settled(endpoints, spec)
+    before = {replica.id for replica in settled(endpoints, spec)}
     cluster.add_node("general-2")
     cluster.take_node("general-1")
+    until(lambda: not before & {r.id for r in endpoints.observe(spec.name).replicas})
     after = settled(endpoints, spec)
     assert all(pod["spec"]["nodeName"] == "general-2" for pod in cluster.pods())
     assert len(after) == 2
