@@ -119,7 +119,7 @@ class Story:
         known = {row["id"] for row in self.reactions()}
         self.house.penstock("triggers", "set", "penstock.yaml", *self.settings(), "--set", f"triggers={RETRAIN}")
         self.house.wait("the trigger", lambda: self.reactions()[0]["id"] not in known, 120)
-        self.house.penstock("triggers", "set", "penstock.yaml", *self.settings())
+        self.house.penstock("triggers", "remove", "story")
         with self.house.killing_at(self.steps) as killed:
             self.house.wait("the roll-out", lambda: self.running() or self.reactions()[0]["phase"] not in ("acting", "caused"), LOOP_S)
             if running := self.running():
