@@ -128,7 +128,7 @@ class Relay:
         if attempt.status == 200 and not kind.startswith(b"application/json"):
             if not kind.startswith(b"text/event-stream"):
                 attempt.cancel(hung=True)
-                self._blame(attempt)
+                _blame(self, attempt)
                 self.lost(attempt, f"its answer is neither JSON nor events but {kind[:40]!r}")
                 return
             attempt.streams, self.exchange.on_writable = True, self._writable
@@ -152,14 +152,14 @@ class Relay:
                 self._end(200, "content_filter", time.monotonic())
         if attempt.size > MAX_ANSWER_BYTES and not self.answer.started and not attempt.over:
             attempt.cancel(hung=True)
-            self._blame(attempt)
+            _blame(self, attempt)
             self.lost(attempt, f"its answer is over {MAX_ANSWER_BYTES} bytes")
 
     def ended(self, attempt: Attempt, now: float) -> None:
         self.live.remove(attempt)
         status = attempt.status
         if status in _FAILED and (self.live or not self.answer.started):
-            self._blame(attempt)
+            _blame(self, attempt)
         if status >= 500 and self.live:
             pass  # the other one may do better
         elif status in _PASSED_ON and not self.answer.started:
@@ -190,7 +190,7 @@ class Relay:
     def silent(self, attempt: Attempt) -> None:
         attempt.cancel(hung=True)
         self.ticket.lane.counts["silent_total"] += 1
-        self._blame(attempt)
+        _blame(self, attempt)
         self.lost(attempt, "no answer began in time")
 
     def shed(self, gone: bool = False) -> None:
@@ -231,13 +231,14 @@ class Relay:
         for attempt in freed:
             lane.pump(attempt.version.name)
 
-    def _blame(self, attempt: Attempt) -> None:
-        """The version failed, not its process or the way there."""
-        self.failed_on += (attempt.version.name,)
-
     def _gone(self) -> None:
         self._end(CLIENT_GONE, "client_gone", time.monotonic())
 
     def _writable(self, writable: bool) -> None:
         if self.winner is not None and self.winner.connection is not None:
             self.winner.connection.pause(not writable)
+
+
+def _blame(relay: Relay, attempt: Attempt) -> None:
+    """The version failed, not its process or the way there."""
+    relay.failed_on += (attempt.version.name,)
