@@ -35,6 +35,7 @@ class Plan:
     steps: tuple[PlannedStep, ...]
     gates: tuple[str, ...]
     deploy: str | None
+    adapters: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # name → digest, from
 
     @property
     def estimate_s(self) -> float | None:
