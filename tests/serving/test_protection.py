@@ -63,6 +63,10 @@ def test_the_version_that_failed_is_in_the_record_of_the_request_that_another_on
     again = [r for r in gateway.records(12) if r["attempts"] > 1]
     assert again
     assert all(r["version"] == "1" and r["failed_on"] == (["2"] if blamed else []) for r in again)
+    hidden = gateway.metric('penstock_hidden_failures_total{model="echo",version="2"}')
+    assert hidden == sum(len(r["failed_on"]) for r in again)
+    assert gateway.metric("penstock_hidden_failures_total{") == hidden
+    assert gateway.metric("penstock_failed_total{") == 0, "no client was told of them"
     alone = gateway.ask(headers={"x-penstock-version": "2"})
     if alone.status_code == 502:  # what the client is told is told once
         assert gateway.records(13)[-1]["failed_on"] == []
