@@ -7,13 +7,17 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
 
-.PHONY: help quickstart test lint types bench platforms docs clean stop
+.PHONY: help quickstart story test lint types bench platforms docs clean stop
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 quickstart: $(STAMP)  ## train, check, gate and serve a model on real data (about 4 minutes, plus 1 to install; again: seconds)
 	@$(BIN)/python examples/quickstart.py
+
+story: $(STAMP)  ## the closed loop from drift to roll-out, checked as it goes (about 30 minutes; SIZE=small: 8)
+	@$(BIN)/python tools/system.py postgresql
+	@$(BIN)/python examples/story/story.py $(or $(SIZE),full)
 
 stop: $(STAMP)  ## stop what quickstart left serving
 	@for example in banking77 docstrings shakespeare docstrings-text; do (cd examples/$$example && ../../$(BIN)/penstock down); done

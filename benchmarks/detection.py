@@ -187,7 +187,7 @@ class Third:
 
     def error_alarms(self, rows: np.ndarray) -> list[int]:
         """Requests at which the streaming detectors of drift.feedback.errors raise an alarm."""
-        from penstock.control.watch.drift_errors import Errors
+        from penstock.control.watch.drift.errors import Errors
         from penstock.monitoring.drift.calibrate import calibrated
         from penstock.monitoring.drift.rise import RIGHT, WRONG
         from penstock.monitoring.drift.standard import Asked

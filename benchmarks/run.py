@@ -24,6 +24,7 @@ ORDER = (
     "guardrails",
     "anomalies",
     "rollouts",
+    "reactions",
     "windows",
     "languages",
     "drift",

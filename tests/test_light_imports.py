@@ -33,6 +33,7 @@ HEAVY = MODEL_LIBRARIES | {
     "fsspec",
     "numpy",
     "asyncio",
+    "grafana_foundation_sdk",
 }
 
 

@@ -1,7 +1,7 @@
 """The closed loop as a story that checks itself: drift is seen, a version retrained, gated, rolled out; bad ones are refused or sent back.
 
-Usage: python examples/story/story.py [small|full]. Behind `make story`. Exits 1, with what was expected, when anything goes another way.
-What it measured is in run/story.json, the page of everything that happened in run/story.html.
+Usage: python examples/story/story.py [small|full] [FOLDER]. Behind `make story`. FOLDER is emptied first. Exits 1, with what was expected,
+when anything goes another way. What it measured is in FOLDER/story.json, the page of everything that happened in FOLDER/story.html.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import data
@@ -105,7 +106,7 @@ class Story:
         before = self.live()
         self.house.mix(0.2)  # the first version knows nothing of new intents, and must not fall for that
         made = self.house.penstock("deploy", "story", "1", "--force")
-        with self.house.slowed(1, stopped_s=0.6, working_s=0.05):
+        with self.house.slowed(1, stopped_s=2.5, working_s=0.05):
             rollout = self.over(made["rollout"])
         expect(rollout["phase"] == "rolled_back", f"it was not sent back: {rollout}")
         expect("ms" in rollout["reason"], f"it was sent back for another reason: {rollout['reason']}")
@@ -119,7 +120,7 @@ class Story:
         known = {row["id"] for row in self.reactions()}
         self.house.penstock("triggers", "set", "penstock.yaml", *self.settings(), "--set", f"triggers={RETRAIN}")
         self.house.wait("the trigger", lambda: self.reactions()[0]["id"] not in known, 120)
-        self.house.penstock("triggers", "set", "penstock.yaml", *self.settings())
+        self.house.penstock("triggers", "remove", "story")
         with self.house.killing_at(self.steps) as killed:
             self.house.wait("the roll-out", lambda: self.running() or self.reactions()[0]["phase"] not in ("acting", "caused"), LOOP_S)
             if running := self.running():
@@ -202,8 +203,8 @@ class Story:
         return {row["version"]: row["weight"] for row in shown["versions"] if row["weight"]}
 
 
-def main(size: str) -> int:
-    house = House(HERE / "run")
+def main(size: str, folder: Path) -> int:
+    house = House(folder)
     with house.open():
         try:
             Story(house, data.SMALL if size == "small" else data.FULL).tell()
@@ -214,4 +215,5 @@ def main(size: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "full"))
+    words = [*sys.argv[1:], *("full", str(HERE / "run"))[len(sys.argv) - 1 :]]
+    sys.exit(main(words[0], Path(words[1]).resolve()))

@@ -11,6 +11,7 @@ import pytest
 
 from penstock.control.outcomes import Span, ended, measured, rewarded, seconds_of
 from penstock.control.recent import Recent
+from penstock.control.rollouts.conditions import conditions_of
 from penstock.serving.feedback import Feedback
 from penstock.serving.record_files import compact
 from penstock.serving.records import Record
@@ -67,6 +68,18 @@ def test_half_a_line_is_read_when_it_is_whole_and_a_table_is_not_read_twice(tmp_
     assert ids(ended(recent, span, 5.0)) == ["req-1", "req-2"]
     assert ids(ended(recent, span, 5.0)) == ["req-1", "req-2"]
     assert ids(ended(Recent(tmp_path, "e"), span, 5.0)) == ["req-1", "req-2"]
+
+
+def test_a_version_that_failed_is_blamed_though_another_one_answered(tmp_path: Path) -> None:
+    write(tmp_path, record(1, NOW, label="right"), record(2, NOW, label="right", failed_on=("2", "1")))
+    say(tmp_path, Feedback(NOW + 1, "req-2", "fb-1", "k", 1.0))
+    span = Span(NOW - 1, NOW + 9)
+    for recent in (Recent(tmp_path, "e"), Recent(tmp_path, "e", most=1)):
+        found = {row["id"]: (row["version"], row["status"], row["label"]) for row in ended(recent, span, 5.0)}
+        assert found == {"req-1": ("1", 200, "right"), "req-2/failed": ("2", 502, None)}
+        assert rewarded(recent, span) == []  # what is said of the answer is said of another version
+    conditions = conditions_of(["error_rate > 2%"])
+    assert [conditions[0].value(row) for row in ended(Recent(tmp_path, "e"), span, 5.0)] == [0.0, 1.0]
 
 
 def test_only_drawn_requests_count(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from penstock.core.errors import BadInput
 from penstock.engines.contract import Chunk, GenerateRequest, Text
+from penstock.engines.graph_sizes import graph_sizes
+from penstock.engines.lora import read_adapter
 from penstock.engines.openvino_decoder import OpenVinoDecoder
 from penstock.engines.table import open_engine
 from penstock.engines.torch_reference import TorchReference
@@ -170,3 +172,18 @@ def test_an_adapter_of_another_base_is_refused(engine: OpenVinoDecoder, cats: tu
         save_file(wrong, folder / "adapter_model.safetensors")
         with pytest.raises(BadInput, match=said):
             run(engine.load_adapter("other", folder))
+
+
+def test_the_graph_tells_its_sizes_without_the_runtime(decoder_bundle: Path, cats: tuple[Path, Path], digits: tuple[Path, Path]) -> None:
+    import openvino
+
+    sizes = graph_sizes(decoder_bundle)
+    for folder in (cats[0], digits[0]):
+        read_adapter(folder).check(sizes)
+    nodes = openvino.Core().read_model(decoder_bundle / "openvino_model.xml").get_ordered_ops()
+    linear = [node for node in nodes if node.get_type_name() == "MatMul" and "/aten::linear/" in node.get_friendly_name()]
+    assert len(linear) == 2 * 7 + 1
+    for node in linear:
+        module = node.get_friendly_name().removeprefix("__module.").partition("/")[0]
+        shapes = (node.input_value(0).get_partial_shape(), node.output(0).get_partial_shape())
+        assert sizes[module] == tuple(shape[-1].get_length() for shape in shapes)

@@ -26,7 +26,8 @@ from penstock.platforms.local.prices import price
 from penstock.platforms.local.process import birth
 from penstock.platforms.table import PLATFORMS
 from penstock.store.artifacts import Artifacts
-from penstock.testing.endpoints_suite import bundle, desired, settled
+from penstock.store.objects import blob_name
+from penstock.testing.endpoints_suite import adapted, adapter, bundle, desired, settled
 from penstock.testing.jobs_suite import until
 from penstock.testing.serving import ECHO
 
@@ -176,3 +177,26 @@ def test_the_platform_is_found_by_kind_and_says_what_it_lacks(tmp_path: Path) ->
     assert price().usd_per_h == 0
     with pytest.raises(BadInput, match="did you mean 'local'"):
         PLATFORMS.load("locl")
+
+
+def test_an_adapter_that_is_damaged_harms_no_replica_and_is_tried_again(tmp_path: Path) -> None:
+    endpoints, home, artifacts = opened(tmp_path)
+    one, legal = bundle(artifacts, tmp_path, "one"), adapter(artifacts, tmp_path, "legal")
+    (entry,) = artifacts.manifest(legal).files
+    blob = Path(home.artifacts_url.removeprefix("file://")) / blob_name(entry.digest)
+    sound = blob.read_bytes()
+    blob.unlink()
+    spec = adapted(one, {"legal": legal})
+
+    def ready() -> list[ReplicaState] | None:
+        endpoints.apply(spec)
+        found = [r for r in endpoints.observe("intents").replicas if r.phase == "ready"]
+        return found if len(found) == 2 and all(r.adapter_errors for r in found) else None
+
+    before = until(ready, 30.0)
+    assert all("is missing" in r.adapter_errors["legal"] and r.adapters == {} for r in before)
+    blob.write_bytes(sound)
+    after = settled(endpoints, spec)
+    assert [r.id for r in after] == [r.id for r in before]
+    assert all(not r.adapter_errors for r in endpoints.observe("intents").replicas)
+    endpoints.delete("intents")

@@ -46,9 +46,30 @@ def test_whatever_a_replica_does_another_one_answers_and_it_is_left_alone_until_
         gateway.apply(protected(number, QUICK, ("1", 1.0, [bad, good])))
     assert gateway.metric("penstock_retries_total") >= len(FAULTS)
     assert gateway.metric("penstock_silent_total") >= 1
+    blamed = [r["failed_on"] for r in gateway.records(1) if r["failed_on"]]
+    assert blamed  # for hanging and for nonsense
+    assert all(versions == ["1"] for versions in blamed)
     text = gateway.log.read_text()
     assert SECRET not in text
     assert "zyxw" not in text
+
+
+@pytest.mark.parametrize(("fault", "blamed"), [("broken", True), ("hang", True), ("html", True), ("busy", False), ("close", False)])
+def test_the_version_that_failed_is_in_the_record_of_the_request_that_another_one_answered(stage: Stage, fault: str, blamed: bool) -> None:
+    good, bad = stage.replica("good"), faulty(stage, "bad", fault)
+    gateway = stage.gateway(protected(1, QUICK, ("1", 0.5, [good]), ("2", 0.5, [bad])))
+    answers = [gateway.ask(user=f"{number}") for number in range(12)]
+    assert {a.status_code for a in answers} == {200}
+    again = [r for r in gateway.records(12) if r["attempts"] > 1]
+    assert again
+    assert all(r["version"] == "1" and r["failed_on"] == (["2"] if blamed else []) for r in again)
+    hidden = gateway.metric('penstock_hidden_failures_total{model="echo",version="2"}')
+    assert hidden == sum(len(r["failed_on"]) for r in again)
+    assert gateway.metric("penstock_hidden_failures_total{") == hidden
+    assert gateway.metric("penstock_failed_total{") == 0, "no client was told of them"
+    alone = gateway.ask(headers={"x-penstock-version": "2"})
+    if alone.status_code == 502:  # what the client is told is told once
+        assert gateway.records(13)[-1]["failed_on"] == []
 
 
 def test_a_replica_that_answers_500_is_passed_on_and_avoided_when_it_does_nothing_else(stage: Stage) -> None:

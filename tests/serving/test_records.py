@@ -101,11 +101,12 @@ def test_every_field_comes_back_from_lines_and_from_parquet(tmp_path: Path) -> N
         confidence=0.97,
         metadata={"channel": "wéb", "amount": 12.5},
         training=False,
+        failed_on=("3",),
     )
     bare = record(2, 1_700_000_001.0)
     writer = RecordWriter(tmp_path)
     writer.write([full, bare])
-    wanted = [{**each._asdict(), "flags": list(each.flags)} for each in (full, bare)]
+    wanted = [{**each._asdict(), "flags": list(each.flags), "failed_on": list(each.failed_on)} for each in (full, bare)]
     assert list(read_records(tmp_path)) == wanted
     assert {name for name, value in wanted[0].items() if value in (None, False)} == {"training"}  # a new field must be put in here
     compact(tmp_path, now=time.time() + 7200)

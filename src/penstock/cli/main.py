@@ -59,6 +59,8 @@ COMMANDS = {
     "signals": Command("Show what is measured of a deployment, now or over time.", "signals"),
     "monitor": Command("Watch a deployment live: figures, series, drift, alerts.", "monitor"),
     "drift": Command("Show what drifted and what moved; compare two tables.", "drift"),
+    "report": Command("Write what a deployment did in a time as one HTML page.", "report"),
+    "export": Command("Write Prometheus rules and Grafana dashboards.", "export"),
     "up": Command("Start the background process: control loop, gateway, replicas.", "up"),
     "down": Command("Stop the background process and its replicas.", "down"),
     "status": Command("Show what runs in the background and what it serves.", "status"),

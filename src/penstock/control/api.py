@@ -100,7 +100,7 @@ def while_served(seen: Callable[[Resource], None], home: Home) -> Callable[[Reso
 
 def start_run(prepared: Prepared, world: World, *, overrides: Sequence[str] = (), deploy: bool = True) -> Resource:
     """Makes the run's row, or takes up an unfinished run of the very same graph whose process is gone."""
-    resources, spec = world.store.resources, run_spec(prepared, overrides=overrides, deploy=deploy)
+    resources, spec = world.store.resources, run_spec(prepared, world.store, overrides=overrides, deploy=deploy)
     same = digest_json(_comparable(spec))
     for old in resources.list("run", name=prepared.pipeline.name, limit=20):
         if old.phase in ENDED or old.spec.get("cause") or not resources.take("run", old.id, world.owner, LEASE_S):
@@ -116,7 +116,7 @@ def start_run(prepared: Prepared, world: World, *, overrides: Sequence[str] = ()
 
 
 def _comparable(spec: dict[str, Any]) -> dict[str, Any]:
-    return {"pipeline": spec["pipeline"], "graph": spec["graph"], "deploy": spec["deploy"]}
+    return {"pipeline": spec["pipeline"], "graph": spec["graph"], "deploy": spec["deploy"], "adapters": spec.get("adapters", {})}
 
 
 def result_of(resource: Resource, world: World) -> RunResult:

@@ -6,14 +6,17 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from penstock.control.adapters import Rows, check_adapters, keep_adapters, locate_adapters
 from penstock.control.asking import own_key, post
 from penstock.control.daemon import control_state, ensure_up
 from penstock.control.deployments import GIVE_UP_S, alone, desired_deployment, get_deployment, lead_of, phase_of
 from penstock.control.gateway import gateway_state, gateway_url
 from penstock.control.rollouts.orders import start_rollout
 from penstock.control.show import deployment_row
+from penstock.control.split import leading, split_of
 from penstock.control.world import World, open_world, principal
 from penstock.core.errors import BadInput, GateRefused, NotFound, PenstockError, ReplicaFailed
 from penstock.core.home import Home
@@ -36,12 +39,21 @@ def opened_world() -> Iterator[World]:
 
 
 def deploy_version(
-    name: str, model: str, version: str, *, replicas: int | None, platform: str | None, force: bool, now: bool = False
+    name: str,
+    model: str,
+    version: str,
+    *,
+    replicas: int | None,
+    platform: str | None,
+    force: bool,
+    now: bool = False,
+    adapters: Mapping[str, str | None] | None = None,
 ) -> dict[str, Any]:
     """Asks for it and waits until it is live; replicas and platform that are not given stay as they are (first: one, on the laptop).
 
     Where the deployment declares a strategy and serves another version, a rollout begins and is not waited for, unless `now`; the row
-    then has `rollout` and `bringing`. Raises GateRefused, NotFound, BadInput, ReplicaFailed.
+    then has `rollout` and `bringing`. `adapters`: where each that changes comes from (adapters.py), None for one that goes; the others
+    stay, and must fit the version. Raises GateRefused, NotFound, BadInput, ReplicaFailed.
     """
     with opened_world() as world:
         found = world.store.registry.get(model, _version(version))
@@ -55,12 +67,15 @@ def deploy_version(
         )
         to = platform or present["platform"]["name"]
         platforms = _platforms(world, found, to)
+        rows = _adapters(present, found, adapters or {}, world)
         ensure_up(world.home)
         deploy = _asked(present, to, replicas or present["replicas"])
         who = f"{principal()}{' --force' if force else ''}"
         serves = before is not None and before.phase != "deleted" and before.spec["model"] == model and lead_of(before) != found.version
         rolls = serves and not now and deploy.get("strategy") is not None
-        resource = desired_deployment(world, name, model, found.version, deploy, platforms, principal=who, rollout=rolls)
+        resource = desired_deployment(
+            world, name, model, found.version, deploy, platforms, principal=who, rollout=rolls, adapters={found.bundle: rows}
+        )
         if not rolls:
             return wait_live(world, name, found.version)
         cause = {"command": new_id("order", world.clock.now())}
@@ -75,6 +90,20 @@ def _asked(present: Mapping[str, Any], to: str, replicas: int) -> dict[str, Any]
     if scale.get("max") is not None:
         scale["max"] = max(replicas, scale["max"])
     return {**sections, "to": to, "scale": scale}
+
+
+def _adapters(present: Mapping[str, Any], version: ModelVersion, changes: Mapping[str, str | None], world: World) -> Rows:
+    """Those that the version has here, else those of the version that serves; with the changes. Raises NotFound, BadInput."""
+    known: Mapping[str, Rows] = present.get("adapters", {})
+    lead = leading(split_of(present)) if "versions" in present else None
+    rows = dict(known.get(version.bundle, known.get(lead.bundle if lead else "", {})))
+    for name in [name for name, source in changes.items() if source is None]:
+        if rows.pop(name, None) is None:
+            raise NotFound(f"no adapter {name!r} is deployed (there are: {', '.join(sorted(rows)) or 'none'})")
+    wanted = {name: source for name, source in changes.items() if source is not None}
+    rows |= keep_adapters(locate_adapters(wanted, Path.cwd(), world.store), world.store)
+    check_adapters(rows, version.bundle, f"{version.model}:{version.version}", world.store)
+    return rows
 
 
 def _platforms(world: World, version: ModelVersion, wanted: str) -> dict[str, Any]:

@@ -12,9 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from penstock.control.adapters import Rows
 from penstock.control.alerts.rows import follow_deployment
 from penstock.control.contract import Again, Done, Outcome
 from penstock.control.gateway import acknowledged, gateway_url, present_route, publish
+from penstock.control.loaded import all_loaded, held_adapters, routable, trouble, wanted_adapters
 from penstock.control.movers import follow_file, still_wanted
 from penstock.control.policy import deploy_of, kept, with_policy
 from penstock.control.scaling.live import with_replicas
@@ -41,12 +43,13 @@ def desired_deployment(
     *,
     principal: str,
     rollout: bool = False,
+    adapters: Mapping[str, Rows] | None = None,
 ) -> Resource:
     """Makes or changes the deployment `name` so that `version` of `model` gets all requests. Audited. Raises NotFound.
 
     `deploy` is the section of the file, with those of policy.py's BESIDE (`monitor`, `alerts`, …) as keys in it. An experiment, bandit or
     rollout that moved traffic ends, unless it is just the one that the file asks for. `rollout`: what serves stays as it is, since a
-    rollout will bring `version`.
+    rollout will bring `version`. `adapters`: those that stand on each bundle (digest), checked by whoever asks; other bundles keep theirs.
     """
     found = world.store.registry.get(model, version)
     platform = deploy.get("to", "laptop")
@@ -59,13 +62,18 @@ def desired_deployment(
         "replicas": int(deploy.get("scale", {}).get("min", 1)),
         "wanted_at": world.clock.now(),
         "deploy": kept(deploy),
+        "adapters": dict(adapters or {}),
     }
+    detail: dict[str, Any] = {"model": model, "version": found.version, "bundle": found.bundle}
+    if adapters is not None:
+        detail["adapters"] = wanted_adapters(spec, found.bundle)
     with alone(world, name):
         existing = world.store.resources.find("deployment", name)
-        world.store.audit.append(principal, "deployment.apply", name, {"model": model, "version": found.version, "bundle": found.bundle})
+        world.store.audit.append(principal, "deployment.apply", name, detail)
         if existing is None or existing.phase == "deleted":  # a deleted one stays as history; its name is free again
             return world.store.resources.create("deployment", name, spec)
         present = existing.spec
+        spec["adapters"] = {**present.get("adapters", {}), **spec["adapters"]}
         if rollout or still_wanted(world, existing, found.version, spec["deploy"].get("traffic", {})):
             spec |= {key: present[key] for key in ("versions", "experiment", "before", *ASIDE) if key in present}
         else:
@@ -126,11 +134,14 @@ class DeploymentReconciler:
         status["replicas"] = [_show(r) for r in seen.replicas]
         status["url"] = gateway_url(world.home)
         status["notes"] = [*wanted.notes, *_beside(wanted, seen)]
+        if (unfit := trouble(resource.spec, [part.bundle for part in wanted.parts], seen.replicas)) is not None:
+            status["notes"].append(unfit)
         if _enough(wanted, live, seen):
             return self._switch(resource, status, wanted, seen, world)
         if live:
             # What is live may have changed address: a killed replica comes back elsewhere.
-            self._route(resource, status, replace(wanted, parts=live), seen, world, status.get("experiment"))
+            present = replace(wanted, parts=live, adapters=status.get("adapters", {}))
+            self._route(resource, status, present, seen, world, status.get("experiment"))
         return self._save(resource, status, _waiting_phase(resource, status, wanted, seen, world), SOON_S, world)
 
     def _switch(self, resource: Resource, status: dict[str, Any], wanted: Wanted, seen: EndpointState, world: World) -> Outcome:
@@ -143,6 +154,9 @@ class DeploymentReconciler:
         first = leading(live)
         status.update(live=[part.as_json() for part in live], version=first.version if first else None)
         status.update(experiment=experiment, shadow=wanted.shadow.version if wanted.shadow else None, error=None)
+        adapted = status.get("adapters", {}) != wanted.adapters
+        if adapted:
+            self._tell_adapters(resource, status, wanted, world)
         changed = _shares(before) != _shares(live)
         if changed:
             if _shares(live) != [tuple(row) for row in world.store.registry.live_at(resource.name, world.clock.now())]:
@@ -154,18 +168,22 @@ class DeploymentReconciler:
         fewer = {part.version: part.replicas for part in before} != {part.version: part.replicas for part in live}
         if full and (waits := follow_file(world, resource)):
             status["notes"].append(waits)
-        soon = not full or changed or bool(left) or fewer  # fewer: the ones too many go at the next pass, which nothing routes to by now
+        # Replicas too many, and adapters that are wanted no more, go at the next pass: nothing routes to them by now.
+        soon = not full or changed or adapted or bool(left) or fewer
         return self._save(resource, status, "live" if full else "degraded", SOON_S if soon else WATCH_S, world)
+
+    def _tell_adapters(self, resource: Resource, status: dict[str, Any], wanted: Wanted, world: World) -> None:
+        status["adapters"] = {bundle: dict(names) for bundle, names in wanted.adapters.items()}
+        data = {str(part.version): dict(wanted.adapters.get(part.bundle, {})) for part in wanted.parts}
+        told = "; ".join(f"{resource.spec['model']}:{version}: {', '.join(names) or 'none'}" for version, names in data.items())
+        world.store.events.add("deployment", resource.id, "deployment.adapters", f"adapters of {told}", data)
 
     def _route(
         self, resource: Resource, status: dict[str, Any], wanted: Wanted, seen: EndpointState, world: World, experiment: str | None
     ) -> int:
         """Publishes the ready replicas of what can be served of `wanted`; returns the number of the snapshot that holds them."""
         can = servable(wanted, {part.version: len(_ready(seen, part)) for part in wanted.parts})
-        routes = tuple(
-            VersionRoute(str(part.version), part.bundle, part.weight, tuple(_route_to(r) for r in _ready(seen, part)[: part.replicas]))
-            for part in can.parts
-        )
+        routes = tuple(_version_route(part, _ready(seen, part)[: part.replicas], can) for part in can.parts)
         model = with_policy(ModelRoute(resource.name, resource.spec["task"], routes), resource.spec)
         # While a version hands its share on, what is drawn is not what the experiment wants: such requests must not count for it.
         drawn = all(abs(part.weight - wished.weight) < 1e-4 for part, wished in _pairs(can, wanted))
@@ -187,12 +205,18 @@ class DeploymentReconciler:
         return Again(after_s)
 
 
+def _version_route(part: Part, replicas: Sequence[ReplicaState], can: Wanted) -> VersionRoute:
+    adapters = routable(replicas, can.adapters.get(part.bundle, {}))
+    return VersionRoute(str(part.version), part.bundle, part.weight, tuple(_route_to(r) for r in replicas), adapters)
+
+
 def _endpoint(resource: Resource, parts: Sequence[Part]) -> EndpointSpec:
     """Every version of `parts` once, with the most replicas that are asked of it: what the gateway still routes to is not drained."""
     most: dict[int, int] = {}
     for part in parts:
         most[part.version] = max(part.replicas, most.get(part.version, 0))
-    versions = {part.version: VersionSpec(str(part.version), part.bundle, most[part.version]) for part in parts}
+    held = {part.bundle: held_adapters(resource.spec, resource.status, part.bundle) for part in parts}
+    versions = {part.version: VersionSpec(str(part.version), part.bundle, most[part.version], held[part.bundle]) for part in parts}
     return EndpointSpec(resource.name, tuple(versions.values()), deploy_of(resource.spec).engine)
 
 
@@ -207,23 +231,30 @@ def _routed(resource: Resource, endpoints: Endpoints, world: World) -> list[Part
 
 
 def _enough(wanted: Wanted, live: Sequence[Part], seen: EndpointState) -> bool:
-    """Whether every version that is to get a share of requests can take it: all its replicas, or one where it serves already.
+    """Whether every version that is to get a share of requests can take it: all its replicas, or one where it serves already; and those
+    that are ready have its adapters.
 
     Versions that only headers or the shadow lead to hold nothing up; they join when they are ready.
     """
     serves = {part.version for part in live if part.weight > 0}
-    return all(len(_ready(seen, p)) >= (min(1, p.replicas) if p.version in serves else p.replicas) for p in wanted.weighted)
+    return all(
+        len(ready := _ready(seen, p)) >= (min(1, p.replicas) if p.version in serves else p.replicas)
+        and all_loaded(ready, wanted.adapters.get(p.bundle, {}))
+        for p in wanted.weighted
+    )
 
 
 def _waiting_phase(resource: Resource, status: dict[str, Any], wanted: Wanted, seen: EndpointState, world: World) -> str:
     live = {part.version for part in live_of(status) if part.weight > 0}
     new = {str(part.version) for part in wanted.weighted if part.version not in live}
     broken = [r for r in seen.replicas if r.version in new and r.phase == "failed"]
+    unfit = trouble(resource.spec, [part.bundle for part in wanted.weighted], seen.replicas)
+    fresh = any(status.get("adapters", {}).get(p.bundle, {}) != wanted.adapters.get(p.bundle, {}) for p in wanted.weighted)
     late = world.clock.now() - resource.spec["wanted_at"] > GIVE_UP_S
-    if new and (broken or late):
-        status["error"] = broken[0].error if broken else f"not ready {GIVE_UP_S:.0f} s after it was asked for"
+    if (new and (broken or late)) or (fresh and (unfit or late)):
+        status["error"] = broken[0].error if broken else unfit or f"not ready {GIVE_UP_S:.0f} s after it was asked for"
         return "failed"
-    return "starting" if new else "degraded"
+    return "starting" if new or fresh else "degraded"
 
 
 def _beside(wanted: Wanted, seen: EndpointState) -> list[str]:

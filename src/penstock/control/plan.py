@@ -38,6 +38,7 @@ class Plan:
     deploy: str | None
     platform: str = "laptop"
     quotes: Mapping[str, Quote] = field(default_factory=dict)
+    adapters: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # name → digest, from
 
     @property
     def estimate_s(self) -> float | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from penstock.control.adapters import Located, keep_adapters, locate_adapters
 from penstock.control.graph import Graph, build_graph
 from penstock.control.plan import Plan, make_plan
 from penstock.control.steps import job_of
@@ -20,18 +21,20 @@ from penstock.spec.load import load
 from penstock.spec.pipeline import Pipeline
 from penstock.spec.platforms import LocalPlatform
 from penstock.store.resources import Resource
+from penstock.store.store import Store
 
 UNKNOWN_KEY = f"sha256:{'0' * 64}"  # of steps that are only planned
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A pipeline with its graph, ready to plan or run. `file` is "" for one built in Python."""
+    """A pipeline with its graph, ready to plan or run. `file` is "" for one built in Python. `adapters`: those of `deploy`, found."""
 
     pipeline: Pipeline
     graph: Graph
     file: str
     home: Home
+    adapters: Mapping[str, Located] = field(default_factory=dict)
 
 
 def prepare(source: Pipeline | str | Path, world: World | None = None, *, overrides: Sequence[str] = (), on: str | None = None) -> Prepared:
@@ -67,7 +70,13 @@ def prepared(pipeline: Pipeline, beside: Path, file: str, world: World | None) -
     champion = _champion(pipeline, world) if world else None
     graph = build_graph(pipeline, beside, home, champion)
     _refuse_impossible(pipeline, graph)
-    return Prepared(pipeline, graph, file, home)
+    return Prepared(pipeline, graph, file, home, _adapters(pipeline, beside, world))
+
+
+def _adapters(pipeline: Pipeline, beside: Path, world: World | None) -> Mapping[str, Located]:
+    if world is None or pipeline.deploy is None or not pipeline.deploy.adapters:
+        return {}
+    return locate_adapters(pipeline.deploy.adapters, beside, world.store)
 
 
 def _refuse_impossible(pipeline: Pipeline, graph: Graph) -> None:
@@ -118,8 +127,8 @@ def home_of(source: Pipeline | str | Path) -> Home:
 def plan_prepared(prepared: Prepared, world: World) -> Plan:
     pipeline = prepared.pipeline
     deploy = (pipeline.deploy.name or pipeline.name) if pipeline.deploy else None
-    made = make_plan(pipeline.name, prepared.graph, world.store, gates=tuple(pipeline.gates), deploy=deploy)
-    return replace(made, platform=platform_of(pipeline), quotes=quotes(pipeline, prepared.graph))
+    found = make_plan(pipeline.name, prepared.graph, world.store, gates=tuple(pipeline.gates), deploy=deploy)
+    return replace(found, adapters={name: {"digest": one.digest, "from": one.source} for name, one in prepared.adapters.items()})
 
 
 def queue_run(prepared: Prepared, world: World, cause: Mapping[str, Any]) -> Resource:
@@ -129,15 +138,15 @@ def queue_run(prepared: Prepared, world: World, cause: Mapping[str, Any]) -> Res
         return world.store.resources.get("run", ident)
     except NotFound:
         pass
-    spec = {**run_spec(prepared, overrides=(), deploy=True), "cause": dict(cause)}
+    spec = {**run_spec(prepared, world.store, overrides=(), deploy=True), "cause": dict(cause)}
     resource = world.store.resources.create("run", prepared.pipeline.name, spec, id=ident)
     told = {"file": prepared.file, "cause": dict(cause)}
     world.store.events.add("run", ident, "run.created", f"{len(prepared.graph)} steps, in the background", told)
     return resource
 
 
-def run_spec(prepared: Prepared, *, overrides: Sequence[str], deploy: bool) -> dict[str, Any]:
-    """The spec of a run's row. `cause` is added to those that nobody drives from a terminal."""
+def run_spec(prepared: Prepared, store: Store, *, overrides: Sequence[str], deploy: bool) -> dict[str, Any]:
+    """The spec of a run's row; its adapters are kept in the store. `cause` is added to those that nobody drives from a terminal."""
     pipeline = prepared.pipeline
     platform = platform_of(pipeline)
     platforms = {name: p.model_dump(mode="json", exclude_none=True) for name, p in pipeline.platforms.items()}
@@ -147,6 +156,7 @@ def run_spec(prepared: Prepared, *, overrides: Sequence[str], deploy: bool) -> d
         "set": list(overrides),
         "graph": [node.as_json() for node in prepared.graph],
         "deploy": deploy,
+        "adapters": keep_adapters(prepared.adapters, store),
         "cancel": False,
         "platforms": platforms,
         "platform": {"name": platform, "config": platform_config(pipeline)},

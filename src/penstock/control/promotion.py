@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
+from penstock.control.adapters import Rows, check_adapters
 from penstock.control.deployments import desired_deployment, lead_of, phase_of
 from penstock.control.graph import CHAMPION_STEP, Graph
 from penstock.control.movers import asks_for_challenger
@@ -13,7 +15,7 @@ from penstock.control.rollouts.orders import start_rollout
 from penstock.control.split import leading, live_of, split_of
 from penstock.control.state import RunState
 from penstock.control.world import World
-from penstock.core.errors import ReplicaFailed
+from penstock.core.errors import BadInput, ReplicaFailed
 from penstock.store.resources import Resource
 
 # Later steps speak last: a metric of the evaluation hides one of the same name from training.
@@ -37,6 +39,9 @@ def promote(run: Resource, graph: Graph, state: RunState, world: World) -> str:
     assert state.model is not None
     deploy = run.spec["pipeline"].get("deploy")
     if "alias" not in state.model:
+        if deploy and run.spec.get("deploy", True):  # nothing is renamed or replaced for adapters that do not fit
+            served = f"{run.name}:{state.model['version']}"
+            check_adapters(run.spec.get("adapters", {}), state.model["digest"], served, world.store)
         alias = _alias(run, deploy, state.model["version"], world)
         world.store.registry.set_alias(run.name, alias, state.model["version"], f"run {run.id}")
         state.model = {**state.model, "alias": alias}
@@ -133,9 +138,31 @@ def _asked_for(run: Resource, name: str, deploy: Mapping[str, Any], model: Mappi
     first = world.store.registry.get(run.name, "champion").version if beside and not rolls else model["version"]
     rolls = rolls and serving is not None and serving != first
     principal = f"run {run.id}"
-    resource = desired_deployment(world, name, run.name, first, wanted, run.spec["platforms"], principal=principal, rollout=rolls)
+    resource = desired_deployment(
+        world,
+        name,
+        run.name,
+        first,
+        wanted,
+        run.spec["platforms"],
+        principal=principal,
+        rollout=rolls,
+        adapters=_adapters(run, model, first, world),
+    )
     made = start_rollout(world, resource, first, principal=principal, cause={"run": run.id}).id if rolls else None
     return {"name": name, "url": None} | ({"rollout": made} if made else {})
+
+
+def _adapters(run: Resource, model: Mapping[str, Any], first: int, world: World) -> dict[str, Rows]:
+    """Those of the file, beside the run's own version; and beside the champion, where that stays and they fit it too."""
+    rows = run.spec.get("adapters", {})
+    found = {model["digest"]: rows}
+    if first != model["version"]:
+        champion = world.store.registry.get(run.name, first)
+        with contextlib.suppress(BadInput):
+            check_adapters(rows, champion.bundle, f"{run.name}:{first}", world.store)
+            found[champion.bundle] = rows
+    return found
 
 
 def _serves(world: World, name: str) -> int | None:

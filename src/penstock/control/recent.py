@@ -16,6 +16,7 @@ from penstock.serving.record_files import read_records, segments
 from penstock.serving.segment import Place, read_on
 
 MOST = 100_000  # records held, about 60 MB
+FAILED = 502  # what the gateway heard of a version that failed, whatever the client was told in the end
 _KEPT = (
     *("id", "ts", "total_ms", "first_ms", "queue_ms", "status", "version", "session", "key", "attempts", "flags", "cost_usd"),
     *("shadow_of", "fallback_for", "experiment", "label"),
@@ -40,7 +41,8 @@ class Recent:
             self.since = since
         self._catch_up()
         if since < self.since:
-            yield from (r for r in read_records(self._folder, since, until) if r.get("experiment") == self._experiment)
+            mine = (r for r in read_records(self._folder, since, until) if r.get("experiment") == self._experiment)
+            yield from map(outcome, mine)
         else:
             yield from (row for row in self._held if since <= row["ts"] < until)
 
@@ -57,7 +59,8 @@ class Recent:
         since = self.since or 0.0
         paths = segments(self._folder, since)
         for path in paths:
-            self._held += [_slim(r) for r in self._new(path) if r.get("experiment") == self._experiment and r["ts"] >= since]
+            mine = (r for r in self._new(path) if r.get("experiment") == self._experiment and r["ts"] >= since)
+            self._held += [_slim(outcome(record)) for record in mine]
         self._taken = {path.stem: self._taken[path.stem] for path in paths if path.stem in self._taken}
         if len(self._held) > self._most:
             self._held.sort(key=lambda row: row["ts"])
@@ -100,6 +103,16 @@ class _RecentFeedback:
         for line in whole.splitlines():
             if (one := parsed_feedback(line)) is not None:
                 self._held.setdefault(one.feedback, one)
+
+
+def outcome(record: Row) -> Row:
+    """The request as the version that it was drawn for must be judged by it: a failure where that version failed, though another attempt
+    was answered and the client saw nothing of it. What is said of that answer is not about this version.
+    """
+    failed = record.get("failed_on")
+    if not failed:
+        return record
+    return {**record, "id": f"{record['id']}/failed", "version": failed[0], "status": FAILED, "cost_usd": 0.0, "label": None}
 
 
 def _slim(record: Row) -> Row:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from penstock.control.loaded import live_adapters
 from penstock.control.split import leading, live_of, split_of
 from penstock.control.state import RunState, StepState
 from penstock.control.views import DeploymentView, GateView, ModelView, RunView, StepView
@@ -66,7 +67,18 @@ def deployment_row(resource: Resource) -> dict[str, Any]:
         "url": resource.status.get("url"),
         "error": resource.status.get("error"),
         "notes": resource.status.get("notes", []),
+        "adapters": _adapters(resource),
     }
+
+
+def _adapters(resource: Resource) -> list[dict[str, Any]]:
+    """Of the versions that are live or wanted; `live`: clients get it when they ask for it."""
+    versions = {part.bundle: part.version for part in (*live_of(resource.status), *split_of(resource.spec))}
+    return [
+        {"name": name, "version": version, **row, "live": live_adapters(resource.status, bundle).get(name) == row["digest"]}
+        for bundle, version in versions.items()
+        for name, row in sorted(resource.spec.get("adapters", {}).get(bundle, {}).items())
+    ]
 
 
 def _rate(progress: Mapping[str, Any], done: float) -> float | None:

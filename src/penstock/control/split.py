@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from penstock.control.loaded import wanted_adapters
 from penstock.control.policy import deploy_of
 from penstock.core.errors import NotFound
 from penstock.serving.snapshot import HeaderRule, Shadow
@@ -44,12 +45,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the gateway should route by. `notes`: what of the row cannot be had now, in words."""
+    """What the gateway should route by. `notes`: what of the row cannot be had now, in words. `adapters`: bundle → name → digest."""
 
     parts: tuple[Part, ...]
     headers: tuple[HeaderRule, ...] = ()
     shadow: Shadow | None = None
     notes: tuple[str, ...] = ()
+    adapters: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def weighted(self) -> tuple[Part, ...]:
@@ -132,7 +134,8 @@ def wanted_of(resource: Resource, registry: Registry) -> Wanted:
         kept = Part(int(row["version"]), row["bundle"], 0.0, int(row["replicas"]), int(row["replicas"]))
         if parts.get(kept.version, kept).weight == 0:
             parts[kept.version] = kept
-    return Wanted(tuple(parts.values()), tuple(headers), shadow, tuple(notes))
+    adapters = {part.bundle: named for part in parts.values() if (named := wanted_adapters(spec, part.bundle))}
+    return Wanted(tuple(parts.values()), tuple(headers), shadow, tuple(notes), adapters)
 
 
 def _find(registry: Registry, resource: Resource, wanted: Version, what: str, notes: list[str]) -> ModelVersion | None:
@@ -155,4 +158,5 @@ def servable(wanted: Wanted, ready: Mapping[int, int]) -> Wanted:
     parts = [replace(p, weight=p.weight / total if p.version in can else 0.0) for p in wanted.parts if p.weight > 0 or ready.get(p.version)]
     up = {str(part.version) for part in parts if ready.get(part.version)}
     shadow = wanted.shadow if wanted.shadow is not None and wanted.shadow.version in up else None
-    return Wanted(tuple(parts), tuple(rule for rule in wanted.headers if rule.version in up), shadow, wanted.notes)
+    rules = tuple(rule for rule in wanted.headers if rule.version in up)
+    return replace(wanted, parts=tuple(parts), headers=rules, shadow=shadow)

@@ -74,12 +74,17 @@ def refuse_code(folder: Path) -> None:
 
 def verify_bundle(folder: Path, bundle: BundleFile) -> None:
     """Raises ArtifactCorrupt when a file is missing, added or changed, BadInput when one may carry code."""
+    verify_files(folder, bundle.files, NAME, frozenset({NAME}))
+
+
+def verify_files(folder: Path, files: Mapping[str, str], named_by: str, beside: frozenset[str] = frozenset()) -> None:
+    """Holds `folder` to `files` (POSIX path → digest), which `named_by` lists; those `beside` it may lie there too. As verify_bundle."""
     refuse_code(folder)
-    found = {path.relative_to(folder).as_posix() for path in files_under(folder)} - {NAME}
-    for extra in sorted(found - set(bundle.files)):
-        raise ArtifactCorrupt(f"{extra} lies in {folder} but {NAME} does not name it")
-    for path, digest in sorted(bundle.files.items()):
+    found = {path.relative_to(folder).as_posix() for path in files_under(folder)} - beside
+    for extra in sorted(found - set(files)):
+        raise ArtifactCorrupt(f"{extra} lies in {folder} but {named_by} does not name it")
+    for path, digest in sorted(files.items()):
         if path not in found:
-            raise ArtifactCorrupt(f"{path}, named by {NAME}, is missing from {folder}")
+            raise ArtifactCorrupt(f"{path}, named by {named_by}, is missing from {folder}")
         if (seen := digest_file(folder / path)) != digest:
-            raise ArtifactCorrupt(f"{folder / path} has digest {seen}, but {NAME} says {digest}")
+            raise ArtifactCorrupt(f"{folder / path} has digest {seen}, but {named_by} says {digest}")

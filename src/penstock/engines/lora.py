@@ -1,5 +1,6 @@
 """A LoRA adapter as PEFT saves it: what a decoder's graph needs of it, checked against that graph.
 
+`base_model_name_or_path` may hold a digest: that of the weights it was trained on (`weights_digest`), as the train stage writes it.
 Not covered, and refused: DoRA, trained biases, whole modules saved beside, ranks or scales that differ by module, embeddings.
 """
 
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.core.digests import digest_file
+from penstock.core.digests import digest_file, digest_json, hex_of
 from penstock.core.errors import BadInput
 
 if TYPE_CHECKING:
@@ -33,40 +34,68 @@ _REFUSED = (
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """`scale` times B·A is added to the weight of each module; `pairs` maps a module to A (rank, in) and B (out, rank)."""
+    """`scale` times B·A is added to the weight of each module; `pairs` maps a module to A (rank, in) and B (out, rank).
+
+    `base`: digest of the weights that it was trained on, where its files tell.
+    """
 
     file: Path
     digest: str
     scale: float
     pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    base: str | None = None
 
     @property
     def key(self) -> str:
         """Equal for adapters that do the same."""
         return f"{self.digest} {self.scale}"
 
+    def check(self, sizes: Mapping[str, tuple[int, int]]) -> None:
+        """`sizes`: (in, out) of the model's linear modules. Raises BadInput for a module that is not there or has another size."""
+        for module, (down, up) in self.pairs.items():
+            if module not in sizes:
+                raise BadInput(f"the adapter changes {module}, which this model does not have", remedy="Use one trained on this base.")
+            if (down.shape[1], up.shape[0]) != sizes[module]:
+                given, out = sizes[module]
+                raise BadInput(
+                    f"the adapter's {module} is {up.shape} by {down.shape}, which does not fit the model's {out} by {given}",
+                    remedy="Use one trained on this base.",
+                )
+
     def applied(self, model: Any) -> Any:
-        """The OpenVINO model with the adapter's branch beside each of its modules. Raises BadInput for a module that is not there."""
+        """The OpenVINO model with the adapter's branch beside each of its modules. Raises BadInput for one that does not fit."""
         import numpy as np
         from openvino import opset13
 
-        nodes = {node.get_friendly_name(): node for node in model.get_ordered_ops() if node.get_type_name() == "MatMul"}
+        nodes: dict[str, Any] = {}
+        for node in model.get_ordered_ops():
+            if (name := module_of(node.get_friendly_name(), node.get_type_name())) is not None:
+                nodes.setdefault(name, node)
+        self.check({name: _sizes(node) for name, node in nodes.items() if name in self.pairs})
         for module, (down, up) in self.pairs.items():
-            node = next((node for name, node in nodes.items() if name.startswith(f"__module.{module}/")), None)
-            if node is None:
-                raise BadInput(f"the adapter changes {module}, which this model does not have", remedy="Use one trained on this base.")
-            given, out = node.input_value(0), node.output(0)
-            sizes = (given.get_partial_shape()[-1].get_length(), out.get_partial_shape()[-1].get_length())
-            if (down.shape[1], up.shape[0]) != sizes or down.shape[0] != up.shape[1]:
-                raise BadInput(
-                    f"the adapter's {module} is {up.shape} by {down.shape}, which does not fit the model's {sizes[1]} by {sizes[0]}"
-                )
+            given, out = nodes[module].input_value(0), nodes[module].output(0)
             readers = out.get_target_inputs()
             low = opset13.matmul(given, opset13.constant(down), False, True)
             added = opset13.add(out, opset13.matmul(low, opset13.constant(up * np.float32(self.scale)), False, True))
             for reader in readers:
                 reader.replace_source_output(added.output(0))
         return model
+
+
+def module_of(node: str, kind: str) -> str | None:
+    """The linear module whose product a graph's node is, as PyTorch's exporter names nodes; None for any other node."""
+    name, slash, _ = node.removeprefix("__module.").partition("/")
+    return name if kind == "MatMul" and slash and node.startswith("__module.") else None
+
+
+def _sizes(node: Any) -> tuple[int, int]:
+    shapes = (node.input_value(0).get_partial_shape()[-1], node.output(0).get_partial_shape()[-1])
+    return tuple(-1 if shape.is_dynamic else shape.get_length() for shape in shapes)  # type: ignore[return-value]
+
+
+def weights_digest(files: Mapping[str, str]) -> str:
+    """Names a model's weights: `files` maps the POSIX paths of its folder to digests; only safetensors at the top level count."""
+    return digest_json(sorted(digest for path, digest in files.items() if path.endswith(".safetensors") and "/" not in path))
 
 
 def read_adapter(folder: Path) -> Adapter:
@@ -82,7 +111,20 @@ def read_adapter(folder: Path) -> Adapter:
         tensors = load_file(folder / WEIGHTS)
     except (ValueError, SafetensorError, TypeError, KeyError, AttributeError) as error:
         raise BadInput(f"the adapter in {folder} does not read: {error}", remedy="Save it as float32 or float16 safetensors.") from error
-    return Adapter(folder / WEIGHTS, digest_file(folder / WEIGHTS), _scale(known, folder), _pairs(tensors, folder))
+    scale, pairs = _scale(known, folder), _pairs(tensors, folder)
+    for module, (down, up) in pairs.items():
+        if not down.shape[0] == up.shape[1] == known["r"]:
+            raise BadInput(f"the adapter in {folder} says rank {known['r']}, but its {module} is {up.shape} by {down.shape}")
+    return Adapter(folder / WEIGHTS, digest_file(folder / WEIGHTS), scale, pairs, _base(known))
+
+
+def _base(known: Mapping[str, Any]) -> str | None:
+    named = known.get("base_model_name_or_path")
+    try:
+        hex_of(named if isinstance(named, str) else "")
+    except ValueError:
+        return None  # a path or a hub id, which says nothing of bytes
+    return str(named)
 
 
 def _scale(known: Mapping[str, Any], folder: Path) -> float:

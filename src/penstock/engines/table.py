@@ -20,6 +20,7 @@ ENGINES = Table(
         "torch": Row("penstock.engines.torch_reference:TorchReference", "train"),
     },
 )
+ADAPTING = ("openvino-decoder",)  # those that can load LoRA adapters
 
 
 def open_engine(bundle: Path, *, settings: Mapping[str, Any] | None = None, digest: str | None = None) -> Engine:

@@ -1,1 +1,1 @@
-"""Pure statistics of what happens live: windows of records, the machine, tests of versions against each other. Floor 3."""
+"""Pure statistics of what happens live: windows of records, drift, anomalies, causes, alerting, tests of versions against each other."""

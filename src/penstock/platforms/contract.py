@@ -101,9 +101,12 @@ class Jobs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VersionSpec:
+    """`adapters`: name → artifact digest; replicas take and leave them without a restart, and answer from the base meanwhile."""
+
     version: str
     bundle: str  # artifact digest
     replicas: int
+    adapters: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,8 @@ class EndpointSpec:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaState:
+    """`adapters`: name → digest of those loaded. `adapter_errors`: name → why the wanted one is not."""
+
     id: str
     version: str
     bundle: str
@@ -126,6 +131,8 @@ class ReplicaState:
     started_at: float | None = None
     memory_bytes: int | None = None
     cold_start_s: float | None = None  # from its start until it was ready
+    adapters: Mapping[str, str] = field(default_factory=dict)
+    adapter_errors: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,12 @@ async def load_named(engine: Engine, named: Mapping[str, str]) -> None:
         await _load(cast(Adapting, able), name, Path(folder))
 
 
+async def unload_named(engine: Engine, name: str) -> None:
+    """Answers that are on it end as they began; a name that is not loaded is no error."""
+    if (able := adapting(engine)) is not None:
+        await able.unload_adapter(name)
+
+
 class AdapterAdmin:
     """Answers the two routes. `folders`: name → folder of the spec; `root`: whatever lies inside it may be loaded too."""
 

@@ -56,6 +56,8 @@ def render(
             own = models.setdefault(model, dict.fromkeys(PER_MODEL, 0.0))
             for name in PER_MODEL:
                 own[name] += counts[name]
+    for name, (help_text, series) in _failures(whole, table).items():
+        whole.gauge(name, help_text, series, "counter")
     for name, (kind, help_text) in SUMMED.items():
         whole.gauge(name, help_text, {(): totals[name]}, kind)
     for name, (kind, help_text) in PER_MODEL.items():
@@ -64,6 +66,7 @@ def render(
         for name, (kind, help_text, values) in machine.series(other["machine"] for other in others).items():
             whole.gauge(name, help_text, values, kind)
     whole.gauge("replicas", "Replicas by state.", _replicas(table))
+    whole.gauge("traffic_weight", "Share of requests that a version is given.", _weights(table))
     whole.gauge("snapshot_version", "Snapshot in force.", {(): table.snapshot.version})
     return whole.render()
 
@@ -74,6 +77,31 @@ def routes(table: Table) -> Iterator[tuple[ReplicaRoute, str, str]]:
         for version in lane.model.versions.values():
             for replica in version.replicas:
                 yield replica.route, lane.model.name, version.name
+
+
+def _failures(counted: RequestMetrics, table: Table) -> dict[str, tuple[str, dict[Labels, float]]]:
+    """Those of none too: of a counter that begins with its first failure, Prometheus sees no growth. Version empty: none was chosen."""
+    none = {_served(lane.model.name, name): 0.0 for lane in table.lanes.values() for name in ("", *lane.model.versions)}
+    failed = dict(none)
+    for labels, value in counted.requests.series.items():
+        told = dict(labels)
+        if told["model"] and told["status"] >= "500":
+            served = _served(told["model"], told["version"])
+            failed[served] = failed.get(served, 0.0) + value
+    return {
+        "failed_total": ("Requests that failed by the server's fault (status 5xx).", failed),
+        "hidden_failures_total": ("Failures of a version that clients saw nothing of.", {**none, **counted.hidden}),
+    }
+
+
+def _served(model: str, version: str) -> Labels:
+    return ("model", model), ("version", version)
+
+
+def _weights(table: Table) -> dict[Labels, float]:
+    return {
+        _served(lane.model.name, version.name): version.weight for lane in table.lanes.values() for version in lane.model.versions.values()
+    }
 
 
 def _replicas(table: Table) -> dict[Labels, float]:

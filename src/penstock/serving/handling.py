@@ -157,6 +157,8 @@ class Gateway:
         self.metrics.done(ticket.route, model, version, status, now - arrived)
         if ticket.stream and answer.started:
             self.metrics.first(model, version, answer.first - arrived)
+        for blamed in record.failed_on:
+            self.metrics.blamed(model, blamed)
         if prompt or completion:
             self.metrics.used(model, version, prompt, completion)
         self.limiter.settle(ticket.granted, prompt + completion, record.cost_usd)

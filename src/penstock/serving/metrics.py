@@ -67,6 +67,7 @@ class RequestMetrics:
         self.seconds = Histogram(f"{prefix}_request_seconds", "From the first byte of the request to the last of the answer.")
         self.tokens = Family(f"{prefix}_tokens_total", "counter", "Tokens read (prompt) and written (completion).")
         self.first_seconds = Histogram(f"{prefix}_first_token_seconds", "From the request's first byte to the first event of a stream.")
+        self.hidden: dict[Labels, float] = {}
         self.gauges: dict[str, Family] = {}
         self._prefix = prefix
         self._token_labels: dict[tuple[str, str], tuple[Labels, Labels]] = {}
@@ -93,6 +94,11 @@ class RequestMetrics:
         if completion:
             self.tokens.add(labels[1], completion)
 
+    def blamed(self, model: str, version: str) -> None:
+        """The version failed, and the client saw nothing of it: another attempt was answered."""
+        labels = (("model", model), ("version", version))
+        self.hidden[labels] = self.hidden.get(labels, 0.0) + 1
+
     def gauge(self, name: str, help_text: str, series: Mapping[Labels, float], kind: str = "gauge") -> None:
         """Sets all series of a gauge at once; those that are gone disappear."""
         family = self.gauges[name] = Family(f"{self._prefix}_{name}", kind, help_text)
@@ -104,6 +110,7 @@ class RequestMetrics:
         return {
             "requests": [[labels, value] for labels, value in self.requests.series.items()],
             "tokens": [[labels, value] for labels, value in self.tokens.series.items()],
+            "hidden": [[labels, value] for labels, value in self.hidden.items()],
             "seconds": [[labels, counts, total[0]] for labels, (counts, total) in self.seconds.series.items()],
             "first": [[labels, counts, total[0]] for labels, (counts, total) in self.first_seconds.series.items()],
         }
@@ -113,6 +120,8 @@ class RequestMetrics:
         for family, name in ((self.requests, "requests"), (self.tokens, "tokens")):
             for labels, value in dumped[name]:
                 family.add(_labels(labels), value)
+        for labels, value in dumped["hidden"]:
+            self.hidden[_labels(labels)] = self.hidden.get(_labels(labels), 0.0) + value
         for histogram, name in ((self.seconds, "seconds"), (self.first_seconds, "first")):
             for labels, counts, total in dumped[name]:
                 histogram.absorb(_labels(labels), counts, total)

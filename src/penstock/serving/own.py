@@ -16,6 +16,7 @@ from penstock.serving.exchange import TEXT, Exchange
 from penstock.serving.feedback import answer_of, parse_feedback
 from penstock.serving.gateway_metrics import render
 from penstock.serving.params import parse_object
+from penstock.serving.signals_file import FILE, SignalsFile
 from penstock.serving.snapshot import KeyEntry
 from penstock.serving.workers import read_counts
 
@@ -51,6 +52,7 @@ class OwnRoutes:
     def __init__(self, gateway: Serving) -> None:
         self.gateway = gateway
         self.machine: Machine | None = None
+        self.signals = SignalsFile(gateway.folder / FILE)
 
     def answer(self, exchange: Exchange, ident: str) -> None:
         """Raises RequestRefused."""
@@ -114,7 +116,7 @@ class OwnRoutes:
     def _metrics(self) -> bytes:
         gateway = self.gateway
         others = [] if gateway.worker is None else [c for n, c in read_counts(gateway.folder).items() if n != gateway.worker]
-        return render(gateway.metrics, gateway.sums(), gateway.table, others, self.machine)
+        return render(gateway.metrics, gateway.sums(), gateway.table, others, self.machine) + self.signals.render()
 
 
 def _loopback(address: str) -> bool:

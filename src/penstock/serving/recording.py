@@ -23,6 +23,9 @@ def record_of(relay: Relay, status: int, code: str | None, now: float) -> Record
     flags, guard_s, paid = ticket.flags, ticket.guard_s, status < 400
     if answer.guard is not None:
         flags, guard_s = (*flags, *answer.guard.flags), guard_s + answer.guard.seconds
+    failed_on = relay.failed_on
+    if failed_on and status >= 500 and last is not None and last.version.name == failed_on[-1]:
+        failed_on = failed_on[:-1]  # that one is what the client was told
     if answer.started and not prompt:
         # A stream that was cut (client gone, time over, blocked, replica lost): what was written was had. The replica said no numbers, so
         # an event counts as a token.
@@ -64,6 +67,7 @@ def record_of(relay: Relay, status: int, code: str | None, now: float) -> Record
         *answer.best,
         ticket.metadata,
         ticket.training,
+        failed_on,
     )
     return tuple.__new__(Record, fields)
 

@@ -68,6 +68,7 @@ class Record(NamedTuple):
     confidence: float | None = None
     metadata: dict[str, str | float] | None = None  # of the client's, the fields that the deployment declares
     training: bool = True  # whether client and key let it be trained on
+    failed_on: tuple[str, ...] = ()  # versions that answered with a failure, before another attempt was answered
 
 
 class RecordWriter:
@@ -221,6 +222,6 @@ def _fill(line: dict[str, Any], record: Record) -> None:
         line["total_ms"], line["attempts"], line["error"], line["trace"], line["span"], line["parent"], line["session"], line["adapter"],
         line["experiment"], line["shadow_of"], line["fallback_for"], line["hedged"], line["stream"], line["flags"], line["guard_ms"],
         line["cost_usd"], line["energy_wh"], line["text_in"], line["text_out"], line["label"], line["confidence"], line["metadata"],
-        line["training"],
+        line["training"], line["failed_on"],
     ) = record
     # fmt: on

@@ -24,13 +24,14 @@ from penstock.serving.upstream import Replica
 log = logging.getLogger("penstock.gateway")
 CLIENT_GONE = 499
 _PASSED_ON = (502, 503, 504)  # answers of a replica that another one may do better
+_FAILED = (502, 504)  # of those, what its version is to be blamed for; 503 says that it is busy, or goes
 
 
 class Relay:
     """The owner of a request's attempts. `done(relay, status, code, now)` is called once, when all is over.
 
     `live`: attempts under way; `since`: those before the model that is asked now; `winner`: the one that is passed on; `last`: the one that
-    the client is told of; `sent`: when the first went.
+    the client is told of; `sent`: when the first went; `failed_on`: versions that answered with a failure, and another attempt was made.
     """
 
     __slots__ = (
@@ -38,6 +39,7 @@ class Relay:
         "answer",
         "attempts",
         "exchange",
+        "failed_on",
         "fallbacks",
         "hedges",
         "last",
@@ -57,6 +59,7 @@ class Relay:
         self.priority = ticket.key.priority
         self.attempts = self.hedges = self.since = 0
         self.sent = 0.0
+        self.failed_on: tuple[str, ...] = ()
         self.over = False
         self.last: Attempt | None = None
         self.winner: Attempt | None = None
@@ -125,6 +128,7 @@ class Relay:
         if attempt.status == 200 and not kind.startswith(b"application/json"):
             if not kind.startswith(b"text/event-stream"):
                 attempt.cancel(hung=True)
+                _blame(self, attempt)
                 self.lost(attempt, f"its answer is neither JSON nor events but {kind[:40]!r}")
                 return
             attempt.streams, self.exchange.on_writable = True, self._writable
@@ -148,11 +152,14 @@ class Relay:
                 self._end(200, "content_filter", time.monotonic())
         if attempt.size > MAX_ANSWER_BYTES and not self.answer.started and not attempt.over:
             attempt.cancel(hung=True)
+            _blame(self, attempt)
             self.lost(attempt, f"its answer is over {MAX_ANSWER_BYTES} bytes")
 
     def ended(self, attempt: Attempt, now: float) -> None:
         self.live.remove(attempt)
         status = attempt.status
+        if status in _FAILED and (self.live or not self.answer.started):
+            _blame(self, attempt)
         if status >= 500 and self.live:
             pass  # the other one may do better
         elif status in _PASSED_ON and not self.answer.started:
@@ -183,6 +190,7 @@ class Relay:
     def silent(self, attempt: Attempt) -> None:
         attempt.cancel(hung=True)
         self.ticket.lane.counts["silent_total"] += 1
+        _blame(self, attempt)
         self.lost(attempt, "no answer began in time")
 
     def shed(self, gone: bool = False) -> None:
@@ -229,3 +237,8 @@ class Relay:
     def _writable(self, writable: bool) -> None:
         if self.winner is not None and self.winner.connection is not None:
             self.winner.connection.pause(not writable)
+
+
+def _blame(relay: Relay, attempt: Attempt) -> None:
+    """The version failed, not its process or the way there."""
+    relay.failed_on += (attempt.version.name,)

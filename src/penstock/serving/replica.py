@@ -33,6 +33,7 @@ from penstock.serving.adapters import LOAD, UNLOAD, AdapterAdmin, adapters, load
 from penstock.serving.api import Api, Served
 from penstock.serving.errors import error_body
 from penstock.serving.exchange import TEXT, Exchange
+from penstock.serving.following import Follower
 from penstock.serving.identity import request_id
 from penstock.serving.metrics import Labels, RequestMetrics
 from penstock.serving.openapi import document_bytes
@@ -49,7 +50,8 @@ CLOSE_S, BROKEN_DRAIN_S = 10.0, 2.0
 class ReplicaSpec:
     """`port` 0 takes a free one. `settings` go to the engine.
 
-    `adapters` (name → folder) are loaded at start, those inside `adapter_root` on request.
+    `adapters` (name → folder) are loaded at start, those inside `adapter_root` on request; the list of adapters in folder `adapter_list`
+    is followed while it serves (adapter_file.py).
     `engine_class` ("module:Class", called with bundle and settings) is for tests.
     """
 
@@ -67,6 +69,7 @@ class ReplicaSpec:
     engine_class: str | None = None
     adapters: Mapping[str, str] = field(default_factory=dict)
     adapter_root: str | None = None
+    adapter_list: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +196,7 @@ def memory_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-async def open_warm(spec: ReplicaSpec) -> tuple[Engine, ColdStart]:
+async def open_warm(spec: ReplicaSpec) -> tuple[Engine, Follower | None, ColdStart]:
     """The engine with its adapters, after its first requests. Raises what makes it unfit to serve."""
     import psutil
 
@@ -201,14 +204,17 @@ async def open_warm(spec: ReplicaSpec) -> tuple[Engine, ColdStart]:
     start = max(0.0, time.time() - psutil.Process().create_time())
     engine = open_spec_engine(spec)
     await load_named(engine, spec.adapters)
+    follower = Follower(engine, Path(spec.adapter_list)) if spec.adapter_list is not None else None
+    if follower is not None:
+        await follower.converge()
     loaded = time.monotonic()
     await warm_up(engine)
-    return engine, ColdStart(round(start, 3), round(loaded - begun, 3), round(time.monotonic() - loaded, 3))
+    return engine, follower, ColdStart(round(start, 3), round(loaded - begun, 3), round(time.monotonic() - loaded, 3))
 
 
 async def serve(spec: ReplicaSpec) -> int:
     """Loads, announces, serves until SIGTERM or SIGINT, or until the engine breaks. Returns the exit code."""
-    engine, cold = await open_warm(spec)
+    engine, follower, cold = await open_warm(spec)
     replica = Replica(spec, engine, cold)
     limits = Limits(**{"max_body_bytes": 64 << 20, "request_timeout_s": 600.0, **spec.limits})
     server = replica.server = HttpServer(replica.handle, on_timeout=replica.timed_out, on_refused=replica.refused, limits=limits)
@@ -219,10 +225,13 @@ async def serve(spec: ReplicaSpec) -> int:
         server.loop.add_signal_handler(number, replica.stop.set)
     ready = {"id": spec.id, "pid": os.getpid(), "host": spec.host, "port": port, "started": replica.started}
     write_atomic(Path(spec.ready_file), orjson.dumps({**ready, **asdict(cold), "memory_bytes": memory_bytes()}))
+    following = server.loop.create_task(follower.follow()) if follower is not None else None
     log.info("replica %s serves %s version %s on %s:%d", spec.id, spec.model, spec.version, spec.host, port)
     await replica.stop.wait()
     if replica.broken:
         log.error("the engine broke (%s); this replica ends, to be replaced", replica.broken)
+    if following is not None:
+        following.cancel()
     clean = await server.drain(BROKEN_DRAIN_S if replica.broken else spec.drain_s)
     try:
         await asyncio.wait_for(engine.close(), CLOSE_S)

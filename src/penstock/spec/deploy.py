@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 import zoneinfo
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from penstock.spec.strategy import Strategy
 from penstock.spec.types import Fraction, Name, Record, Seconds
@@ -199,6 +200,19 @@ class Price(Record):
     request: float = Field(default=0.0, ge=0, description="USD a request")
 
 
+_ADAPTER = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"  # as serving/adapters.py has it; a test holds them together
+
+
+def adapter_name(value: str) -> str:
+    """The name itself. Raises ValueError."""
+    if not re.fullmatch(_ADAPTER, value):
+        raise ValueError(f"{value[:80]!r} cannot name an adapter; use up to 64 letters, digits, dots, dashes, underscores")
+    return value
+
+
+AdapterName = Annotated[str, AfterValidator(adapter_name)]
+
+
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
@@ -208,11 +222,14 @@ class Deploy(Record):
 
     `strategy`: how a new version takes over; without one it is swapped in as soon as it is ready. `rollback_when`: conditions over the new
     version's own requests; each is tested so that looking often does not make it likelier to be believed.
+    `adapters`: LoRA adapters by the name that clients ask for after `NAME:`; each a `registry:MODEL@VERSION` that was trained with
+    `method: lora`, a folder of PEFT's files, or the `sha256:…` of an adapter's artifact.
     """
 
     to: Name = "laptop"
     name: Name | None = None
     engine: dict[str, Any] = Field(default_factory=dict)
+    adapters: dict[AdapterName, str] = Field(default_factory=dict, max_length=256)
     scale: Scale = Scale()
     protect: Protect = Protect()
     guardrails: tuple[Guardrail, ...] = ()

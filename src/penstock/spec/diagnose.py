@@ -71,6 +71,8 @@ def show(value: Any) -> str:
 
 def _complaint(item: Any, model: type[BaseModel]) -> Complaint:
     kind, loc, seen, facts = item["type"], tuple(item["loc"]), item["input"], item.get("ctx") or {}
+    if loc and loc[-1] == "[key]" and kind == "value_error":
+        return Complaint(loc[:-1], str(facts.get("error", item["msg"])), at_key=True)
     if loc and loc[-1] == "[key]":
         choices = _choices(facts)
         return Complaint(loc[:-1], f"unknown key; known here: {', '.join(choices)}", nearest(seen, choices), at_key=True)

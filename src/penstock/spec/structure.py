@@ -68,6 +68,8 @@ def _task(data: Mapping[str, Any]) -> Iterator[Complaint]:
         fitting = measured.TASK_OF.get(str(metric), task)
         if isinstance(task, str) and fitting != task:
             yield Complaint(("evaluate", "metrics", index), f"{metric} is a metric of {fitting}, not of {task}")
+    if task == "text-classification" and _map(data.get("deploy")).get("adapters"):
+        yield Complaint(("deploy", "adapters"), "adapters stand on a decoder; a text-classification model takes none", at_key=True)
     if not isinstance(train, Mapping):
         return
     method = train.get("method", "full")

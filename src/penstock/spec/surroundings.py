@@ -25,6 +25,11 @@ def complaints(data: Mapping[str, Any], folder: Path) -> Iterator[Complaint]:
     base = train.get("base") if isinstance(train, Mapping) else None
     if isinstance(base, str) and base.startswith((".", "/", "~")):
         yield from _file(base, folder, ("train", "base"))
+    deploy = data.get("deploy")
+    adapters = deploy.get("adapters") if isinstance(deploy, Mapping) else None
+    for name, source in (adapters if isinstance(adapters, Mapping) else {}).items():
+        if isinstance(source, str) and not source.startswith(("registry:", "sha256:")):
+            yield from _file(source, folder, ("deploy", "adapters", name))
     steps = data.get("steps")
     for index, step in enumerate(steps if isinstance(steps, (list, tuple)) else ()):
         if isinstance(step, Mapping):

@@ -62,6 +62,14 @@ class Artifacts:
                 self._objects.add(name, sources[entry.path], entry.digest, consume)
         self._objects.write(manifest_name(manifest.digest), manifest.data)
 
+    def name(self, manifest: Manifest) -> None:
+        """An artifact of files that the store has already, such as part of another. Raises ArtifactMissing."""
+        for entry in manifest.files:
+            if not self._objects.refresh(blob_name(entry.digest), entry.digest, entry.size):
+                raise _missing(entry, manifest.digest, self.url)
+        self._objects.write(manifest_name(manifest.digest), manifest.data)
+        self._manifests[manifest.digest] = manifest
+
     def manifest(self, digest: str) -> Manifest:
         """Raises ArtifactMissing, ArtifactCorrupt."""
         known = self._manifests.get(digest)

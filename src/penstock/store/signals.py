@@ -74,10 +74,12 @@ class Signals:
         since: float = -math.inf,
         until: float = math.inf,
         whole: bool = False,
+        limited: bool = False,
     ) -> list[Signal]:
         """Those with since < at ≤ until, oldest first; of one instant by name, version and slice.
 
-        `name`: only of that, or of those. `whole`: only of the whole deployment, which is fast over long spans.
+        `name`: only of that, or of those. `whole`: only of the whole deployment, which is fast over long spans. `limited`: only with a
+        limit of their own.
         """
         statement = select(*_COLUMNS).where(table.c.deployment == deployment)
         if since > -math.inf:
@@ -88,6 +90,8 @@ class Signals:
             statement = statement.where(table.c.name == name if isinstance(name, str) else table.c.name.in_(sorted(name)))
         if whole:
             statement = statement.where(table.c.version == "", table.c.part == "")
+        if limited:
+            statement = statement.where(table.c.own_limit.is_not(None))
         with self._database.reading() as connection:
             rows = connection.execute(statement.order_by(table.c.at, table.c.name, table.c.version, table.c.part))
             return [Signal(*row) for row in rows]

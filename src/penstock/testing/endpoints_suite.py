@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from penstock.core.home import Home
@@ -64,6 +65,17 @@ class EndpointsConformance:
         assert victim.id not in after
         endpoints.delete(spec.name)
 
+    def test_adapters_come_and_go_without_a_restart(self, tmp_path: Path) -> None:
+        endpoints, home, one, _ = self._opened(tmp_path)
+        artifacts = Artifacts(home.artifacts_url, home.cache)
+        legal, poems = (adapter(artifacts, tmp_path, name) for name in ("legal", "poems"))
+        before = settled(endpoints, adapted(one, {"legal": legal}))
+        assert [r.adapters for r in before] == [{"legal": legal}] * 2
+        for wanted in ({"legal": poems, "poems": poems}, {"poems": poems}, {}):
+            now = settled(endpoints, adapted(one, wanted))
+            assert [(r.id, r.address) for r in now] == [(r.id, r.address) for r in before]
+        endpoints.delete("intents")
+
     def test_delete_removes_all_and_may_be_repeated(self, tmp_path: Path) -> None:
         endpoints, _, one, _ = self._opened(tmp_path)
         settled(endpoints, desired(("1", one, 1)))
@@ -86,18 +98,32 @@ def bundle(artifacts: Artifacts, place: Path, name: str) -> str:
     return digest
 
 
+def adapter(artifacts: Artifacts, place: Path, name: str) -> str:
+    """Digest of a small artifact that stands for an adapter."""
+    folder = place / f"adapter-{name}"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(f'{{"name": "{name}"}}')
+    return artifacts.commit(folder, "adapter", {}).digest
+
+
+def adapted(bundle: str, adapters: Mapping[str, str]) -> EndpointSpec:
+    return EndpointSpec("intents", (VersionSpec("1", bundle, 2, adapters),))
+
+
 def desired(*versions: tuple[str, str, int]) -> EndpointSpec:
     return EndpointSpec("intents", tuple(VersionSpec(*version) for version in versions))
 
 
 def settled(endpoints: Endpoints, spec: EndpointSpec, within_s: float = 30.0) -> list[ReplicaState]:
-    """Applies until exactly the wanted replicas are there and ready."""
+    """Applies until exactly the wanted replicas are there and ready, with the wanted adapters."""
 
     def look() -> list[ReplicaState] | None:
         endpoints.apply(spec)
         replicas = list(endpoints.observe(spec.name).replicas)
         wanted = sum(version.replicas for version in spec.versions)
-        return replicas if len(replicas) == wanted and all(r.phase == "ready" for r in replicas) else None
+        adapters = {version.version: dict(version.adapters) for version in spec.versions}
+        ready = all(r.phase == "ready" and r.adapters == adapters[r.version] for r in replicas if r.version in adapters)
+        return replicas if len(replicas) == wanted and ready and all(r.version in adapters for r in replicas) else None
 
     found: list[ReplicaState] = until(look, within_s)
     return found

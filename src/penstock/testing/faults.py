@@ -1,8 +1,8 @@
 """A replica that misbehaves as told: `python -m penstock.testing.faults --home FOLDER`. Modes can be changed while it runs.
 
 FOLDER/mode holds the mode, FOLDER/port says where it listens, FOLDER/asked gets one byte a request. Modes: `ok`; `slow:SECONDS`; `hang` (no
-answer); `garbage` (not HTTP); `html`; `error` (500); `busy` (503); `close` (no answer, connection closed); where a stream is asked for,
-after two events: `hang-later`, `garbage-later`, `close-later`.
+answer); `garbage` (not HTTP); `html`; `error` (500); `broken` (502); `busy` (503); `close` (no answer, connection
+closed); where a stream is asked for, after two events: `hang-later`, `garbage-later`, `close-later`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from penstock.testing.serving import Stage, wait_for
 
 EVENT = b'data: {"id": "x", "object": "text_completion", "choices": [{"index": 0, "text": "word ", "finish_reason": null}]}\n\n'
 ANSWER = b'{"id": "x", "object": "text_completion", "model": "echo", "choices": [{"index": 0, "text": "word", "finish_reason": "stop"}]}'
+STATUSES = {"error": 500, "broken": 502, "busy": 503}
 ERROR = b'{"error": {"message": "told to fail", "type": "server_error", "param": null, "code": "engine_failed"}}'
 
 
@@ -92,8 +93,8 @@ class Server:
             writer.write(b"\x00\xffnonsense\r\n\r\n")
         elif name == "html":
             _whole(writer, 200, b"<p>hello</p>", b"text/html")
-        elif name in ("error", "busy"):
-            _whole(writer, 500 if name == "error" else 503, ERROR, b"application/json")
+        elif name in STATUSES:
+            _whole(writer, STATUSES[name], ERROR, b"application/json")
         elif name != "close" and streamed:
             head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
             writer.write(head + _chunk(EVENT) * 3 + _chunk(b"data: [DONE]\n\n") + b"0\r\nx-penstock-usage: 1,3\r\n\r\n")

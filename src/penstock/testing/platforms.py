@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from penstock.core.digests import hex_of
@@ -127,10 +127,14 @@ def _was_lost(state: JobState) -> bool:
 
 
 class MemoryEndpoints:
-    """Replicas as rows; one becomes ready at the second `apply` after its start. `kill` ends one as a crash would."""
+    """Replicas as rows; one becomes ready at the second `apply` after its start. `kill` ends one as a crash would.
+
+    `unloadable`: digests of adapters that no replica can load.
+    """
 
     def __init__(self) -> None:
         self.replicas: dict[str, dict[str, ReplicaState]] = {}
+        self.unloadable: set[str] = set()
         self._next = 0
 
     def apply(self, desired: EndpointSpec) -> None:
@@ -144,6 +148,8 @@ class MemoryEndpoints:
         for version in desired.versions:
             mine = [r.id for r in rows.values() if (r.version, r.bundle) == (version.version, version.bundle)]
             kept.update(mine[: version.replicas])
+            for id_ in mine:
+                rows[id_] = self._adapted(rows[id_], version.adapters)
             for _ in range(version.replicas - len(mine)):
                 self._next += 1
                 id_ = f"replica-{self._next}"
@@ -152,6 +158,12 @@ class MemoryEndpoints:
         for id_, row in rows.items():
             if id_ not in kept:
                 rows[id_] = replace(row, phase="draining", address=None)
+
+    def _adapted(self, row: ReplicaState, wanted: Mapping[str, str]) -> ReplicaState:
+        """One that cannot be loaded leaves an older one of its name where it was."""
+        loaded = {n: row.adapters.get(n) if d in self.unloadable else d for n, d in wanted.items()}
+        errors = {name: "it does not fit" for name, digest in wanted.items() if digest in self.unloadable}
+        return replace(row, adapters={name: digest for name, digest in loaded.items() if digest}, adapter_errors=errors)
 
     def observe(self, name: str) -> EndpointState:
         return EndpointState(name, tuple(self.replicas.get(name, {}).values()))

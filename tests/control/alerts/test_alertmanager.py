@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,11 +13,11 @@ from penstock.control.alerts.notify.contract import Item, Message
 from penstock.control.alerts.notify.delivery import deliver
 from penstock.spec.react import Receiver as Section
 from penstock.testing.alerts import Scene
+from penstock.testing.prometheus import ALERTMANAGER, NO_ALERTMANAGER, alertmanager
 from penstock.testing.receivers import Receiver
 from penstock.testing.serving import wait_for
 
-BINARY = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
-pytestmark = pytest.mark.skipif(BINARY is None, reason="it is not installed: python tools/system.py prometheus-alertmanager")
+pytestmark = pytest.mark.skipif(ALERTMANAGER is None, reason=NO_ALERTMANAGER)
 CONFIG = """
 route:
   receiver: other
@@ -34,28 +31,10 @@ receivers:
 """
 
 
-@pytest.fixture
-def alertmanager(hook: Receiver, tmp_path: Path) -> Iterator[str]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    config = tmp_path / "alertmanager.yml"
-    config.write_text(CONFIG.format(url=hook.url))
-    assert BINARY is not None
-    command = [BINARY, f"--config.file={config}", f"--storage.path={tmp_path / 'data'}", f"--web.listen-address=127.0.0.1:{port}"]
-    url = f"http://127.0.0.1:{port}"
-    with (tmp_path / "log").open("wb") as log, subprocess.Popen([*command, "--cluster.listen-address="], stdout=log, stderr=log) as server:
-        try:
-            wait_for(lambda: ready(url), 20, "Alertmanager")
-            yield url
-        finally:
-            server.terminate()
-
-
-def ready(url: str) -> bool:
-    try:
-        return httpx.get(f"{url}/-/ready", trust_env=False).status_code == 200
-    except httpx.TransportError:
-        return False
+@pytest.fixture(name="alertmanager")
+def running(hook: Receiver, tmp_path: Path) -> Iterator[str]:
+    with alertmanager(tmp_path, CONFIG.format(url=hook.url)) as url:
+        yield url
 
 
 def alerts(url: str) -> list[dict[str, Any]]:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from penstock.control.watch.contract import Happened, Rated, Watched
-from penstock.control.watch.drift import DriftMeasure, make_drift
-from penstock.control.watch.drift_rows import Budget, looked
+from penstock.control.watch.drift.measure import DriftMeasure, make
+from penstock.control.watch.drift.rows import Budget, looked
 from penstock.control.watch.table import MEASURES
 from penstock.core.home import Home
 from penstock.monitoring.drift.calibrate import calibrated
@@ -137,14 +137,14 @@ def fold(measure: DriftMeasure, traffic: Traffic, count: int, step: int = 37, **
 
 
 def made(watched: Watched) -> DriftMeasure:
-    found = make_drift(watched)
+    found = make(watched)
     assert found is not None
     return found
 
 
 def test_it_is_in_the_table_and_asked_for_by_the_file(watched: Watched) -> None:
-    assert MEASURES.load("drift") is make_drift
-    assert make_drift(replace(watched, monitor=Monitor())) is None
+    assert MEASURES.load("drift") is make
+    assert make(replace(watched, monitor=Monitor())) is None
 
 
 def test_clean_windows_raise_no_alarm_and_have_the_names_of_the_file(watched: Watched) -> None:
@@ -256,8 +256,8 @@ def test_requests_without_a_text_are_counted_not_compared(watched: Watched) -> N
 
 
 def test_more_traffic_than_can_be_looked_at_is_sampled_and_that_is_said(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("penstock.control.watch.drift.EMBEDDED_PER_S", 150.0)
-    monkeypatch.setattr("penstock.control.watch.drift.SAVED_S", 1.0)
+    monkeypatch.setattr("penstock.control.watch.drift.measure.EMBEDDED_PER_S", 150.0)
+    monkeypatch.setattr("penstock.control.watch.drift.measure.SAVED_S", 1.0)
     found = fold(made(watched), Traffic(9), 2000, rate=0.0)
     words = [s for s in found if s.name == "drift.words" and s.version]
     assert 3 <= len(words) <= 12

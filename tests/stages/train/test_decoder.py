@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from penstock.core.digests import digest_folder
+from penstock.core.digests import digest_file, digest_folder
 from penstock.core.errors import BadInput, DataUnusable
+from penstock.engines.lora import read_adapter, weights_digest
 from penstock.spec.pipeline import Train
 from penstock.spec.steps import TrainConfig
 from penstock.stages.train.decoder import DecoderWork, Stream
@@ -97,7 +98,11 @@ def test_the_loss_per_character_is_that_of_the_saved_model(run, verses):
 def test_a_decoder_is_trained_further(run, verses, tmp_path, method):
     further = trained(verses, tmp_path, base=run.outputs.root / "model", method=method, epochs=2)
     assert further.metrics["validation.loss"] < run.metrics["validation.loss"] + 0.05
-    assert (further.outputs.root / "model/adapter").exists() == (method != "full")
+    adapter = further.outputs.root / "model/adapter"
+    assert adapter.exists() == (method != "full")
+    if method != "full":  # the base is named by its bytes, wherever it lay
+        weights = {"model.safetensors": digest_file(run.outputs.root / "model/model.safetensors")}
+        assert read_adapter(adapter).base == weights_digest(weights)
 
 
 def test_too_little_text(tmp_path, verses):

@@ -105,6 +105,10 @@ def _story(found: dict[str, Any]) -> Iterator[str]:
         yield f"  replicas wanted: {row['scaling']['wanted']} ({row['scaling']['reason']})"
     for replica in row["replicas"]:
         yield f"  replica {replica['id']} {replica['phase']} {replica['address'] or ''} {replica['error'] or ''}".rstrip()
+    for one in row["adapters"]:
+        base = "" if one["base"] else ", its base is not told"
+        state = "live" if one["live"] else "not live yet"
+        yield f"  adapter {row['name']}:{one['name']} on version {one['version']}: {state}, {one['digest'][:19]} from {one['from']}{base}"
     for entry in found["history"]:
         versions = ", ".join(f"version {v['version']} {v['weight'] * 100:.3g} %" for v in entry["live"]) or "nothing"
         yield f"  live from {when(entry['at'])}: {versions}"

@@ -40,6 +40,7 @@ def _lines(plan: Any) -> list[str]:
     lines += [f"gate: {gate}" for gate in plan.gates]
     if plan.deploy:
         lines.append(f"then: deploy as {plan.deploy}")
+        lines += [f"  adapter {plan.deploy}:{name} {one['digest'][:19]} from {one['from']}" for name, one in plan.adapters.items()]
     return lines + (_places(plan, away) if away else [])
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
+from penstock.stages.evaluate.document import document
 from penstock.stages.evaluate.markup import Markup, joined, tag
-from penstock.stages.evaluate.page import POLICY
 from penstock.stages.evaluate.plots import Axes, chart
 
 _EXTRA = """
@@ -24,16 +23,8 @@ _VERDICTS = {"drifted": "drifted", "small": "beyond chance, but small", "same": 
 
 def page(report: Mapping[str, Any]) -> str:
     """The whole HTML document of a report."""
-    style = files("penstock.stages.evaluate").joinpath("page.css").read_text("utf-8") + _EXTRA
-    head = tag(
-        "head",
-        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
-        tag("title", "Drift between two tables"),
-        tag("style", Markup(style)),
-    )
-    body = tag("main", _header(report), _table(report["columns"]), _plots(report["columns"]), _footer(report))
-    return "<!doctype html>\n" + tag("html", head, tag("body", body), lang="en") + "\n"
+    sections = [_header(report), _table(report["columns"]), _plots(report["columns"]), _footer(report)]
+    return document("Drift between two tables", *sections, style=_EXTRA)
 
 
 def _header(report: Mapping[str, Any]) -> Markup:

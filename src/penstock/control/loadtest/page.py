@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from importlib.resources import files
+from collections.abc import Mapping
 from typing import Any
 
 from penstock.core.units import show_seconds
+from penstock.stages.evaluate.document import document, figure, tile
 from penstock.stages.evaluate.markup import Markup, joined, tag
-from penstock.stages.evaluate.page import POLICY
-from penstock.stages.evaluate.plots import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axes, chart
+from penstock.stages.evaluate.plots import curves
 
 _EXTRA = """
-.second { stroke: var(--miss); stroke-width: 2; fill: none; stroke-linejoin: round; }
-.third { stroke: var(--soft); stroke-width: 1.5; fill: none; stroke-linejoin: round; }
 .dot.broken { fill: var(--miss); }
 .warning { border-left: 4px solid var(--miss); padding: 8px 14px; background: var(--panel); }
 """
-Points = Sequence[tuple[float, float]]
 
 
 def page(report: Mapping[str, Any]) -> str:
     """The whole HTML document of a report."""
     sections = [_header(report), _warning(report), _tiles(report), _knee(report), _recovery(report), _over_time(report), _numbers(report)]
-    style = files("penstock.stages.evaluate").joinpath("page.css").read_text("utf-8") + _EXTRA
-    head = tag(
-        "head",
-        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
-        tag("title", f"Load test of {report['target']['model']}"),
-        tag("style", Markup(style)),
-    )
     footer = tag("footer", f"Load test report, schema {report['schema']}. `--json` prints the same numbers.")
-    return "<!doctype html>\n" + tag("html", head, tag("body", tag("main", *sections, footer)), lang="en") + "\n"
+    return document(f"Load test of {report['target']['model']}", *sections, footer, style=_EXTRA)
 
 
 def describe(load: Mapping[str, Any]) -> str:
@@ -76,15 +64,15 @@ def _tiles(report: Mapping[str, Any]) -> Markup:
     knee, result = report.get("knee"), report.get("result")
     if knee:
         kept = f"{knee['max_rate']:.4g}" if knee["max_rate"] else "none"
-        tiles.append(_tile("Highest rate that keeps the promise", kept, "req/s", promise_words(knee["promise"])))
+        tiles.append(tile("Highest rate that keeps the promise", kept, "req/s", promise_words(knee["promise"])))
     if result:
-        tiles.append(_tile("Throughput", f"{result['throughput_rps']:.4g}", "req/s", f"{result['offered_rps']:.4g} offered"))
+        tiles.append(tile("Throughput", f"{result['throughput_rps']:.4g}", "req/s", f"{result['offered_rps']:.4g} offered"))
         for name, title in (("p50_ms", "Latency, median"), ("p95_ms", "Latency, p95"), ("p99_ms", "Latency, p99")):
             if name in result["latency"]:
-                tiles.append(_tile(title, f"{result['latency'][name]:.4g}", "ms", ""))
+                tiles.append(tile(title, f"{result['latency'][name]:.4g}", "ms", ""))
         if "p95_ms" in result.get("first_token", {}):
-            tiles.append(_tile("First token, p95", f"{result['first_token']['p95_ms']:.4g}", "ms", ""))
-        tiles.append(_tile("Errors", f"{result['error_rate']:.2%}", "", f"{result['failed']:,} of {result['requests']:,}"))
+            tiles.append(tile("First token, p95", f"{result['first_token']['p95_ms']:.4g}", "ms", ""))
+        tiles.append(tile("Errors", f"{result['error_rate']:.2%}", "", f"{result['failed']:,} of {result['requests']:,}"))
     return tag("div", tiles, class_="tiles")
 
 
@@ -93,20 +81,15 @@ def promise_words(promise: Mapping[str, Any]) -> str:
     return f"{what} p{promise['share'] * 100:g} ≤ {show_seconds(promise['limit_s'])}"
 
 
-def _tile(title: str, value: str, unit: str, note: str) -> Markup:
-    number = tag("div", value, " " if unit else "", tag("small", unit), class_="value")
-    return tag("div", tag("div", title, class_="name"), number, tag("div", note, class_="range"), class_="tile")
-
-
 def _knee(report: Mapping[str, Any]) -> Markup:
     knee = report.get("knee")
     if not knee:
         return Markup("")
     trials = knee["trials"]
     lines = {name: [(t["rate"], t["figures"][f"{name}_ms"]) for t in trials if f"{name}_ms" in t["figures"]] for name in ("p95", "p50")}
-    drawn = _figure("Latency against load", _curves(lines, "requests offered a second", "milliseconds", _marks(knee)), _key("p95", "p50"))
+    drawn = figure("Latency against load", curves(lines, "requests offered a second", "milliseconds", _marks(knee)), _key("p95", "p50"))
     flow = [(t["rate"], t["figures"]["throughput_rps"]) for t in trials if "throughput_rps" in t["figures"]]
-    flows = _figure("Answered against offered", _curves({"answered": flow}, "requests offered a second", "answered a second", {}), "")
+    flows = figure("Answered against offered", curves({"answered": flow}, "requests offered a second", "answered a second", {}), "")
     rows = [
         tag("tr", *(tag("td", cell, class_="number" if at else None) for at, cell in enumerate(trial_cells(trial)))) for trial in trials
     ]
@@ -141,7 +124,7 @@ def _recovery(report: Mapping[str, Any]) -> Markup:
     told = recovery_words(found)
     timeline = found["result"]["timeline"]
     lines = {name: [(w["at"], w[f"{name}_ms"]) for w in timeline if f"{name}_ms" in w] for name in ("p95", "p50")}
-    plot = _figure("Latency through the overload", _curves(lines, "seconds", "milliseconds", {}), _key("p95", "p50"))
+    plot = figure("Latency through the overload", curves(lines, "seconds", "milliseconds", {}), _key("p95", "p50"))
     return joined([tag("h2", "Overload"), tag("p", told, class_="soft"), tag("div", plot, class_="plots")])
 
 
@@ -165,52 +148,24 @@ def _over_time(report: Mapping[str, Any]) -> Markup:
 
     latency = {"p99": line("p99_ms"), "p95": line("p95_ms"), "p50": line("p50_ms")}
     figures = [
-        _figure("Latency", _curves(latency, "seconds", "milliseconds", {}), _key("p99", "p95", "p50")),
-        _figure(
+        figure("Latency", curves(latency, "seconds", "milliseconds", {}), _key("p99", "p95", "p50")),
+        figure(
             "Throughput",
-            _curves({"answered": line("answered_rps"), "offered": line("offered_rps")}, "seconds", "requests a second", {}),
+            curves({"answered": line("answered_rps"), "offered": line("offered_rps")}, "seconds", "requests a second", {}),
             _key("answered", "offered"),
         ),
     ]
     if any("first_token_p50_ms" in w for w in windows):
         tokens = {"p95": line("first_token_p95_ms"), "p50": line("first_token_p50_ms")}
-        figures.append(_figure("Time to first token", _curves(tokens, "seconds", "milliseconds", {}), _key("p95", "p50")))
+        figures.append(figure("Time to first token", curves(tokens, "seconds", "milliseconds", {}), _key("p95", "p50")))
     errors = [(at, 100 * share) for at, share in line("error_rate")]
-    figures.append(_figure("Errors", _curves({"errors": errors}, "seconds", "% of requests", {}), ""))
+    figures.append(figure("Errors", curves({"errors": errors}, "seconds", "% of requests", {}), ""))
     return joined([tag("h2", "Over time"), tag("div", figures, class_="plots")])
-
-
-_KINDS = ("curve", "second", "third")
-
-
-def _curves(lines: Mapping[str, Points], x_label: str, y_label: str, marks: Mapping[str, float]) -> Markup:
-    points = [point for line in lines.values() for point in line]
-    if not points:
-        return tag("p", "Nothing to draw: no request was answered.", class_="soft")
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    low, high = min(xs), max(xs)
-    axes = Axes((low, high if high > low else low + 1), (0.0, max(ys) * 1.1 or 1.0))
-    drawn = []
-    for kind, (name, line) in zip(_KINDS, lines.items(), strict=False):
-        drawn.append(axes.line(line, kind))
-        if len(line) <= 40:
-            drawn += [
-                tag("circle", tag("title", f"{name} {y:.4g} at {x:.4g}"), cx=axes.x(x), cy=axes.y(y), r=3, class_="dot") for x, y in line
-            ]
-    for name, value in marks.items():
-        at, flip = axes.x(value), axes.x(value) > (LEFT + WIDTH - RIGHT) * 0.6
-        drawn.append(tag("line", x1=at, x2=at, y1=TOP, y2=HEIGHT - 44, class_="limit"))
-        drawn.append(tag("text", name, x=at - 4 if flip else at + 4, y=TOP + 10, text_anchor="end" if flip else "start", class_="note"))
-    return chart(axes, x_label, y_label, drawn, f"{y_label} by {x_label}")
 
 
 def _key(*names: str) -> str:
     colours = ("blue", "orange", "grey")
     return ", ".join(f"{name} {colour}" for name, colour in zip(names, colours, strict=False)) + "."
-
-
-def _figure(title: str, drawn: str, caption: str) -> Markup:
-    return tag("figure", tag("h3", title), drawn, tag("figcaption", caption))
 
 
 def _numbers(report: Mapping[str, Any]) -> Markup:

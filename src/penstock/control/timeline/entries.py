@@ -31,6 +31,7 @@ _ROLES: tuple[tuple[str, Role], ...] = (
     ("rollout.", "effect"),
     ("experiment.verdict", "decision"),
     ("deployment.live", "effect"),
+    ("deployment.adapters", "effect"),
     ("traffic.set", "action"),
     ("run.created", "action"),
     ("run.", "effect"),

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from importlib.resources import files
 from typing import Any
 
 from penstock.control.timeline.entries import Entry
+from penstock.stages.evaluate.document import document
 from penstock.stages.evaluate.markup import Markup, joined, tag
-from penstock.stages.evaluate.page import POLICY
 
 WIDTH, HEIGHT, LEFT = 880, 120, 8
 COLOURS = ("var(--v0)", "var(--v1)", "var(--v2)", "var(--v3)", "var(--v4)", "var(--v5)")
-_EXTRA = """
+STYLE = """
 :root { --v0: #4269d0; --v1: #efb118; --v2: #ff725c; --v3: #6cc5b0; --v4: #a463f2; --v5: #97bbf5; }
 .entry { display: grid; grid-template-columns: 8.5em 6em 1fr; gap: 0 14px; padding: 7px 0; border-top: 1px solid var(--line); }
 .entry time { color: var(--soft); font-variant-numeric: tabular-nums; }
@@ -30,19 +29,11 @@ Shares = Sequence[tuple[float, Mapping[str, float]]]
 
 def page(name: str, found: Sequence[Entry], live: Shares, until: float) -> str:
     """The whole HTML document."""
-    style = files("penstock.stages.evaluate").joinpath("page.css").read_text("utf-8") + _EXTRA
-    head = tag(
-        "head",
-        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
-        tag("title", f"Timeline of {name}"),
-        tag("style", Markup(style)),
-    )
     lead = "Everything that happened to this deployment, and why. Times are local."
     since = found[0].at if found else until
     body = [tag("h1", f"Timeline of {name}"), tag("p", lead, class_="soft"), drawn(live, since, until), tag("h2", "What happened")]
-    body += [_entry(one) for one in found]
-    return "<!doctype html>\n" + tag("html", head, tag("body", tag("main", *body)), lang="en") + "\n"
+    body += [entry_row(one) for one in found]
+    return document(f"Timeline of {name}", *body, style=STYLE)
 
 
 def drawn(live: Shares, since: float, until: float) -> Markup:
@@ -72,7 +63,8 @@ def drawn(live: Shares, since: float, until: float) -> Markup:
     return tag("figure", picture, caption, class_="keyed")
 
 
-def _entry(one: Entry) -> Markup:
+def entry_row(one: Entry) -> Markup:
+    """When, in which role, what, and the evidence to unfold."""
     kept = {key: value for key, value in one.evidence.items() if value not in (None, {}, [])}
     evidence = (
         tag("details", tag("summary", "evidence"), tag("pre", json.dumps(kept, indent=1, ensure_ascii=False, default=str))) if kept else ""

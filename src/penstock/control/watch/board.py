@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,19 +117,21 @@ def firing(store: Store, deployment: str) -> list[dict[str, Any]]:
     return [{"id": row.id, **told, **more} for row, told, more in zip(rows, about, seen, strict=True)]
 
 
-def history(store: Store, home: Home, deployment: str, name: str, since: float, now: float) -> list[Signal]:
-    """One signal over time, oldest first, of every place; further back than signals are kept, KPIs as the windows on disk tell them."""
-    kept = now - KEEP_S
-    found = store.signals.read(deployment, name=name, since=since, until=now)
-    if since >= kept:
+def history(store: Store, home: Home, deployment: str, name: str | Collection[str], since: float, until: float) -> list[Signal]:
+    """Signals over time, oldest first, of every place; further back than signals are kept, KPIs as the windows on disk tell them."""
+    names = [name] if isinstance(name, str) else list(dict.fromkeys(name))
+    found = store.signals.read(deployment, name=names, since=since, until=until)
+    if since >= store.clock.now() - KEEP_S:
         return found
     from penstock.monitoring.windows.files import WindowFiles
     from penstock.monitoring.windows.kpis import signals_of
 
-    frames = WindowFiles(home.folder / "monitor" / deployment / "windows").read(since, min((s.at for s in found), default=now))
-    older = [s for frame in frames for s in signals_of(deployment, frame.span, frame.cells) if s.name == name]
-    first = min((s.at for s in found), default=float("inf"))
-    return [*(s for s in older if s.at < first), *found]
+    first = dict.fromkeys(names, math.inf)
+    for signal in reversed(found):
+        first[signal.name] = signal.at
+    frames = WindowFiles(home.folder / "monitor" / deployment / "windows").read(since, min(until, max(first.values())))
+    older = [s for frame in frames for s in signals_of(deployment, frame.span, frame.cells) if s.at < first.get(s.name, 0.0)]
+    return [*older, *found]
 
 
 def watched_row(store: Store, name: str) -> Resource:

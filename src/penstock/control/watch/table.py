@@ -11,7 +11,7 @@ MEASURES = Table(
         "screens": Row("penstock.control.watch.screens:make"),
         "judge": Row("penstock.control.watch.judge:make"),
         "labelling": Row("penstock.control.watch.labelling:make"),
-        "drift": Row("penstock.control.watch.drift:make_drift", "monitor"),
+        "drift": Row("penstock.control.watch.drift.measure:make", "monitor"),
         "anomalies": Row("penstock.control.watch.anomalies:make", "monitor"),
     },
 )

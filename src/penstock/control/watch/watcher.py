@@ -17,6 +17,7 @@ from penstock.control.watch.contract import KEEP_S, Happened, Rated
 from penstock.control.watch.followed import Following
 from penstock.control.watch.health import Health, HealthFile
 from penstock.control.watch.kpis import Kpis
+from penstock.control.watch.published import Published
 from penstock.control.watch.ratings import Ratings
 from penstock.control.watch.reader import Batch, Reader, hour_of
 from penstock.control.watch.saved import Saved
@@ -57,6 +58,7 @@ class Watcher:
         self.until, self.reader, self.ratings = self._begin(now)
         self.following = Following(home, store, dict(self.saved.deployments))
         self.surroundings = Surroundings(home)
+        self.published = Published(home, store)
         self._batch: Batch | None = None  # read, and not given to the measures yet
         self._undelivered: list[Signal] = []
         self._foreign: set[str] = set()
@@ -98,6 +100,7 @@ class Watcher:
         batch, self._batch = self._batch, None
         self._fold(batch, rows, self.ratings.take(batch, now))
         self._deliver()
+        self.published.write(now, steady, self.following.known)
         self._remember(steady)
         self._forget(now)
         self._tell(now)
@@ -143,6 +146,7 @@ class Watcher:
         if self._undelivered:
             self.store.signals.append(self._undelivered)
             self.health.signals += len(self._undelivered)
+            self.published.take(self._undelivered)
             self._undelivered, self._changed, self._stored = [], True, float("-inf")
 
     def _remember(self, steady: float) -> None:

@@ -6,7 +6,7 @@ is measured every 500 requests comes rarely). After that nothing is known.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from penstock.store.signals import Signal
@@ -51,6 +51,10 @@ class Readings:
     def parts(self, names: Iterable[str]) -> set[Part]:
         """Those that any of `names` was measured on."""
         return {part for name in names for part in self._found.get(name, ())}
+
+    def standing(self, at: float) -> Iterator[Signal]:
+        """What stands at `at`, of every name and part."""
+        return (one.signal for parts in self._found.values() for one in parts.values() if at <= one.stands_until)
 
     def newest(self) -> float | None:
         """When the newest row of any signal was measured."""

@@ -20,6 +20,7 @@ from typing import Any
 from penstock.core.files import told_plainly, write_atomic
 from penstock.platforms.contract import ReplicaState
 from penstock.platforms.local.process import birth, kill_group
+from penstock.serving.adapter_file import read_held
 
 LOG_TAIL_BYTES = 4096
 LOG_TAIL_LINES = 8
@@ -51,7 +52,10 @@ class Replica:
             return ReplicaState(self.id, self.spec["version"], self.spec["digest"], "failed", None, self.why(), self.started_at)
         phase: Any = "draining" if self.draining_since is not None else "ready" if address else "starting"
         memory, cold = _memory_bytes(self.pid), self.cold_start_s() if address else None
-        return ReplicaState(self.id, self.spec["version"], self.spec["digest"], phase, address, None, self.started_at, memory, cold)
+        held = read_held(self.folder)
+        errors = {name: why for name, (_, why) in held.errors.items()}
+        known = (self.id, self.spec["version"], self.spec["digest"])
+        return ReplicaState(*known, phase, address, None, self.started_at, memory, cold, held.loaded, errors)
 
     def cold_start_s(self) -> float | None:
         """From the start of the process until it said that it is ready."""

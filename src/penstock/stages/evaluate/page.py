@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 from penstock.stages.evaluate import plots
+from penstock.stages.evaluate.document import document, figure, tile
 from penstock.stages.evaluate.markup import Markup, joined, tag
 
-# Nothing may load or run, even if a text should ever slip through unescaped.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 NAMES = {
     "accuracy": "Accuracy",
     "macro_f1": "Macro F1",
@@ -31,15 +29,7 @@ TILES = 6
 def page(report: Mapping[str, Any]) -> str:
     """The whole HTML document for the value of report.json."""
     sections = [_header(report), _tiles(report), _metrics(report), _plots(report), _classes(report), _confusion(report), _errors(report)]
-    body = tag("main", *sections, _samples(report), _footer(report))
-    head = tag(
-        "head",
-        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Markup(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
-        tag("title", f"Evaluation of {report['name']}"),
-        tag("style", Markup(files(__package__).joinpath("page.css").read_text("utf-8"))),
-    )
-    return "<!doctype html>\n" + tag("html", head, tag("body", body), lang="en") + "\n"
+    return document(f"Evaluation of {report['name']}", *sections, _samples(report), _footer(report))
 
 
 def _header(report: Mapping[str, Any]) -> Markup:
@@ -61,16 +51,11 @@ def _tiles(report: Mapping[str, Any]) -> Markup:
     for name, title in NAMES.items():
         if name in metrics:
             found = metrics[name]
-            tiles.append(_tile(title, _figures(found["value"]), "", f"{_figures(found['low'])} – {_figures(found['high'])}"))
+            tiles.append(tile(title, _figures(found["value"]), "", f"{_figures(found['low'])} – {_figures(found['high'])}"))
         elif name in report["timings"]:
             unit = next(shown for ending, shown in UNITS.items() if name.endswith(ending))
-            tiles.append(_tile(title, _timing(report["timings"][name]), unit, "one request at a time" if unit == "ms" else "32 at once"))
+            tiles.append(tile(title, _timing(report["timings"][name]), unit, "one request at a time" if unit == "ms" else "32 at once"))
     return tag("div", tiles[:TILES], class_="tiles")
-
-
-def _tile(title: str, value: str, unit: str, note: str) -> Markup:
-    number = tag("div", value, " " if unit else "", tag("small", unit), class_="value")
-    return tag("div", tag("div", title, class_="name"), number, tag("div", note, class_="range"), class_="tile")
 
 
 def _figures(value: float) -> str:
@@ -111,26 +96,22 @@ def _plots(report: Mapping[str, Any]) -> Markup:
     if "reliability" in report:
         counts = report["confidences"]
         figures += [
-            _figure(
+            figure(
                 "Reliability",
                 plots.reliability_plot(report["reliability"]),
                 "Above the dashes: too modest. Below: too sure.",
             ),
-            _figure("Confidence", plots.confidence_plot(counts["right"], counts["wrong"]), _legend()),
-            _figure("Coverage", plots.coverage_plot(report["coverage"]), "What is gained by leaving the least sure rows to a person."),
+            figure("Confidence", plots.confidence_plot(counts["right"], counts["wrong"]), _legend()),
+            figure("Coverage", plots.coverage_plot(report["coverage"]), "What is gained by leaving the least sure rows to a person."),
         ]
     if report["blocks"]:
         drawn = plots.histogram(report["blocks"], "bits per character of a block", "blocks", {})
-        figures.append(_figure("Held-out text", drawn, "Each block of test text is one count."))
+        figures.append(figure("Held-out text", drawn, "Each block of test text is one count."))
     if report["single_ms"]:
         lines = {f"p{q}": report["timings"][f"latency.p{q}_ms"] for q in (50, 95)}
         drawn = plots.histogram(report["single_ms"], "milliseconds, one request at a time", "requests", lines)
-        figures.append(_figure("Latency", drawn, f"{report['request']}. The last bar holds all that were slower."))
+        figures.append(figure("Latency", drawn, f"{report['request']}. The last bar holds all that were slower."))
     return joined([tag("h2", "Behaviour"), tag("div", figures, class_="plots")])
-
-
-def _figure(title: str, drawn: str, caption: str) -> Markup:
-    return tag("figure", tag("h3", title), drawn, tag("figcaption", caption))
 
 
 def _legend() -> Markup:

@@ -12,6 +12,7 @@ from penstock.stages.evaluate.markup import Markup, joined, tag
 WIDTH, HEIGHT = 480.0, 300.0
 FEW_ROWS = 10
 LEFT, RIGHT, TOP, BOTTOM = 62.0, 12.0, 12.0, 44.0
+Points = Sequence[tuple[float, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +39,33 @@ class Axes:
     def line(self, points: Sequence[tuple[float, float]], kind: str) -> Markup:
         return tag("polyline", points=" ".join(f"{self.x(x):.1f},{self.y(y):.1f}" for x, y in points), class_=kind)
 
+    def mark(self, value: float, name: str) -> list[Markup]:
+        """A vertical line with its name beside it."""
+        at, flip = self.x(value), self.x(value) > (LEFT + WIDTH - RIGHT) * 0.6
+        return [
+            tag("line", x1=at, x2=at, y1=TOP, y2=HEIGHT - BOTTOM, class_="limit"),
+            tag("text", name, x=at - 4 if flip else at + 4, y=TOP + 10, text_anchor="end" if flip else "start", class_="note"),
+        ]
 
-def chart(axes: Axes, x_label: str, y_label: str, marks: Sequence[str], about: str) -> Markup:
-    """An SVG with grid, ticks and titles around `marks`; `about` is read out by screen readers."""
+
+def chart(
+    axes: Axes, x_label: str, y_label: str, marks: Sequence[str], about: str, along: Sequence[tuple[float, str]] | None = None
+) -> Markup:
+    """An SVG with grid, ticks and titles around `marks`; `about` is read out by screen readers. `along`: the ticks of x, if not numbers."""
     bottom, middle = HEIGHT - BOTTOM, (TOP + HEIGHT - BOTTOM) / 2
     across = [
         tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=axes.y(v), y2=axes.y(v), class_="grid")
         + tag("text", shown(v), x=LEFT - 6, y=axes.y(v) + 3.5, text_anchor="end")
         for v in ticks(*axes.y_range)
     ]
-    along = [tag("text", shown(v), x=axes.x(v), y=bottom + 16, text_anchor="middle") for v in ticks(*axes.x_range)]
+    named = [(value, shown(value)) for value in ticks(*axes.x_range)] if along is None else along
+    below = [tag("text", text, x=axes.x(value), y=bottom + 16, text_anchor="middle") for value, text in named]
     titles = [
         tag("text", x_label, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 8, text_anchor="middle", class_="title"),
         tag("text", y_label, x=12, y=middle, text_anchor="middle", class_="title", transform=f"rotate(-90 12 {middle:.0f})"),
     ]
     base = tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=bottom, y2=bottom, class_="axis")
-    drawn = joined(Markup(part) for part in (*across, *along, *titles, *marks, base))
+    drawn = joined(Markup(part) for part in (*across, *below, *titles, *marks, base))
     return tag("svg", drawn, viewBox=f"0 0 {WIDTH:.0f} {HEIGHT:.0f}", role="img", aria_label=about)
 
 
@@ -68,6 +80,25 @@ def ticks(low: float, high: float) -> list[float]:
 
 def shown(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.6g}"
+
+
+def curves(lines: Mapping[str, Points], x_label: str, y_label: str, marks: Mapping[str, float]) -> Markup:
+    """Up to three lines over one range, the first of them blue, orange, grey; `marks`: named vertical lines."""
+    points = [point for line in lines.values() for point in line]
+    if not points:
+        return tag("p", "Nothing to draw: no request was answered.", class_="soft")
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    low, high = min(xs), max(xs)
+    axes = Axes((low, high if high > low else low + 1), (0.0, max(ys) * 1.1 or 1.0))
+    drawn = []
+    for kind, (name, line) in zip(("curve", "second", "third"), lines.items(), strict=False):
+        drawn.append(axes.line(line, kind))
+        if len(line) <= 40:
+            drawn += [
+                tag("circle", tag("title", f"{name} {y:.4g} at {x:.4g}"), cx=axes.x(x), cy=axes.y(y), r=3, class_="dot") for x, y in line
+            ]
+    drawn += [mark for name, value in marks.items() for mark in axes.mark(value, name)]
+    return chart(axes, x_label, y_label, drawn, f"{y_label} by {x_label}")
 
 
 def reliability_plot(bins: Sequence[Mapping[str, float]]) -> Markup:

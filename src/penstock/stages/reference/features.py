@@ -1,6 +1,6 @@
 """What drift detectors compare, from what is known of requests: one column a signal, as the sketches' `fit` takes them.
 
-The same for rows of the dataset (stage.py) and for recorded requests (control/watch/drift.py); that is all that makes them comparable.
+The same for rows of the dataset (stage.py) and for recorded requests (control/watch/drift); that is all that makes them comparable.
 """
 
 from __future__ import annotations

@@ -145,7 +145,7 @@ def build(base: Path | None, dataset: Path, train: Train, compute: Compute) -> D
         assert base is not None
         tokenizer, model = read(base, compute)
         limit = min(train.max_length or choices.max_length, int(getattr(model.config, "max_position_embeddings", choices.max_length)))
-        model = lora.wrap(model, train.method.lora, "CAUSAL_LM") if train.method.lora else model
+        model = lora.wrap(model, train.method.lora, "CAUSAL_LM", base) if train.method.lora else model
     streams = {split: stream(rows, tokenizer) for split, rows in texts.items()}
     batch = train.batch_size or choices.batch_size
     if len(streams["train"].tokens) < limit * batch + limit + 1:

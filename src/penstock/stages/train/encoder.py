@@ -126,7 +126,7 @@ def build(base: Path, dataset: Path, train: Train, compute: Compute) -> Encoder:
     rows = {split: tokenised(dataset / f"{split}.parquet", tokenizer, limit) for split in ("train", "validation")}
     pad, embedding = tokenizer.pad_token_id or 0, None
     if train.method.lora:
-        model = lora.wrap(model, train.method.lora, "SEQ_CLS")
+        model = lora.wrap(model, train.method.lora, "SEQ_CLS", base)
     else:
         embedding = compact.cut(model.get_input_embeddings(), np.concatenate([r.tokens for r in rows.values()]), pad)
         rows = {split: Rows(embedding.encode(r.tokens), r.starts, r.labels) for split, r in rows.items()}

@@ -53,6 +53,18 @@ class ArtifactsConformance:
         manifest = artifacts.commit(fill(tmp_path / "out"), "report", {})
         assert read(artifacts.materialize(manifest.digest)) == {}
 
+    def test_part_of_an_artifact_is_named_as_one_of_its_own(self, artifacts: Artifacts, tmp_path: Path) -> None:
+        whole = artifacts.commit(fill(tmp_path / "whole", weights="w", adapter__config="c"), "model", {})
+        entry = next(file for file in whole.files if file.path == "adapter/config")
+        part = Manifest("adapter", (FileEntry("config", entry.size, entry.digest),))
+        artifacts.name(part)
+        assert part == artifacts.commit(fill(tmp_path / "part", config="c"), "adapter", {})
+        artifacts.drop(whole.digest)
+        artifacts.collect({part.digest}, 0.0)
+        assert read(self.again(artifacts, tmp_path).materialize(part.digest)) == {"config": "c"}
+        with pytest.raises(ArtifactMissing, match="is missing"):
+            artifacts.name(Manifest("adapter", (FileEntry("config", 3, ABSENT),)))
+
     def test_the_digest_follows_from_the_content_alone(self, artifacts: Artifacts, tmp_path: Path) -> None:
         first = artifacts.commit(fill(tmp_path / "x", a="one", b="two"), "model", {"p": 1, "q": 2})
         second = artifacts.commit(fill(tmp_path / "y", b="two", a="one"), "model", {"q": 2, "p": 1})

@@ -22,6 +22,8 @@ class SignalsConformance:
         assert store.signals.read("support", until=60.0) == made[:1]
         assert store.signals.read("support", name=["error_rate", "nothing"], since=60.0) == made[1:3]
         assert store.signals.read("support", whole=True) == [one for one in made if not one.version and not one.slice]
+        assert store.signals.read("support", limited=True) == made
+        assert store.signals.read("other", limited=True) == []
         assert store.signals.newest("support") == max(one.at for one in made)
         assert store.signals.newest("nobody") is None
         assert store.signals.read("other") == [Signal("other", "requests", 60.0, 5.0)]

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from penstock.control.watch.contract import Happened, Watched
-from penstock.control.watch.drift_flow import Flow
-from penstock.control.watch.drift_rows import Budget, looked, rated
-from penstock.control.watch.drift_state import dumped, loaded
-from penstock.control.watch.drift_version import Version
+from penstock.control.watch.drift.flow import Flow
+from penstock.control.watch.drift.rows import Budget, looked, rated
+from penstock.control.watch.drift.state import dumped, loaded
+from penstock.control.watch.drift.version import Version
 from penstock.core.digests import digest_json
 from penstock.core.errors import PenstockError
 from penstock.monitoring.drift.files import read_reference
@@ -137,5 +137,5 @@ def _declared(reference: Reference, asked: Sequence[Asked]) -> Reference:
     return replace(reference, standards={name: one for name, one in reference.standards.items() if one.asked in now})
 
 
-def make_drift(watched: Watched) -> DriftMeasure | None:
+def make(watched: Watched) -> DriftMeasure | None:
     return DriftMeasure(watched) if watched.monitor.drift else None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from penstock.control.watch.drift_version import Version
+from penstock.control.watch.drift.version import Version
 from penstock.core.errors import PenstockError
 from penstock.monitoring.drift.files import described, parsed
 from penstock.stages.reference.features import Looked

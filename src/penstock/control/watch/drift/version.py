@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from penstock.control.watch.drift_errors import Errors
-from penstock.control.watch.drift_evidence import Read, Vocabulary, evidence, of_summary, remember
-from penstock.control.watch.drift_flow import Flow
-from penstock.control.watch.drift_rows import Budget
+from penstock.control.watch.drift.errors import Errors
+from penstock.control.watch.drift.evidence import Read, Vocabulary, evidence, of_summary, remember
+from penstock.control.watch.drift.flow import Flow
+from penstock.control.watch.drift.rows import Budget
 from penstock.core.errors import PenstockError
 from penstock.monitoring.drift.calibrate import calibrated
 from penstock.monitoring.drift.standard import Asked, Reference, group_of, summaries_of

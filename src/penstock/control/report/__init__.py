@@ -1,0 +1,1 @@
+"""What a deployment did in a time, as one self-contained page."""
