@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.digests import digest_json
 from penstock.core.errors import PlatformLacks
-from penstock.platforms.contract import EndpointSpec, EndpointState, VersionSpec
+from penstock.platforms.contract import EndpointSpec, EndpointState, ReplicaState, VersionSpec
 from penstock.platforms.kubernetes import endpoint_manifests as manifests
 from penstock.platforms.kubernetes.api import Api, Object
 from penstock.platforms.kubernetes.endpoint_manifests import ENDPOINT, Place
 from penstock.platforms.kubernetes.labels import labels_of, selector
 from penstock.platforms.kubernetes.replicas import state_of
 from penstock.platforms.kubernetes.watching import Watched
+from penstock.platforms.remote.adapters import AdapterWishes
 from penstock.spec.platforms.kubernetes import KubernetesPlatform
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ BESIDE = ("Service", "PodDisruptionBudget", "NetworkPolicy")
 class KubernetesEndpoints:
     def __init__(self, home: Home, artifacts: Artifacts, settings: KubernetesPlatform, api: Api) -> None:
         self._place = Place(settings, labels_of(home), artifacts.url)
-        self._api = api
+        self._api, self._adapters = api, AdapterWishes(artifacts)
         chosen = f"{selector(dict(self._place.labels))},{ENDPOINT}"
         self._watched = {kind: Watched(api, kind, chosen) for kind in ("Deployment", "Pod", *BESIDE)}
 
@@ -45,6 +47,7 @@ class KubernetesEndpoints:
         wanted = {manifests.version_name(desired.name, version): version for version in desired.versions}
         for name, version in wanted.items():
             self._spare(desired.name, name, version)
+            self._adapters.want(desired.name, version.version, version.bundle, version.adapters)
             self._keep(manifests.deployment(desired.name, version, desired.settings, self._place))
         for row in self._mine("Deployment", desired.name):
             if row["metadata"]["name"] not in wanted:
@@ -53,7 +56,7 @@ class KubernetesEndpoints:
     def observe(self, name: str) -> EndpointState:
         """The oldest pods first."""
         pods = sorted(self._mine("Pod", name), key=lambda p: (str(p["metadata"].get("creationTimestamp")), p["metadata"]["name"]))
-        return EndpointState(name, tuple(state_of(pod) for pod in pods))
+        return EndpointState(name, tuple(self._adapted(name, pod, state_of(pod)) for pod in pods))
 
     def delete(self, name: str) -> None:
         """Returns when its pods are gone, a little after their grace at most. Idempotent."""
@@ -67,6 +70,12 @@ class KubernetesEndpoints:
     def close(self) -> None:
         for watched in self._watched.values():
             watched.close()
+
+    def _adapted(self, endpoint: str, pod: Object, state: ReplicaState) -> ReplicaState:
+        if state.phase != "ready":
+            return state
+        held = self._adapters.held(endpoint, pod["metadata"]["name"])
+        return replace(state, adapters=held.loaded, adapter_errors={name: why for name, (_, why) in held.errors.items()})
 
     def _mine(self, kind: str, endpoint: str) -> list[Object]:
         return [row for row in self._watched[kind].all() if row["metadata"]["labels"].get(ENDPOINT) == endpoint]

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from penstock.core.errors import BadInput, PenstockError
 from penstock.core.files import told_plainly, write_atomic
 from penstock.core.ids import new_id
+from penstock.platforms.adapter_lists import list_adapters
 from penstock.platforms.contract import EndpointSpec, EndpointState, VersionSpec
 from penstock.platforms.local.replicas import Replica, read_replicas, record_failure, start_replica
-from penstock.serving.adapter_file import WantedAdapter, read_wanted, write_wanted
 
 if TYPE_CHECKING:
     from penstock.core.home import Home
@@ -102,7 +102,7 @@ class LocalEndpoints:
                 (replica.folder / "counted").touch()
         dead = [r for r in mine if not r.alive]
         for replica in living:
-            self._list_adapters(replica.folder, version.adapters)
+            list_adapters(replica.folder, version.adapters, self._artifacts)
         due = now >= crashes.get(version.bundle, Crashes()).next_at or crashes[version.bundle].next_at > now + SLOWEST_S
         for _ in range(version.replicas - len(living)):
             if due:
@@ -117,7 +117,7 @@ class LocalEndpoints:
         spec: dict[str, Any] = {"id": name, "bundle": "", "digest": version.bundle, "model": desired.name, "version": version.version}
         spec |= {"port": 0, "settings": dict(desired.settings), "drain_s": max(0.0, self._drain_s - 1.0), "ready_file": ""}
         spec |= {"adapter_list": str(folder), **self._more}
-        self._list_adapters(folder, version.adapters)
+        list_adapters(folder, version.adapters, self._artifacts)
         try:
             bundle = self._artifacts.materialize(version.bundle)
         except PenstockError as error:
@@ -125,23 +125,6 @@ class LocalEndpoints:
         else:
             start_replica(folder, {**spec, "bundle": str(bundle)})
         return name
-
-    def _list_adapters(self, folder: Path, adapters: Mapping[str, str]) -> None:
-        """Lists them for the replica in `folder`, unless its list says so already; what could not be brought here is tried again."""
-        listed: Mapping[str, WantedAdapter] = {}
-        with contextlib.suppress(BadInput):
-            listed = read_wanted(folder)
-        if {name: one.digest for name, one in listed.items() if one.error is None} != dict(adapters):
-            wanted = {name: self._brought(digest) for name, digest in adapters.items()}
-            if wanted != listed:
-                write_wanted(folder, wanted)
-
-    def _brought(self, digest: str) -> WantedAdapter:
-        try:
-            folder = self._artifacts.materialize(digest)
-        except PenstockError as error:
-            return WantedAdapter(digest, error=error.message)
-        return WantedAdapter(digest, str(folder), {entry.path: entry.digest for entry in self._artifacts.manifest(digest).files})
 
     def _crashes(self, name: str) -> dict[str, Crashes]:
         try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.files import told_plainly, write_atomic
+from penstock.platforms.remote.adapters import AdapterBringer, held_note, wanted_note
 
 if TYPE_CHECKING:
     from penstock.core.home import Home
@@ -32,7 +33,8 @@ def serve(serving: Serving, home: Home, more: Mapping[str, Any]) -> int:
     from penstock.serving.replica import main
     from penstock.store.artifacts import Artifacts
 
-    bundle = Artifacts(home.artifacts_url, home.cache).materialize(serving.bundle)
+    artifacts = Artifacts(home.artifacts_url, home.cache)
+    bundle = artifacts.materialize(serving.bundle)
     folder = home.replicas / serving.model / serving.name
     spec = {
         "id": serving.name,
@@ -45,9 +47,12 @@ def serve(serving: Serving, home: Home, more: Mapping[str, Any]) -> int:
         "settings": dict(serving.settings),
         "drain_s": serving.drain_s,
         "ready_file": str(folder / "ready.json"),
+        "adapter_list": str(folder),
         **more,
     }
     with told_plainly(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "spec.json", json.dumps(spec).encode(), sync=False)
+    wanted = wanted_note(serving.model, serving.version, serving.bundle)
+    AdapterBringer(wanted, held_note(serving.model, serving.name), folder, artifacts).start()
     return main(["--spec", str(folder / "spec.json")])
