@@ -64,6 +64,7 @@ COMMANDS = {
     "up": Command("Start the background process: control loop, gateway, replicas.", "up"),
     "down": Command("Stop the background process and its replicas.", "down"),
     "status": Command("Show what runs in the background and what it serves.", "status"),
+    "install": Command("Put control process and gateway into a cluster.", "install"),
     "exec": Command("Execute one job (used by platforms).", "exec"),
     "replica": Command("Serve one bundle (used by platforms).", "replica"),
     "doctor": Command("Report what is installed, what is missing, and the fix.", "doctor"),

@@ -26,11 +26,13 @@ PATIENCE = Patience()
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`base` is the path of its API group."""
+    """`base` is the path of its API group. `ours`: jobs and endpoints use it; the others only an installation."""
 
     name: str
     api_version: str
     plural: str
+    ours: bool = True
+    namespaced: bool = True
 
     @property
     def base(self) -> str:
@@ -51,6 +53,11 @@ KINDS = {
         Kind("ScaledObject", "keda.sh/v1alpha1", "scaledobjects"),
         Kind("TrainJob", "trainer.kubeflow.org/v1alpha1", "trainjobs"),
         Kind("InferenceService", "serving.kserve.io/v1beta1", "inferenceservices"),
+        Kind("Namespace", "v1", "namespaces", ours=False, namespaced=False),
+        Kind("ServiceAccount", "v1", "serviceaccounts", ours=False),
+        Kind("PersistentVolumeClaim", "v1", "persistentvolumeclaims", ours=False),
+        Kind("Role", "rbac.authorization.k8s.io/v1", "roles", ours=False),
+        Kind("RoleBinding", "rbac.authorization.k8s.io/v1", "rolebindings", ours=False),
     )
 }
 
@@ -152,7 +159,8 @@ class Api:
             raw.close()
 
     def _path(self, kind: str, name: str = "") -> str:
-        return f"{KINDS[kind].base}/namespaces/{self.namespace}/{KINDS[kind].plural}" + (f"/{name}" if name else "")
+        space = f"/namespaces/{self.namespace}" if KINDS[kind].namespaced else ""
+        return f"{KINDS[kind].base}{space}/{KINDS[kind].plural}" + (f"/{name}" if name else "")
 
     def _found(self, method: str, path: str, body: Any = None, query: Mapping[str, str] = {}, media: str | None = None) -> Object | None:
         try:

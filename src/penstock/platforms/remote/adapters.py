@@ -85,9 +85,9 @@ class AdapterBringer:
         if wanted or self._told not in (None, Held()):
             list_adapters(self._folder, wanted, self._artifacts)
         held = read_held(self._folder)
-        if held != (
-            _read(self._artifacts.get_note(self._held)) if self._told is None else self._told
-        ):  # an earlier container may have told
+        if self._told is None:
+            self._told = _read(self._artifacts.get_note(self._held))  # an earlier container of this pod may have told
+        if held != self._told:
             self._artifacts.put_note(self._held, json.dumps(asdict(held)).encode())
         self._told = held
 

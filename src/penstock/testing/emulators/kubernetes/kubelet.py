@@ -1,11 +1,12 @@
 """Runs pods as processes: places them, starts and restarts their container, probes it, stops it, and says in the status what it saw.
 
-One container a pod. Probes are HTTP requests to the pod's own address.
+One container a pod. Probes are HTTP requests or connections to the pod's own address.
 """
 
 from __future__ import annotations
 
 import http.client
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -178,11 +179,22 @@ class Kubelet:
         if clock - mine.probed.get(name, 0.0) < min(every, 0.2 if not mine.ready else every):
             return None
         mine.probed[name] = clock
-        good = _http(pod["status"]["podIP"], probe["httpGet"], float(probe.get("timeoutSeconds", 1)))
+        timeout_s = float(probe.get("timeoutSeconds", 1))
+        knock = probe.get("tcpSocket")
+        address = pod["status"]["podIP"]
+        good = _listens(address, int(knock["port"]), timeout_s) if knock else _http(address, probe["httpGet"], timeout_s)
         mine.failed[name] = 0 if good else mine.failed.get(name, 0) + (clock - mine.probed.get(f"{name}-counted", 0.0) >= every)
         if not good and clock - mine.probed.get(f"{name}-counted", 0.0) >= every:
             mine.probed[f"{name}-counted"] = clock
         return good
+
+
+def _listens(address: str, port: int, timeout_s: float) -> bool:
+    try:
+        with socket.create_connection((address, port), timeout_s):
+            return True
+    except OSError:
+        return False
 
 
 def _http(address: str, get: dict[str, Any], timeout_s: float) -> bool:
