@@ -183,7 +183,7 @@ class DeploymentReconciler:
     ) -> int:
         """Publishes the ready replicas of what can be served of `wanted`; returns the number of the snapshot that holds them."""
         can = servable(wanted, {part.version: len(_ready(seen, part)) for part in wanted.parts})
-        routes = tuple(_version_route(part, _ready(seen, part)[: part.replicas], can) for part in can.parts)
+        routes = tuple(_version_route(part, _used(seen, part), can) for part in can.parts)
         model = with_policy(ModelRoute(resource.name, resource.spec["task"], routes), resource.spec)
         # While a version hands its share on, what is drawn is not what the experiment wants: such requests must not count for it.
         drawn = all(abs(part.weight - wished.weight) < 1e-4 for part, wished in _pairs(can, wanted))
@@ -271,6 +271,12 @@ def _pairs(can: Wanted, wanted: Wanted) -> list[tuple[Part, Part]]:
 
 def _shares(parts: Sequence[Part]) -> list[tuple[int | str, str, float]]:
     return [(part.version, part.bundle, part.weight) for part in parts if part.weight > 0]
+
+
+def _used(seen: EndpointState, part: Part) -> Sequence[ReplicaState]:
+    """Those that requests go to: as many as are wanted, or all where the platform counts them."""
+    ready = _ready(seen, part)
+    return ready if seen.counted else ready[: part.replicas]
 
 
 def _ready(seen: EndpointState, part: Part) -> Sequence[ReplicaState]:

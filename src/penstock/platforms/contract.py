@@ -137,8 +137,11 @@ class ReplicaState:
 
 @dataclass(frozen=True, slots=True)
 class EndpointState:
+    """`counted`: the platform counts replicas itself, so there may be more than were asked for, and all of them are used."""
+
     name: str
     replicas: Sequence[ReplicaState]
+    counted: bool = False
 
 
 class Endpoints(Protocol):

@@ -29,6 +29,7 @@ _PLAIN: dict[str, Schema] = {
     "Webhook": {"type": "string"},
     "Pagerduty": {"type": "string"},
     "Gpu": {"type": ["string", "integer"]},
+    "Autoscale": {"enum": ["penstock", "hpa", "keda"]},
 }
 _SHORT_VALUES: dict[tuple[str, str], Schema] = {
     ("CleanRule", "dedup"): {"enum": ["exact", True]},

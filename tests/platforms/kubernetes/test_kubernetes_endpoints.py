@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,3 +145,58 @@ def test_a_store_on_this_machine_needs_a_volume(cluster: Cluster, tmp_path: Path
     settings = {k: v for k, v in cluster.settings(home.folder).items() if k != "volume"}
     with pytest.raises(PlatformLacks, match="pods cannot reach the artifact store"):
         KUBERNETES.endpoints(home, artifacts, settings).apply(desired(("1", "sha256:" + "0" * 64, 1)))
+
+
+class TestKServeEndpoints(EndpointsConformance):
+    """The same through InferenceServices, where KServe is installed."""
+
+    @pytest.fixture(autouse=True)
+    def _cluster(self, clusters: Callable[..., Cluster], crd_folder: Path) -> None:
+        self.cluster = clusters(crds=crd_folder)
+
+    def open(self, home: Home, artifacts: Artifacts) -> Endpoints:
+        return KUBERNETES.endpoints(home, artifacts, self.cluster.settings(home.folder, environment=REPLICA, serve="kserve"))
+
+    def kill(self, endpoints: Endpoints, home: Home, name: str, id_: str) -> None:  # noqa: ARG002 (as the suite has it)
+        self.cluster.crash(id_.partition(".")[0])
+
+
+@pytest.mark.parametrize(
+    ("autoscale", "kind"),
+    [
+        ("hpa", "HorizontalPodAutoscaler"),
+        ("keda", "ScaledObject"),
+        ({"by": "keda", "prometheus": "http://prometheus:9090", "most": 3}, "ScaledObject"),
+    ],
+)
+def test_others_may_count_the_replicas(
+    autoscale: Any, kind: str, clusters: Callable[..., Cluster], crd_folder: Path, tmp_path: Path
+) -> None:
+    cluster, home = clusters(crds=crd_folder), Home.find(tmp_path, {})
+    artifacts = Artifacts(home.artifacts_url, home.cache)
+    settings = cluster.settings(home.folder, environment=REPLICA, autoscale=autoscale)
+    endpoints = KUBERNETES.endpoints(home, artifacts, settings)
+    spec = desired(("1", bundle(artifacts, tmp_path, "one"), 1))
+    settled(endpoints, spec)
+    counter = cluster.world.all(kind)[0]
+    name = counter["spec"]["scaleTargetRef"]["name"]
+    assert name == cluster.world.all("Deployment")[0]["metadata"]["name"]
+    Api("default", str(cluster.kubeconfig)).merge("Deployment", name, {"spec": {"replicas": 2}})
+    until(lambda: len([r for r in endpoints.observe("intents").replicas if r.phase == "ready"]) == 2)
+    endpoints.apply(spec)
+    time.sleep(0.3)
+    assert len(cluster.pods()) == 2, "what the autoscaler counted stays"
+    assert endpoints.observe("intents").counted
+    endpoints.delete("intents")
+    assert KUBERNETES.left(home, artifacts, settings) == []
+    endpoints.close()
+
+
+def test_what_is_not_installed_is_told(cluster: Cluster, tmp_path: Path) -> None:
+    home = Home.find(tmp_path, {})
+    artifacts = Artifacts(home.artifacts_url, home.cache)
+    for more, what in (({"serve": "kserve"}, "KServe"), ({"autoscale": "keda"}, "KEDA")):
+        endpoints = KUBERNETES.endpoints(home, artifacts, cluster.settings(home.folder, **more))
+        with pytest.raises(PlatformLacks, match=f"{what} is not installed"):
+            endpoints.apply(desired(("1", "sha256:" + "0" * 64, 1)))
+        endpoints.close()

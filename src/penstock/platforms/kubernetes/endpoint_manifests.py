@@ -63,8 +63,44 @@ def deployment(endpoint: str, version: VersionSpec, engine: Mapping[str, Any], p
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
         "template": template,
     }
-    spec |= {"replicas": version.replicas} if place.settings.autoscale == "penstock" else {}
+    spec |= {"replicas": version.replicas} if place.settings.autoscale.by == "penstock" else {}
     return _object("Deployment", version_name(endpoint, version), {**labels, **own}, spec, said)
+
+
+def autoscaler(endpoint: str, version: VersionSpec, place: Place) -> dict[str, Any] | None:
+    """What counts the replicas of a version, where Penstock does not: from those that it asks for up to the most."""
+    wish, name = place.settings.autoscale, version_name(endpoint, version)
+    labels, target = endpoint_labels(endpoint, place), {"apiVersion": KINDS["Deployment"].api_version, "kind": "Deployment", "name": name}
+    if place.settings.serve == "kserve" or wish.by == "penstock":
+        return None
+    most, percent = max(wish.most, version.replicas), round(wish.cpu * 100)
+    if wish.by == "hpa":
+        cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": percent}}}
+        body = {"scaleTargetRef": target, "minReplicas": max(1, version.replicas), "maxReplicas": most, "metrics": [cpu]}
+        return _object("HorizontalPodAutoscaler", name, labels, body)
+    trigger: dict[str, Any] = {"type": "cpu", "metricType": "Utilization", "metadata": {"value": str(percent)}}
+    if wish.prometheus is not None:
+        query = f'sum(penstock_gateway_in_flight{{model="{endpoint}"}})'
+        trigger = {"type": "prometheus", "metadata": {"serverAddress": wish.prometheus, "query": query, "threshold": str(wish.in_flight)}}
+    least = version.replicas if wish.prometheus is not None else max(1, version.replicas)
+    body = {"scaleTargetRef": target, "minReplicaCount": least, "maxReplicaCount": most, "triggers": [trigger]}
+    return _object("ScaledObject", name, labels, body)
+
+
+def inference_service(endpoint: str, version: VersionSpec, engine: Mapping[str, Any], place: Place) -> dict[str, Any]:
+    """For KServe in its standard mode (no Knative): it makes the Deployment, and the autoscaler where it is to count."""
+    made = deployment(endpoint, version, engine, place)
+    pod = made["spec"]["template"]["spec"]
+    pod = {**pod, "containers": [{**pod["containers"][0], "name": "kserve-container"}]}
+    pod.pop("restartPolicy")
+    wish, meta = place.settings.autoscale, made["spec"]["template"]["metadata"]
+    counts: dict[str, Any] = {"minReplicas": version.replicas, "maxReplicas": version.replicas}
+    if wish.by != "penstock":
+        counts = {"minReplicas": max(1, version.replicas), "maxReplicas": max(wish.most, version.replicas)}
+        counts |= {"scaleMetric": "cpu", "scaleTarget": round(wish.cpu * 100)}
+    said = {**made["metadata"]["annotations"], "serving.kserve.io/deploymentMode": "RawDeployment"}
+    predictor = {**counts, **pod, "labels": meta["labels"], "annotations": meta["annotations"]}
+    return _object("InferenceService", made["metadata"]["name"], made["metadata"]["labels"], {"predictor": predictor}, said)
 
 
 def beside(endpoint: str, place: Place) -> list[dict[str, Any]]:

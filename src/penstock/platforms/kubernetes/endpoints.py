@@ -37,30 +37,40 @@ class KubernetesEndpoints:
         self._place = Place(settings, labels_of(home), artifacts.url)
         self._api, self._adapters = api, AdapterWishes(artifacts)
         chosen = f"{selector(dict(self._place.labels))},{ENDPOINT}"
-        self._watched = {kind: Watched(api, kind, chosen) for kind in ("Deployment", "Pod", *BESIDE)}
+        kserve, by = settings.serve == "kserve", settings.autoscale.by
+        self._made = manifests.inference_service if kserve else manifests.deployment
+        counters = {"hpa": ("HorizontalPodAutoscaler",), "keda": ("ScaledObject",)}.get(by, ()) if not kserve else ()
+        self._kinds = ("InferenceService" if kserve else "Deployment", *counters)  # one of each a version
+        self._watched = {kind: Watched(api, kind, chosen) for kind in (*self._kinds, "Pod", *BESIDE)}
 
     def apply(self, desired: EndpointSpec) -> None:
         """Raises PlatformLacks where pods could not reach the store, PlatformDenied, PlatformFull, PlatformAway."""
         self._require_shared()
+        self._require_offered()
         for value in manifests.beside(desired.name, self._place):
             self._keep(value)
         wanted = {manifests.version_name(desired.name, version): version for version in desired.versions}
         for name, version in wanted.items():
             self._spare(desired.name, name, version)
             self._adapters.want(desired.name, version.version, version.bundle, version.adapters)
-            self._keep(manifests.deployment(desired.name, version, desired.settings, self._place))
-        for row in self._mine("Deployment", desired.name):
-            if row["metadata"]["name"] not in wanted:
-                self._remove("Deployment", row["metadata"]["name"])
+            self._keep(self._made(desired.name, version, desired.settings, self._place))
+            counter = manifests.autoscaler(desired.name, version, self._place)
+            if counter is not None:
+                self._keep(counter)
+        for kind in self._kinds:
+            for row in self._mine(kind, desired.name):
+                if row["metadata"]["name"] not in wanted:
+                    self._remove(kind, row["metadata"]["name"])
 
     def observe(self, name: str) -> EndpointState:
         """The oldest pods first."""
         pods = sorted(self._mine("Pod", name), key=lambda p: (str(p["metadata"].get("creationTimestamp")), p["metadata"]["name"]))
-        return EndpointState(name, tuple(self._adapted(name, pod, state_of(pod)) for pod in pods))
+        counted = self._place.settings.autoscale.by != "penstock"
+        return EndpointState(name, tuple(self._adapted(name, pod, state_of(pod)) for pod in pods), counted)
 
     def delete(self, name: str) -> None:
         """Returns when its pods are gone, a little after their grace at most. Idempotent."""
-        for kind in ("Deployment", *BESIDE):
+        for kind in (*self._kinds, *BESIDE):
             for row in self._mine(kind, name):
                 self._remove(kind, row["metadata"]["name"])
         deadline = time.monotonic() + manifests.DRAIN_S + 10.0
@@ -85,10 +95,10 @@ class KubernetesEndpoints:
         kind, name = value["kind"], value["metadata"]["name"]
         mark = digest_json(value)
         present = self._watched[kind].get(name)
-        replicas = value["spec"].get("replicas")
         if present is not None and "deletionTimestamp" not in present["metadata"]:
             same = (present["metadata"].get("annotations") or {}).get(APPLIED) == mark
-            if same and replicas in (None, present["spec"].get("replicas", 1)):
+            # Somebody may have scaled it by hand since: that is put right too.
+            if same and ("replicas" not in value["spec"] or _replicas(present) == value["spec"]["replicas"]):
                 return
         meta = value["metadata"]
         marked = {**value, "metadata": {**meta, "annotations": {**meta.get("annotations", {}), APPLIED: mark}}}
@@ -96,8 +106,8 @@ class KubernetesEndpoints:
 
     def _spare(self, endpoint: str, name: str, version: VersionSpec) -> None:
         """Before a Deployment shrinks: its first ready pods, which the gateway may still route to, are made dear to delete."""
-        present = self._watched["Deployment"].get(name)
-        if present is None or version.replicas >= present["spec"].get("replicas", 1) or self._place.settings.autoscale != "penstock":
+        present = self._watched[self._kinds[0]].get(name)
+        if present is None or self._place.settings.autoscale.by != "penstock" or version.replicas >= _replicas(present):
             return
         ready = [
             r for r in self.observe(endpoint).replicas if r.phase == "ready" and (r.version, r.bundle) == (version.version, version.bundle)
@@ -110,6 +120,14 @@ class KubernetesEndpoints:
         self._api.delete(kind, name)
         self._watched[kind].forget(name)
 
+    def _require_offered(self) -> None:
+        for kind, what in (("InferenceService", "KServe"), ("ScaledObject", "KEDA")):
+            if kind in self._kinds and not self._api.offers(kind):
+                raise PlatformLacks(
+                    f"{what} is not installed in this cluster (it has no {kind})",
+                    remedy=f"Install {what}, or leave `serve` and `autoscale` of the platform as they are by default.",
+                )
+
     def _require_shared(self) -> None:
         local = "://" not in self._place.store or self._place.store.startswith("file://")
         if local and self._place.settings.volume is None:
@@ -117,6 +135,12 @@ class KubernetesEndpoints:
                 f"pods cannot reach the artifact store at {self._place.store}, which lies on this machine",
                 remedy="Point PENSTOCK_ARTIFACTS at a bucket, or name a `volume` that pods mount at that place.",
             )
+
+
+def _replicas(value: Object) -> int:
+    """That a Deployment or an InferenceService asks for at least."""
+    spec = value["spec"].get("predictor", value["spec"])
+    return int(spec.get("replicas", spec.get("minReplicas", 1)))
 
 
 def endpoints_of(home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> KubernetesEndpoints:

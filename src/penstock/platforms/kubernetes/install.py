@@ -106,13 +106,11 @@ def _policy() -> dict[str, Any]:
 
 
 def _deployment(wish: Wish) -> dict[str, Any]:
-    listens: dict[str, Any] = {"tcpSocket": {"port": PORT}, "timeoutSeconds": 2}  # over a network, the gateway answers nobody without a key
-    probes: dict[str, Any] = {
+    # Over a network the gateway answers nobody without a key: that it listens must do.
+    listens: dict[str, Any] = {"tcpSocket": {"port": PORT}, "timeoutSeconds": 2}
+    extra: dict[str, Any] = {
         "startupProbe": {**listens, "periodSeconds": 2, "failureThreshold": 60},
         "livenessProbe": {**listens, "periodSeconds": 10},
-    }
-    extra: dict[str, Any] = {
-        **probes,
         "readinessProbe": {**listens, "periodSeconds": 5},
         "ports": [{"name": "http", "containerPort": PORT}],
     }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from penstock.spec.platforms.accelerators import Gpu
-from penstock.spec.types import Bytes, Record, Seconds
+from penstock.spec.types import Bytes, Fraction, Record, Seconds
 
 DnsLabel = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", description="a–z, 0–9 and '-', at most 63")]
 
@@ -46,7 +46,7 @@ class KubernetesPlatform(Record):
     volume: Claim | None = None
     pools: dict[DnsLabel, Pool] = Field(default_factory=dict, description="without any, pods ask for what the step needs and nothing more")
     distributed: Literal["auto", "indexed", "trainjob"] = Field(default="auto", description="how steps with `nodes` above 1 run")
-    autoscale: Literal["penstock", "hpa", "keda"] = Field(default="penstock", description="who counts the replicas")
+    autoscale: Autoscale = Field(default_factory=lambda: Autoscale(), description="who counts the replicas")
     serve: Literal["deployment", "kserve"] = "deployment"
     replica: ReplicaSize = Field(default_factory=lambda: ReplicaSize())
     pending: Seconds = Field(default=600.0, gt=0, description="that a job's pods may wait for a machine")
@@ -56,8 +56,32 @@ class KubernetesPlatform(Record):
 
     @model_validator(mode="after")
     def _sound(self) -> KubernetesPlatform:
-        if self.serve == "kserve" and self.autoscale == "keda":
-            raise ValueError("with `serve: kserve`, KServe counts the replicas; leave `autoscale` out")
+        if self.serve == "kserve" and self.autoscale.by == "keda":
+            raise ValueError("with `serve: kserve`, KServe scales by itself; write `autoscale: hpa` for that, or leave it out")
+        return self
+
+
+class Autoscale(Record):
+    """`penstock` counts replicas by what the gateway sees (`deploy.scale`); the others count up from there to `most`, by what pods use.
+
+    `prometheus`: with `keda`, the server that scrapes the gateway: replicas then follow requests in flight, and may go down to none.
+    """
+
+    by: Literal["penstock", "hpa", "keda"] = "penstock"
+    most: int = Field(default=4, ge=1)
+    cpu: Fraction = Field(default=0.7, gt=0, le=1, description="of what a pod asked for")
+    prometheus: str | None = Field(default=None, pattern=r"^https?://")
+    in_flight: int = Field(default=8, ge=1, description="requests that one replica should have, with `prometheus`")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"by": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _sound(self) -> Autoscale:
+        if self.prometheus is not None and self.by != "keda":
+            raise ValueError("`prometheus` is asked by KEDA only: write `by: keda`")
         return self
 
 

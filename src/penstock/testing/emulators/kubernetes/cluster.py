@@ -16,7 +16,7 @@ from typing import Any
 
 from penstock.testing.containers import Processes
 from penstock.testing.emulators.kubernetes import certificates
-from penstock.testing.emulators.kubernetes.controllers import deployments, disruption, garbage, jobs, scaling, trainjobs
+from penstock.testing.emulators.kubernetes.controllers import deployments, disruption, garbage, inference, jobs, scaling, trainjobs
 from penstock.testing.emulators.kubernetes.faults import Faults
 from penstock.testing.emulators.kubernetes.kinds import BUILT_IN, Kind
 from penstock.testing.emulators.kubernetes.kubelet import Kubelet
@@ -27,7 +27,7 @@ from penstock.testing.emulators.kubernetes.verbs import Verbs
 from penstock.testing.emulators.kubernetes.world import World, active, condition, with_condition
 from penstock.testing.emulators.table import Emulated
 
-CONTROLLERS = (trainjobs, jobs, deployments, scaling, garbage)
+CONTROLLERS = (trainjobs, inference, jobs, deployments, scaling, garbage)
 TICK_S, IDLE_S = 0.02, 0.1
 CLAIM = "store"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
