@@ -80,11 +80,18 @@ def autoscaler(endpoint: str, version: VersionSpec, place: Place) -> dict[str, A
         return _object("HorizontalPodAutoscaler", name, labels, body)
     trigger: dict[str, Any] = {"type": "cpu", "metricType": "Utilization", "metadata": {"value": str(percent)}}
     if wish.prometheus is not None:
-        query = f'sum(penstock_gateway_in_flight{{model="{endpoint}"}})'
-        trigger = {"type": "prometheus", "metadata": {"serverAddress": wish.prometheus, "query": query, "threshold": str(wish.in_flight)}}
+        said = {"serverAddress": wish.prometheus, "query": _in_flight(endpoint), "threshold": str(wish.in_flight)}
+        trigger = {"type": "prometheus", "metadata": said}
     least = version.replicas if wish.prometheus is not None else max(1, version.replicas)
     body = {"scaleTargetRef": target, "minReplicaCount": least, "maxReplicaCount": most, "triggers": [trigger]}
     return _object("ScaledObject", name, labels, body)
+
+
+def _in_flight(endpoint: str) -> str:
+    """PromQL: requests being answered (seconds of answering a second, by Little's law) and those that wait, for want of a replica too."""
+    parts = ("rate(penstock_request_seconds_sum{%s}[1m])", "penstock_waiting{%s}", "penstock_held{%s}")
+    chosen = f'model="{endpoint}"'
+    return " + ".join(f"(sum({part % chosen}) or vector(0))" for part in parts)
 
 
 def inference_service(endpoint: str, version: VersionSpec, engine: Mapping[str, Any], place: Place) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import secrets
 import threading
+import time
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,7 +29,7 @@ from penstock.testing.emulators.kubernetes.world import World, active, condition
 from penstock.testing.emulators.table import Emulated
 
 CONTROLLERS = (trainjobs, inference, jobs, deployments, scaling, garbage)
-TICK_S, IDLE_S = 0.02, 0.1
+TICK_S, IDLE_S, LOOK_S = 0.02, 0.1, 0.5
 CLAIM = "store"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
@@ -156,11 +157,14 @@ class Cluster:
         self.kubeconfig.write_text(json.dumps(value))
 
     def _work(self) -> None:
+        synced, at = -1, 0.0
         while not self._ending.is_set():
-            before = self.objects.version
+            before, now = self.objects.version, time.monotonic()
             try:
-                for controller in CONTROLLERS:
-                    controller.sync(self.world)
+                if before != synced or now - at > LOOK_S:  # deadlines and times to live pass without a change
+                    synced, at = before, now
+                    for controller in CONTROLLERS:
+                        controller.sync(self.world)
                 self.kubelet.sync()
             except Exception:  # told on the terminal of the test; the next pass goes on
                 traceback.print_exc()

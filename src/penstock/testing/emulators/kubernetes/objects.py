@@ -1,6 +1,7 @@
 """What the server keeps: objects by kind, namespace and name, each change numbered; and the changes, for those who watch.
 
-Values go in and out as copies. The history is bounded: who asks for what is older is told so (410).
+Values are copied on their way in and never changed after that: readers share them, and must not change them either.
+The history is bounded: who asks for what is older is told so (410).
 """
 
 from __future__ import annotations
@@ -40,18 +41,27 @@ class Objects:
         self.version = 1
         self.floor = 0  # changes up to here are forgotten
         self._values: dict[Kind, dict[tuple[str, str], Object]] = {}
+        self._owned: dict[tuple[Kind, str], set[tuple[str, str]]] = {}
         self._history: deque[Change] = deque()
 
     def get(self, kind: Kind, namespace: str, name: str) -> Object | None:
         with self.lock:
-            found = self._values.get(kind, {}).get((namespace, name))
-            return None if found is None else copied(found)
+            return self._values.get(kind, {}).get((namespace, name))
 
     def rows(self, kind: Kind, namespace: str | None = None) -> list[Object]:
         """By namespace and name, as etcd has them."""
         with self.lock:
             found = sorted(self._values.get(kind, {}).items())
-            return [copied(value) for (at, _), value in found if namespace in (None, at)]
+            return [value for (at, _), value in found if namespace in (None, at)]
+
+    def owned(self, kind: Kind, uid: str) -> list[Object]:
+        """By the owner's uid."""
+        with self.lock:
+            return [value for key in sorted(self._owned.get((kind, uid), ())) if (value := self._values[kind].get(key)) is not None]
+
+    def everything(self) -> list[tuple[Kind, Object]]:
+        with self.lock:
+            return [(kind, row) for kind, rows in self._values.items() for row in rows.values()]
 
     def put(self, kind: Kind, value: Object) -> Object:
         """Writes, with the next resourceVersion; what is the same as before is no change."""
@@ -61,17 +71,19 @@ class Objects:
             rows = self._values.setdefault(kind, {})
             before = rows.get(key)
             if before is not None and _without_version(before) == _without_version(value):
-                return copied(before)
+                return before
             self.version += 1
             made = copied({**value, "metadata": {**meta, "resourceVersion": str(self.version)}})
+            self._own(kind, key, before, made)
             rows[key] = made
             self._note(Change(self.version, "ADDED" if before is None else "MODIFIED", kind, made))
-            return copied(made)
+            return made
 
     def remove(self, kind: Kind, namespace: str, name: str) -> None:
         with self.lock:
             value = self._values.get(kind, {}).pop((namespace, name), None)
             if value is not None:
+                self._own(kind, (namespace, name), value, None)
                 self.version += 1
                 gone = {**value, "metadata": {**value["metadata"], "resourceVersion": str(self.version)}}
                 self._note(Change(self.version, "DELETED", kind, gone))
@@ -91,6 +103,12 @@ class Objects:
             self.floor = self.version
             self._history.clear()
             self.changed.notify_all()
+
+    def _own(self, kind: Kind, key: tuple[str, str], before: Object | None, after: Object | None) -> None:
+        for value, there in ((before, False), (after, True)):
+            for owner in (value or {"metadata": {}})["metadata"].get("ownerReferences") or ():
+                keys = self._owned.setdefault((kind, owner["uid"]), set())
+                keys.add(key) if there else keys.discard(key)
 
     def _note(self, change: Change) -> None:
         self._history.append(change)

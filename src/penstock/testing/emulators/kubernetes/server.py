@@ -169,6 +169,8 @@ def _event(type_: str, value: Object, query: dict[str, str], known: set[str]) ->
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 1 << 16  # head and body leave together: else each answer waits 40 ms for the other side's delayed acknowledgement
     api: Api  # set by `serving`
 
     def handle_any(self) -> None:
@@ -222,11 +224,13 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         with contextlib.suppress(OSError):
+            self.wfile.flush()
             for event in (first, *()):
                 self._chunk(event)
             for event in events:
                 self._chunk(event)
             self.wfile.write(b"0\r\n\r\n")
+            self.wfile.flush()
         self.close_connection = True
 
     def _chunk(self, event: Object) -> None:
@@ -246,6 +250,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_header("Retry-After", str(retry_s))
             self.end_headers()
             self.wfile.write(data)
+            self.wfile.flush()
 
     def log_message(self, format: str, *args: Any) -> None:
         """Quiet: `Api.seen` has the calls."""

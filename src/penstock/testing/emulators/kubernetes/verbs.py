@@ -134,15 +134,11 @@ class Verbs:
         return self.objects.put(kind, {**value, "metadata": {**meta, "deletionTimestamp": now(), "deletionGracePeriodSeconds": seconds}})
 
     def _orphan(self, owner: str) -> None:
-        for kind, row in self.everything():
+        for kind, row in self.objects.everything():
             owners = row["metadata"].get("ownerReferences") or []
             left = [o for o in owners if o["uid"] != owner]
             if len(left) < len(owners):
                 self.objects.put(kind, {**row, "metadata": {**row["metadata"], "ownerReferences": left}})
-
-    def everything(self) -> list[tuple[Kind, Object]]:
-        with self.objects.lock:
-            return [(kind, row) for kind in list(self.objects._values) for row in self.objects.rows(kind)]
 
     def _apply(self, kind: Kind, namespace: str, name: str, wish: Object, query: Query, before: Object | None) -> Object:
         manager = query.get("fieldManager")

@@ -34,8 +34,7 @@ class World:
         return self.objects.get(self.kinds[kind], namespace, name)
 
     def owned(self, kind: str, owner: Object) -> list[Object]:
-        uid = owner["metadata"]["uid"]
-        return [row for row in self.all(kind) if any(o["uid"] == uid for o in row["metadata"].get("ownerReferences") or ())]
+        return self.objects.owned(self.kinds[kind], owner["metadata"]["uid"]) if kind in self.kinds else []
 
     def put(self, value: Object) -> Object:
         return self.objects.put(self.kinds[value["kind"]], value)

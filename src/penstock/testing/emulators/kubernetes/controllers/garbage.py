@@ -6,7 +6,7 @@ from penstock.testing.emulators.kubernetes.world import World, ended, with_condi
 
 
 def sync(world: World) -> None:
-    rows = world.verbs.everything()
+    rows = world.objects.everything()
     uids = {row["metadata"]["uid"] for _, row in rows}
     for kind, row in rows:
         owners = row["metadata"].get("ownerReferences") or ()
