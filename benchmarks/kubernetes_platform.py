@@ -25,7 +25,7 @@ from penstock.testing.jobs_suite import ended, user_job
 ENDPOINTS, PASSES, LOOKS = 200, 5, 200
 LAGS = """
 import time
-from penstock.stages.contract import Context
+from penstock.stages.user.types import Context
 
 def speak(number: int, context: Context) -> int:
     for _ in range(number):
@@ -104,7 +104,7 @@ def jobs(cluster: Cluster, home: Home, artifacts: Artifacts, folder: Path) -> No
 
 def lag(cluster: Cluster, home: Home, artifacts: Artifacts, folder: Path) -> None:
     made = KUBERNETES.jobs(home, artifacts, cluster.settings(home.folder))
-    job = user_job(folder / "lag", "double", {"number": 20})
+    job = user_job(folder / "lag", "double", {"number": 40})
     (folder / "lag" / "lag_steps.py").write_text(LAGS)
     job = type(job)(**{**{f: getattr(job, f) for f in job.__slots__}, "config": {**job.config, "uses": "lag_steps:speak"}})
     began, seen, cursor = time.time(), list[float](), 0

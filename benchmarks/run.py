@@ -29,6 +29,7 @@ ORDER = (
     "languages",
     "drift",
     "detection",
+    "kubernetes_platform",
 )
 
 

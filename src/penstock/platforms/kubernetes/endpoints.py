@@ -41,7 +41,7 @@ class KubernetesEndpoints:
         self._made = manifests.inference_service if kserve else manifests.deployment
         counters = {"hpa": ("HorizontalPodAutoscaler",), "keda": ("ScaledObject",)}.get(by, ()) if not kserve else ()
         self._kinds = ("InferenceService" if kserve else "Deployment", *counters)  # one of each a version
-        self._watched = {kind: Watched(api, kind, chosen) for kind in (*self._kinds, "Pod", *BESIDE)}
+        self._watched = {kind: Watched(api, kind, chosen, ENDPOINT) for kind in (*self._kinds, "Pod", *BESIDE)}
 
     def apply(self, desired: EndpointSpec) -> None:
         """Raises PlatformLacks where pods could not reach the store, PlatformDenied, PlatformFull, PlatformAway."""
@@ -88,7 +88,7 @@ class KubernetesEndpoints:
         return replace(state, adapters=held.loaded, adapter_errors={name: why for name, (_, why) in held.errors.items()})
 
     def _mine(self, kind: str, endpoint: str) -> list[Object]:
-        return [row for row in self._watched[kind].all() if row["metadata"]["labels"].get(ENDPOINT) == endpoint]
+        return self._watched[kind].group(endpoint)
 
     def _keep(self, value: Object) -> None:
         """Applies `value` unless what is there was made by the very same one and still has its number of replicas."""

@@ -18,11 +18,12 @@ PAUSE_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class Watched:
-    """Objects of a kind that carry our labels, by name. `changed` is set at every change."""
+    """Objects of a kind that carry our labels, by name. `by`: a label that they are grouped by. `changed` is set at every change."""
 
-    def __init__(self, api: Api, kind: str, selector: str) -> None:
-        self._api, self._kind, self._selector = api, kind, selector
+    def __init__(self, api: Api, kind: str, selector: str, by: str = "") -> None:
+        self._api, self._kind, self._selector, self._by = api, kind, selector, by
         self._rows: dict[str, Object] = {}
+        self._groups: dict[str, dict[str, Object]] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._tried, self._synced, self._ended = threading.Event(), threading.Event(), threading.Event()
@@ -39,14 +40,14 @@ class Watched:
                     return self._rows[name]
         return self._api.get(self._kind, name)
 
-    def all(self) -> list[Object]:
-        """As last heard, else as a list says now. Raises what the call does."""
+    def group(self, value: str) -> list[Object]:
+        """Those whose label `by` has the value: as last heard, else as a list says now. Raises what the call does."""
         self._start()
         self._tried.wait(5.0)
         if not self._synced.is_set():
-            return self._api.rows(self._kind, self._selector)[0]
+            return self._api.rows(self._kind, f"{self._selector},{self._by}={value}")[0]
         with self._lock:
-            return list(self._rows.values())
+            return list(self._groups.get(value, {}).values())
 
     def put(self, value: Object) -> None:
         """What a call just answered, so that it is not asked for again; news that are newer stay."""
@@ -55,10 +56,13 @@ class Watched:
             known = self._rows.get(name)
             if known is None or _version(known) < _version(value):
                 self._rows[name] = value
+                self._groups.setdefault(self._group_of(value), {})[name] = value
 
     def forget(self, name: str) -> None:
         with self._lock:
-            self._rows.pop(name, None)
+            value = self._rows.pop(name, None)
+            if value is not None:
+                self._groups.get(self._group_of(value), {}).pop(name, None)
 
     def wait(self, timeout_s: float) -> bool:
         """True as soon as something changed since the last call."""
@@ -104,12 +108,17 @@ class Watched:
     def _list(self) -> str:
         rows, version = self._api.rows(self._kind, self._selector)
         with self._lock:
-            self._rows = {row["metadata"]["name"]: row for row in rows}
+            self._rows, self._groups = {row["metadata"]["name"]: row for row in rows}, {}
+            for name, row in self._rows.items():
+                self._groups.setdefault(self._group_of(row), {})[name] = row
         self.relists += 1
         self._synced.set()
         self._tried.set()
         self.changed.set()
         return version
+
+    def _group_of(self, value: Object) -> str:
+        return str((value["metadata"].get("labels") or {}).get(self._by, ""))
 
     def _follow(self, version: str) -> str:
         for event in self._api.watch(self._kind, self._selector, version, WATCH_S):
