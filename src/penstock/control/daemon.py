@@ -19,13 +19,12 @@ from typing import Any
 
 import psutil
 
+from penstock.control.beside import exporter, watcher
 from penstock.control.compaction import Compaction
 from penstock.control.detached import end_process, lives, start_detached
-from penstock.control.exporting import Exporting
 from penstock.control.gateway import ensure_gateway, gateway_state, publish, stop_gateway
 from penstock.control.leaving import leave_platforms
 from penstock.control.loop import RETRY_S, idle, reconcilers, tick
-from penstock.control.watching import Watching
 from penstock.control.world import World, open_world
 from penstock.core.errors import Conflict, DatabaseUnavailable, DiskFull, PenstockError
 from penstock.core.files import write_atomic
@@ -116,7 +115,7 @@ def _loop(world: World, address: Address) -> None:
     signal.signal(signal.SIGINT, lambda *_: asked.update(stop=True))
     table, looked = reconcilers(), 0.0
     gateway = world.home.gateway
-    beside = (Compaction(gateway / "records", gateway / "log"), Exporting(gateway), Watching(world.home))
+    beside = (Compaction(gateway / "records", gateway / "log"), exporter(gateway), watcher(world.home))
     try:
         while not asked["stop"]:
             now = world.clock.monotonic()

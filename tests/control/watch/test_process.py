@@ -16,10 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from penstock.control.beside import watcher
 from penstock.control.daemon import Address, down, ensure_up
 from penstock.control.detached import lives
 from penstock.control.watch.health import watcher_state
-from penstock.control.watching import REST_S, Watching
 from penstock.core.home import Home
 from penstock.monitoring.windows.files import WindowFiles
 from penstock.monitoring.windows.window import whole
@@ -156,14 +156,14 @@ def children(home: Home) -> list[psutil.Process]:
 
 def test_it_is_started_and_after_a_rest_started_again(home: Home) -> None:
     prepared(home).close()
-    watching = Watching(home)
+    watching = watcher(home)
     try:
         assert watching.look(100.0)
         (running,) = children(home)
         wait_for(lambda: (watcher_state(home.folder) or {}).get("pid") == running.pid, 20, "it at work")
         running.kill()
         wait_for(lambda: watching.look(101.0) is False, 10, "its end")
-        assert watching.look(100.0 + REST_S)
+        assert watching.look(100.0 + watching.rest_s)
         assert len(children(home)) == 1
     finally:
         watching.close()
@@ -173,11 +173,11 @@ def test_it_is_started_and_after_a_rest_started_again(home: Home) -> None:
 def test_a_disk_that_takes_no_log_ends_nothing(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     home.folder.mkdir()
     (home.folder / "monitor").write_text("in the way")
-    watching = Watching(home)
+    watching = watcher(home)
     assert watching.look(100.0) is False
-    assert "watcher: " in capsys.readouterr().err
+    assert "penstock.control.watch: " in capsys.readouterr().err
     (home.folder / "monitor").unlink()
-    assert watching.look(100.0 + REST_S)
+    assert watching.look(100.0 + watching.rest_s)
     watching.close()
 
 

@@ -1,6 +1,6 @@
 """`python -m penstock.control.watch --home FOLDER`: watches what a home's gateway records, until SIGTERM; one for each home.
 
-The background process starts it and looks after it (control/watching.py).
+The background process starts it and looks after it (control/beside.py).
 """
 
 from __future__ import annotations

@@ -6,25 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from penstock.control.exporting import REST_S, Exporting
+from penstock.control.beside import exporter
 from penstock.testing.serving import living_children, wait_for
 
 
 def test_nothing_is_started_without_a_collector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
-    assert Exporting(tmp_path).look(1e6) is False
+    assert exporter(tmp_path).look(1e6) is False
     assert list(tmp_path.iterdir()) == []
 
 
 def test_one_runs_and_another_after_a_rest_when_it_died(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
-    exporting = Exporting(tmp_path)
+    exporting = exporter(tmp_path)
     try:
         assert exporting.look(100.0) is True
         (running,) = living_children(str(tmp_path))
         running.kill()
         wait_for(lambda: exporting.look(101.0) is False, 10, "its end")
-        assert exporting.look(100.0 + REST_S) is True
+        assert exporting.look(100.0 + exporting.rest_s) is True
         assert len(living_children(str(tmp_path))) == 1
     finally:
         exporting.close()
