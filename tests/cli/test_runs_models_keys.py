@@ -67,7 +67,8 @@ class TestNothingYet:
 
     def test_status_and_down_make_no_folder(self, call, folder: Path) -> None:
         assert call("status", "--json").json["deployments"] == []
-        assert call("down", "--json").json == {"control": False, "gateway": False, "replicas": 0}
+        nothing = {"control": False, "gateway": False, "replicas": 0, "elsewhere": 0, "left": [], "unknown": []}
+        assert call("down", "--json").json == nothing
         assert list(folder.iterdir()) == []
 
     @pytest.mark.parametrize(

@@ -128,7 +128,8 @@ def plan_prepared(prepared: Prepared, world: World) -> Plan:
     pipeline = prepared.pipeline
     deploy = (pipeline.deploy.name or pipeline.name) if pipeline.deploy else None
     found = make_plan(pipeline.name, prepared.graph, world.store, gates=tuple(pipeline.gates), deploy=deploy)
-    return replace(found, adapters={name: {"digest": one.digest, "from": one.source} for name, one in prepared.adapters.items()})
+    adapters = {name: {"digest": one.digest, "from": one.source} for name, one in prepared.adapters.items()}
+    return replace(found, adapters=adapters, platform=platform_of(pipeline), quotes=quotes(pipeline, prepared.graph))
 
 
 def queue_run(prepared: Prepared, world: World, cause: Mapping[str, Any]) -> Resource:
