@@ -1,12 +1,13 @@
 """What the cluster says of our objects of one kind, kept up to date by a watch: list, then follow; after 410 list anew.
 
-The thread starts at the first look and ends with the process, or by `close`.
+The thread starts at the first look and ends by `close`, with the process, or once nobody holds the object any more.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 
 from penstock.core.errors import PenstockError
@@ -24,6 +25,7 @@ class Watched:
         self._api, self._kind, self._selector, self._by = api, kind, selector, by
         self._rows: dict[str, Object] = {}
         self._groups: dict[str, dict[str, Object]] = {}
+        self._at = ""  # the version that was heard last
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._tried, self._synced, self._ended = threading.Event(), threading.Event(), threading.Event()
@@ -77,36 +79,37 @@ class Watched:
     def _start(self) -> None:
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._work, name=f"penstock-watch-{self._kind}", daemon=True)
+                name = f"penstock-watch-{self._kind}"
+                self._thread = threading.Thread(target=_work, args=(weakref.ref(self), self._ended), name=name, daemon=True)
                 self._thread.start()
 
-    def _work(self) -> None:
-        version, failures = "", 0
-        while not self._ended.is_set():
-            began = time.monotonic()
-            try:
-                if not version:
-                    version = self._list()
-                version = self._follow(version)
-                failures = 0 if time.monotonic() - began > 1.0 else failures + 1  # ended in good order: go on from there
-            except Answered as answer:
-                # Too old to go on from (410): what happened meanwhile is in a new list. Other refusals may be mended by somebody.
-                version, failures = "", failures + (answer.status != 410)
-                if answer.status != 410:
-                    self._synced.clear()
-            except PenstockError:
-                version, failures = "", failures + 1
+    def round(self, failures: int) -> int:
+        """One watch from what was heard last (or after a new list) to its end; how many ended badly in a row."""
+        began = time.monotonic()
+        try:
+            if not self._at:
+                self._list()
+            self._follow()
+            return 0 if time.monotonic() - began > 1.0 else failures + 1  # ended in good order: it goes on from there
+        except Answered as answer:
+            # Too old to go on from (410): what happened meanwhile is in a new list. Other refusals may be mended by somebody.
+            self._at = ""
+            if answer.status != 410:
                 self._synced.clear()
-            except Exception as error:
-                if not may_pass(error):
-                    raise
-                failures += 1
+            return failures + (answer.status != 410)
+        except PenstockError:
+            self._at = ""
+            self._synced.clear()
+            return failures + 1
+        except Exception as error:
+            if not may_pass(error):
+                raise
+            return failures + 1
+        finally:
             self._tried.set()
-            if failures:
-                self._ended.wait(PAUSE_S[min(failures, len(PAUSE_S)) - 1])
 
-    def _list(self) -> str:
-        rows, version = self._api.rows(self._kind, self._selector)
+    def _list(self) -> None:
+        rows, self._at = self._api.rows(self._kind, self._selector)
         with self._lock:
             self._rows, self._groups = {row["metadata"]["name"]: row for row in rows}, {}
             for name, row in self._rows.items():
@@ -115,15 +118,14 @@ class Watched:
         self._synced.set()
         self._tried.set()
         self.changed.set()
-        return version
 
     def _group_of(self, value: Object) -> str:
         return str((value["metadata"].get("labels") or {}).get(self._by, ""))
 
-    def _follow(self, version: str) -> str:
-        for event in self._api.watch(self._kind, self._selector, version, WATCH_S):
+    def _follow(self) -> None:
+        for event in self._api.watch(self._kind, self._selector, self._at, WATCH_S):
             value = event["object"]
-            version = str(value["metadata"].get("resourceVersion", version))
+            self._at = str(value["metadata"].get("resourceVersion", self._at))
             if event["type"] == "DELETED":
                 self.forget(value["metadata"]["name"])
             elif event["type"] != "BOOKMARK":
@@ -132,7 +134,15 @@ class Watched:
                 self.changed.set()
             if self._ended.is_set():
                 break
-        return version
+
+
+def _work(watched: weakref.ref[Watched], ended: threading.Event) -> None:
+    failures = 0
+    while not ended.is_set() and (held := watched()) is not None:
+        failures = held.round(failures)
+        del held  # while it pauses, nobody but its users holds it
+        if failures:
+            ended.wait(PAUSE_S[min(failures, len(PAUSE_S)) - 1])
 
 
 def _version(value: Mapping[str, object]) -> int:

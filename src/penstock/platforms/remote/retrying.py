@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 ResultT = TypeVar("ResultT")
+_OWN = random.Random()  # a seed that a step or a test sets is theirs alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ def patiently(
     patience: Patience = Patience(),
     *,
     sleep: Callable[[float], None] = time.sleep,
-    draw: Callable[[float], float] = lambda most: random.uniform(0.0, most),
+    draw: Callable[[float], float] = lambda most: _OWN.uniform(0.0, most),
 ) -> ResultT:
     """`passing`: whether an error may pass by itself. Raises the last error."""
     began, attempt = time.monotonic(), 0
