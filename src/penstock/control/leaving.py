@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,6 @@ def _parts(place: dict[str, Any]) -> Any:
 def _leave(home: Home, store: Store, config: dict[str, Any], names: Sequence[str]) -> int:
     endpoints = _parts({"config": config}).endpoints(home, store.artifacts, config)
     count = sum(len(endpoints.observe(name).replicas) for name in names)
-    for name in names:
-        endpoints.delete(name)
+    with ThreadPoolExecutor(16) as pool:  # each waits until its replicas have finished what they answer
+        list(pool.map(endpoints.delete, names))
     return count

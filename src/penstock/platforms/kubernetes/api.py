@@ -20,6 +20,7 @@ Object = dict[str, Any]
 MANAGER = "penstock"
 MERGE, APPLY = "application/merge-patch+json", "application/apply-patch+yaml"
 TIMEOUT_S = (5.0, 30.0)
+SILENT_S = 90.0  # for which a watch may say nothing: bookmarks come every minute
 PAGE = 500
 PATIENCE = Patience()
 
@@ -144,7 +145,7 @@ class Api:
         """Events after `version` until the server ends it. Raises Answered (410: `version` is too old), or what broke the connection."""
         query = {"watch": "true", "labelSelector": selector, "resourceVersion": version, "allowWatchBookmarks": "true"}
         query["timeoutSeconds"] = str(int(within_s))
-        response = self._send("GET", self._path(kind), None, query, None, (5.0, within_s + 30.0))
+        response = self._send("GET", self._path(kind), None, query, None, (5.0, SILENT_S))
         raw = response.response
         try:
             rest = b""

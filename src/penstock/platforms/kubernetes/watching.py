@@ -15,6 +15,7 @@ from penstock.platforms.kubernetes.api import Api, Object
 from penstock.platforms.kubernetes.errors import Answered, may_pass
 
 WATCH_S = 240.0  # that the server is asked to keep one watch open
+LOST = 3  # connections that broke in a row
 PAUSE_S = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -104,6 +105,9 @@ class Watched:
         except Exception as error:
             if not may_pass(error):
                 raise
+            if failures + 1 >= LOST:  # what was heard is no news any more: the next look asks, and says what is wrong
+                self._at = ""
+                self._synced.clear()
             return failures + 1
         finally:
             self._tried.set()
