@@ -25,7 +25,7 @@ stop: $(STAMP)  ## stop what quickstart left serving
 test: $(STAMP)  ## install what tests need and run them all (about 18 minutes, plus 1 to install)
 	@$(BIN)/python tools/system.py postgresql prometheus prometheus-alertmanager
 	@echo "penstock: running the tests"
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## ruff and mypy --strict
 	@$(BIN)/ruff check .

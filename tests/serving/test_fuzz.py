@@ -101,6 +101,14 @@ def test_feedback_takes_or_refuses_anything(value: dict[str, Any]) -> None:
     assert found is None or -1 <= found <= 1
 
 
+@pytest.mark.parametrize("nonsense", [0, -1, 1.5, "3", 10**9])
+def test_a_limit_that_gives_way_to_another_one_is_still_looked_at(nonsense: Any) -> None:
+    asked = {"model": "echo", "messages": [{"role": "user", "content": "a"}], "max_completion_tokens": 3}
+    assert params.chat(asked | {"max_tokens": 5}).requests[0].max_tokens == 3
+    with pytest.raises(RequestRefused, match="max_tokens"):
+        params.chat(asked | {"max_tokens": nonsense})
+
+
 FORM = b'{"model": "echo", "prompt": "a", "response_format": {"type": "json_schema", "json_schema": {"schema": '
 DEEP = FORM + b'{"a":' * 900 + b"1" + b"}" * 903
 ODD = [

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from penstock.testing.serving import SECRET, RunningGateway, Stage, snapshot_of
+from penstock.testing.serving import SECRET, RunningGateway, Stage, snapshot_of, wait_for
 
 pytestmark = pytest.mark.load
 GENERATE = {"model": "echo", "prompt": "a b c", "max_tokens": 5}
@@ -28,13 +28,19 @@ def load_on(gateway: RunningGateway, folder: Path, body: dict[str, Any]) -> Iter
     command = [sys.executable, "-m", "penstock.testing.load", *target, "--concurrency", "16", "--until", str(until)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as client:
         try:
-            time.sleep(1.0)
+            more(gateway)
             yield result
-            time.sleep(0.5)
+            more(gateway)
         finally:
             until.touch()
             output, _ = client.communicate(timeout=30)
     result.update(json.loads(output))
+
+
+def more(gateway: RunningGateway, requests: int = 200) -> None:
+    """Waits until so many more were answered, however busy the machine is."""
+    before = gateway.metric("penstock_requests_total")
+    wait_for(lambda: gateway.metric("penstock_requests_total") >= before + requests, 60, f"{requests} more requests")
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -45,7 +51,7 @@ def test_a_version_swap_loses_nothing(stage: Stage, tmp_path: Path, stream: bool
     with load_on(gateway, tmp_path, {**GENERATE, "stream": stream}) as seen:
         new = [stage.replica(f"new-{n}", version="2", settings=settings) for n in range(2)]
         gateway.apply(snapshot_of(2, ("1", 0.5, old), ("2", 0.5, new)))
-        time.sleep(0.5)
+        more(gateway)
         gateway.apply(snapshot_of(3, ("2", 1.0, new)))
         assert [replica.stop(signal.SIGTERM) for replica in old] == [0, 0]
     assert seen["failures"] == 0, seen
@@ -58,7 +64,7 @@ def test_replicas_told_to_stop_before_the_snapshot_changes_lose_nothing(stage: S
     gateway = stage.gateway(snapshot_of(1, ("1", 1.0, [old]), ("2", 1e-9, [new])))
     with load_on(gateway, tmp_path, GENERATE) as seen:
         assert old.stop(signal.SIGTERM) == 0
-        time.sleep(0.5)
+        more(gateway)
     assert seen["failures"] == 0, seen
     assert min(seen["versions"]["1"], seen["versions"]["2"]) > 50
 
@@ -68,10 +74,10 @@ def test_a_killed_replica_loses_nothing_while_another_lives(stage: Stage, tmp_pa
     gateway = stage.gateway(snapshot_of(1, ("1", 1.0, [first, second])))
     with load_on(gateway, tmp_path, GENERATE) as seen:
         first.stop(signal.SIGKILL)
-        time.sleep(0.5)
+        more(gateway)
         third = stage.replica("r3", settings={"step_s": 0.002})
         gateway.apply(snapshot_of(2, ("1", 1.0, [second, third])))
-        time.sleep(0.3)
+        more(gateway)
         second.stop(signal.SIGKILL)
     assert seen["failures"] == 0, seen
     assert seen["requests"] > 300

@@ -15,7 +15,7 @@ import orjson
 from penstock.engines.contract import ClassifyRequest, EmbedRequest, GenerateRequest
 from penstock.serving.conversation import messages_of, tools_of
 from penstock.serving.fields import bad, boolean, integer, kind_of, token_ids
-from penstock.serving.sampling import MAX_CHOICES, MAX_TOP, SAMPLING, known, sampling, streaming
+from penstock.serving.sampling import MAX_CHOICES, MAX_TOKENS, MAX_TOP, SAMPLING, known, sampling, streaming
 
 MAX_TEXTS, MAX_PROMPTS, MAX_IDS, MAX_DIMENSIONS = 2048, 256, 1 << 20, 1 << 16
 CLASSIFY = frozenset(("model", "input", "top_k"))
@@ -103,7 +103,10 @@ def complete(value: Mapping[str, Any]) -> Generation:
 def chat(value: Mapping[str, Any]) -> Generation:
     known(value, CHAT)
     messages, tools = messages_of(value), tools_of(value)
-    limit = "max_completion_tokens" if value.get("max_completion_tokens") is not None else "max_tokens"
+    limit = "max_tokens"
+    if value.get("max_completion_tokens") is not None:
+        integer(value, limit, 1, MAX_TOKENS)  # it gives way, but is not to be nonsense
+        limit = "max_completion_tokens"
     top = integer(value, "top_logprobs", 0, MAX_TOP)
     wanted = boolean(value, "logprobs")
     if top and not wanted:
