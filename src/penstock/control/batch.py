@@ -19,16 +19,18 @@ from penstock.core.digests import digest_json
 from penstock.core.errors import BadInput, Interrupted, NotFound, PenstockError, StepFailed
 from penstock.core.files import told_plainly
 from penstock.core.home import Home
-from penstock.platforms.contract import JobHandle, JobSpec, JobState
+from penstock.platforms.contract import JobHandle, Jobs, JobSpec, JobState
 from penstock.platforms.log_lines import parse
 from penstock.spec.steps import PredictConfig
 from penstock.stages.table import VERSIONS
 
 if TYPE_CHECKING:
+    from penstock.store.registry import ModelVersion
     from penstock.store.resources import Resource
     from penstock.store.store import Store
 
-PLATFORM = {"kind": "local"}
+Place = tuple[str, Mapping[str, Any]]  # a platform's name and section
+HERE: Place = ("laptop", {"kind": "local"})
 POLL_S = 0.1
 TRIES = 3
 # What does not enter the key: how fast, and how many failures are borne.
@@ -74,23 +76,32 @@ Seen = Callable[[Mapping[str, Any]], None]
 
 
 def batch(
-    model: str, source: str | Path, output: str | Path, *, options: BatchOptions | None = None, seen: Seen = lambda _progress: None
+    model: str,
+    source: str | Path,
+    output: str | Path,
+    *,
+    options: BatchOptions | None = None,
+    on: str | None = None,
+    seen: Seen = lambda _progress: None,
 ) -> BatchResult:
     """Answers every row of `source` by `model` and writes `output`. `seen` gets each progress line (done, total, facts).
 
+    `on`: a platform of the pipeline file that made the version; default: this machine.
+
     `model`: MODEL, MODEL:VERSION, MODEL@ALIAS, or deployment:NAME for the version that has most of its traffic.
-    Raises NotFound, BadInput, StepFailed, Interrupted.
+    Raises NotFound, BadInput, StepFailed, Interrupted, PlatformLacks and what else a platform refuses.
     """
     world = open_world(Home.find())
     try:
-        return _run(world, model, Path(source), Path(output), options or BatchOptions(), seen)
+        return _run(world, model, Path(source), Path(output), options or BatchOptions(), on, seen)
     finally:
         world.close()
         world.store.close()
 
 
-def _run(world: World, model: str, source: Path, output: Path, options: BatchOptions, seen: Seen) -> BatchResult:
-    name, bundle, task = find_bundle(world, model)
+def _run(world: World, model: str, source: Path, output: Path, options: BatchOptions, on: str | None, seen: Seen) -> BatchResult:
+    name, found = find_version(world, model)
+    bundle, task, place = found.bundle, found.task, _place(world, found, on)
     config = configured(world, name, task, source, output, options)
     digest, keyed = config.digest, config.model_dump(mode="json", exclude=set(_NOT_KEYED))
     # Where the file lies and what it is called changes no answer, only the ending that tells its format.
@@ -102,7 +113,7 @@ def _run(world: World, model: str, source: Path, output: Path, options: BatchOpt
     job = JobSpec(key, row.id, "predict", "predict", config.model_dump(mode="json"), {"bundle": bundle}, {digest: str(source.absolute())})
     began = time.monotonic()
     try:
-        rows, failures, artifact = _finished(world, _through(world, job, seen), output, config)
+        rows, failures, artifact = _finished(world, _through(world, place, job, seen), output, config)
     except BaseException as error:
         phase = "interrupted" if isinstance(error, (KeyboardInterrupt, Interrupted)) else "failed"
         _save(world, row, phase, {"error": error.as_json() if isinstance(error, PenstockError) else {"message": str(error)}})
@@ -112,8 +123,8 @@ def _run(world: World, model: str, source: Path, output: Path, options: BatchOpt
     return BatchResult(row.id, "succeeded", model, bundle, str(source), str(output), rows, failures, seconds, artifact)
 
 
-def find_bundle(world: World, model: str) -> tuple[str, str, str]:
-    """Name, bundle digest and task of what `model` says. Raises NotFound, BadInput."""
+def find_version(world: World, model: str) -> tuple[str, ModelVersion]:
+    """The name to send and the version that `model` says. Raises NotFound, BadInput."""
     if model.startswith("deployment:"):
         from penstock.control.deployments import get_deployment
         from penstock.control.split import leading, live_of
@@ -122,19 +133,17 @@ def find_bundle(world: World, model: str) -> tuple[str, str, str]:
         live = leading(live_of(resource.status))
         if live is None:
             raise BadInput(f"{resource.name!r} serves no version now", remedy="Wait until it is live, or name MODEL:VERSION.")
-        return resource.name, live.bundle, str(resource.spec["task"])
+        return resource.name, world.store.registry.get(resource.spec["model"], live.version)
     name, mark, version = model.partition("@") if "@" in model else model.partition(":")
     if mark and not version:
         raise BadInput(f"{model!r} names no version", remedy="Write MODEL, MODEL:3, MODEL@champion or deployment:NAME.")
     wanted: int | str = int(version) if version.isdigit() else version or "champion"
-    if not mark:
-        try:
-            found = world.store.registry.get(name, "champion")
-        except NotFound:
-            found = world.store.registry.get(name, "latest")
-    else:
-        found = world.store.registry.get(name, wanted)
-    return name, found.bundle, found.task
+    if mark:
+        return name, world.store.registry.get(name, wanted)
+    try:
+        return name, world.store.registry.get(name, "champion")
+    except NotFound:
+        return name, world.store.registry.get(name, "latest")
 
 
 def configured(world: World, name: str, task: str, source: Path, output: Path, options: BatchOptions) -> PredictConfig:
@@ -184,24 +193,33 @@ def configured(world: World, name: str, task: str, source: Path, output: Path, o
     return config
 
 
-def _through(world: World, job: JobSpec, seen: Seen) -> JobState:
+def _place(world: World, version: ModelVersion, on: str | None) -> Place:
+    """Raises BadInput for a platform that the file of the version does not declare."""
+    if on is None or on == HERE[0]:
+        return HERE
+    from penstock.control.delivery import platforms_of
+
+    return on, platforms_of(world, version, on)[on]
+
+
+def _through(world: World, place: Place, job: JobSpec, seen: Seen) -> JobState:
     """Submits until it ended for a reason that another attempt would meet again; a worker that was lost is such a reason TRIES times."""
-    jobs = world.jobs("laptop", PLATFORM)
+    jobs = world.jobs(*place)
     handle = jobs.submit(job)
     try:
-        state = _watched(world, handle, seen)
+        state = _watched(jobs, handle, seen)
         while state.phase == "failed" and (state.error or {}).get("transient") and job.attempt < TRIES:
             job = replace(job, attempt=job.attempt + 1)
             handle = jobs.submit(job)
-            state = _watched(world, handle, seen)
+            state = _watched(jobs, handle, seen)
     except KeyboardInterrupt:
         jobs.cancel(handle)
         raise Interrupted("stopped from the keyboard; the same command goes on after the last finished part") from None
     return state
 
 
-def _watched(world: World, handle: JobHandle, seen: Seen) -> JobState:
-    jobs, cursor = world.jobs("laptop", PLATFORM), 0
+def _watched(jobs: Jobs, handle: JobHandle, seen: Seen) -> JobState:
+    cursor = 0
     while True:
         state = jobs.observe(handle)
         page = jobs.logs(handle, cursor)

@@ -66,7 +66,7 @@ def deploy_version(
             before.spec if before and before.phase != "deleted" else {"replicas": 1, "platform": {"name": "laptop"}}
         )
         to = platform or present["platform"]["name"]
-        platforms = _platforms(world, found, to)
+        platforms = platforms_of(world, found, to)
         rows = _adapters(present, found, adapters or {}, world)
         ensure_up(world.home)
         deploy = _asked(present, to, replicas or present["replicas"])
@@ -106,7 +106,7 @@ def _adapters(present: Mapping[str, Any], version: ModelVersion, changes: Mappin
     return rows
 
 
-def _platforms(world: World, version: ModelVersion, wanted: str) -> dict[str, Any]:
+def platforms_of(world: World, version: ModelVersion, wanted: str) -> dict[str, Any]:
     """The platforms of the pipeline file that made the version. Raises BadInput when `wanted` is none of them, nor `laptop`."""
     try:
         known: dict[str, Any] = dict(world.store.resources.get("run", version.run).spec.get("platforms", {}))

@@ -31,6 +31,7 @@ def run(
     model: Annotated[str, typer.Argument(help="MODEL, MODEL:VERSION, MODEL@ALIAS or deployment:NAME.", autocompletion=complete_model)],
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="JSONL, CSV, TSV or Parquet file.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the answers go: .jsonl, .csv or .parquet.")],
+    on: Annotated[str | None, typer.Option(metavar="NAME", help="Platform of the file that made the version; default: here.")] = None,
     text: Annotated[str | None, typer.Option(help="Column that is sent; default: text, prompt or input.")] = None,
     join: Annotated[bool, typer.Option("--join/--no-join", help="Keep the row's own columns beside the answer.")] = True,
     keep: Annotated[str, typer.Option(help="Columns to write, such as id,label; default: all.")] = "",
@@ -72,7 +73,7 @@ def run(
     )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end from outside is the same as Ctrl-C
     with _progress() as seen:
-        result = answered(model, source, output, options=options, seen=seen)
+        result = answered(model, source, output, options=options, on=on, seen=seen)
     told = f"{result.rows:,} rows answered in {result.seconds:.1f} s, {result.failures:,} failed: {output}"
     here().show(asdict(result), lambda: [told])
     if result.failures:
