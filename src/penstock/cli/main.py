@@ -67,6 +67,7 @@ COMMANDS = {
     "install": Command("Put control process and gateway into a cluster.", "install"),
     "exec": Command("Execute one job (used by platforms).", "exec"),
     "replica": Command("Serve one bundle (used by platforms).", "replica"),
+    "serve": Command("Serve one bundle in a container (used by platforms).", "serve"),
     "doctor": Command("Report what is installed, what is missing, and the fix.", "doctor"),
     "audit": Command("Verify and list the audit log.", "audit"),
     "gc": Command("Remove artifacts that nothing references.", "gc"),

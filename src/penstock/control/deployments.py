@@ -216,7 +216,9 @@ def _endpoint(resource: Resource, parts: Sequence[Part]) -> EndpointSpec:
     for part in parts:
         most[part.version] = max(part.replicas, most.get(part.version, 0))
     held = {part.bundle: held_adapters(resource.spec, resource.status, part.bundle) for part in parts}
-    versions = {part.version: VersionSpec(str(part.version), part.bundle, most[part.version], held[part.bundle]) for part in parts}
+    versions = {
+        part.version: VersionSpec(str(part.version), part.bundle, most[part.version], held[part.bundle], part.weight) for part in parts
+    }
     return EndpointSpec(resource.name, tuple(versions.values()), deploy_of(resource.spec).engine)
 
 

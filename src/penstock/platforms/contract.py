@@ -101,12 +101,16 @@ class Jobs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class VersionSpec:
-    """`adapters`: name → artifact digest; replicas take and leave them without a restart, and answer from the base meanwhile."""
+    """`weight`: its share of requests, for what splits them beside our gateway (a managed endpoint called directly); None: by replicas.
+
+    `adapters`: name → artifact digest; replicas take and leave them without a restart, and answer from the base meanwhile.
+    """
 
     version: str
     bundle: str  # artifact digest
     replicas: int
     adapters: Mapping[str, str] = field(default_factory=dict)
+    weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

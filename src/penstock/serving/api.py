@@ -134,6 +134,8 @@ class Api:
             return None
         if not asked.startswith(f"{model}:"):
             raise RequestRefused(404, f"This replica serves {model!r} only", "model_not_found", "model")
+        if getattr(self.served.engine, "adapters_behind", False):
+            return None  # what is behind knows its adapters, and refuses others itself
         name, loaded = asked[len(model) + 1 :], adapters(self.served.engine)
         if name not in loaded:
             hint = nearest(name, loaded)

@@ -35,6 +35,7 @@ from penstock.serving.errors import error_body
 from penstock.serving.exchange import TEXT, Exchange
 from penstock.serving.following import Follower
 from penstock.serving.identity import request_id
+from penstock.serving.invocations import invoked
 from penstock.serving.metrics import Labels, RequestMetrics
 from penstock.serving.openapi import document_bytes
 from penstock.serving.params import PARSERS
@@ -52,7 +53,8 @@ class ReplicaSpec:
 
     `adapters` (name → folder) are loaded at start, those inside `adapter_root` on request; the list of adapters in folder `adapter_list`
     is followed while it serves (adapter_file.py).
-    `engine_class` ("module:Class", called with bundle and settings) is for tests.
+    `engine_class` ("module:name", called with bundle and settings) is for bridges to other places and for tests.
+    `invoked`: SageMaker's two routes are answered as well.
     """
 
     id: str
@@ -70,6 +72,7 @@ class ReplicaSpec:
     adapters: Mapping[str, str] = field(default_factory=dict)
     adapter_root: str | None = None
     adapter_list: str | None = None
+    invoked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +147,7 @@ class Replica:
             "id": self.spec.id,
             "model": self.spec.model,
             "version": self.spec.version,
+            "digest": self.spec.digest,
             "adapters": list(adapters(self.engine)),
             "in_flight": self.api.in_flight,
             "queue": self._queue(),
@@ -217,7 +221,8 @@ async def serve(spec: ReplicaSpec) -> int:
     engine, follower, cold = await open_warm(spec)
     replica = Replica(spec, engine, cold)
     limits = Limits(**{"max_body_bytes": 64 << 20, "request_timeout_s": 600.0, **spec.limits})
-    server = replica.server = HttpServer(replica.handle, on_timeout=replica.timed_out, on_refused=replica.refused, limits=limits)
+    handle = invoked(replica.handle, engine.info.task) if spec.invoked else replica.handle
+    server = replica.server = HttpServer(handle, on_timeout=replica.timed_out, on_refused=replica.refused, limits=limits)
     listener = socket.create_server((spec.host, spec.port), backlog=2048)
     port = listener.getsockname()[1]
     await server.adopt(listener)

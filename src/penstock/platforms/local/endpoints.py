@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,9 +48,19 @@ class Crashes:
 
 
 class LocalEndpoints:
-    def __init__(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any] | None = None) -> None:
-        """`settings`: `drain_s`, seconds that a replica may take to finish its requests (default 30); `replica`, more of its spec."""
+    def __init__(
+        self,
+        home: Home,
+        artifacts: Artifacts,
+        settings: Mapping[str, Any] | None = None,
+        place: Callable[[VersionSpec], Path] | None = None,
+    ) -> None:
+        """`settings`: `drain_s`, seconds that a replica may take to finish its requests (default 30); `replica`, more of its spec.
+
+        `place`: where the folder of a version's bundle lies (default: fetched from the store).
+        """
         self._folder, self._artifacts = home.replicas, artifacts
+        self._place = place or (lambda version: artifacts.materialize(version.bundle))
         self._more: Mapping[str, Any] = (settings or {}).get("replica", {})
         self._drain_s = float((settings or {}).get("drain_s", DRAIN_S))
 
@@ -119,7 +129,7 @@ class LocalEndpoints:
         spec |= {"adapter_list": str(folder), **self._more}
         list_adapters(folder, version.adapters, self._artifacts)
         try:
-            bundle = self._artifacts.materialize(version.bundle)
+            bundle = self._place(version)
         except PenstockError as error:
             record_failure(folder, spec, str(error))
         else:

@@ -21,6 +21,7 @@ from penstock.platforms.execute import execute, folder_of
 from penstock.platforms.failures import describe
 from penstock.platforms.log_lines import LineWriter
 from penstock.platforms.remote.carrying import landed
+from penstock.platforms.remote.hosts_file import told_by_file
 from penstock.platforms.remote.notes import fail, failure, log_note, reference_of, scratch_note
 from penstock.platforms.remote.rendezvous import node_of, variables
 
@@ -35,6 +36,7 @@ def run(
     job: JobSpec, name: str, artifacts: Artifacts, home: Home, *, stopping: Callable[[], bool], say: Callable[[bytes], object]
 ) -> JobResult:
     """Raises what the stage raises, after it was written down. Of several machines, the first one's log and scratch are the step's."""
+    os.environ.update(told_by_file(os.environ))
     node = node_of(os.environ)
     os.environ.update(variables(os.environ))
     reference = reference_of(job.key, job.attempt)
@@ -99,6 +101,8 @@ class Shipped:
         self._artifacts, self._reference, self._name, self._say = artifacts, reference, name, say
         self._held: list[bytes] = []
         self._piece = 0
+        while artifacts.get_note(log_note(reference, name, self._piece)) is not None:
+            self._piece += 1  # this container began before, on a machine that was taken away
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="penstock-shipping", daemon=True)
         self._thread.start()
