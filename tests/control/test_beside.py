@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
 
-from penstock.control.beside import exporter
+from penstock.control.beside import exporter, sender
+from penstock.core.home import Home
+from penstock.store.store import Store
 from penstock.testing.serving import living_children, wait_for
 
 
@@ -29,3 +32,15 @@ def test_one_runs_and_another_after_a_rest_when_it_died(tmp_path: Path, monkeypa
     finally:
         exporting.close()
     assert living_children(str(tmp_path)) == []
+
+
+def test_the_sender_waits_until_a_platform_asks_for_it(tmp_path: Path) -> None:
+    home = Home.find(tmp_path, {})
+    with contextlib.closing(Store.open(home)) as store:
+        kept = sender(home, store)
+        assert not kept.look(100.0)
+        config = {"kind": "local", "metrics": True}
+        store.resources.create("deployment", "m", {"platform": {"name": "x", "config": config}, "deploy": {}})
+        assert not kept.look(101.0), "it was asked a moment ago"
+        assert kept.look(200.0)
+        kept.close()

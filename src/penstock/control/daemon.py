@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from penstock.control.beside import exporter, watcher
+from penstock.control.beside import exporter, sender, watcher
 from penstock.control.compaction import Compaction
 from penstock.control.detached import end_process, lives, start_detached
 from penstock.control.gateway import ensure_gateway, gateway_state, publish, stop_gateway
@@ -115,7 +115,7 @@ def _loop(world: World, address: Address) -> None:
     signal.signal(signal.SIGINT, lambda *_: asked.update(stop=True))
     table, looked = reconcilers(), 0.0
     gateway = world.home.gateway
-    beside = (Compaction(gateway / "records", gateway / "log"), exporter(gateway), watcher(world.home))
+    beside = (Compaction(gateway / "records", gateway / "log"), exporter(gateway), watcher(world.home), sender(world.home, world.store))
     try:
         while not asked["stop"]:
             now = world.clock.monotonic()

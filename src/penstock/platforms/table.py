@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from penstock.core.plugins import Row, Table
 from penstock.platforms.contract import Endpoints, Jobs, JobSpec
+from penstock.platforms.measures import Measures
+from penstock.platforms.mirrors import Mirror
 from penstock.platforms.quotes import Quote
 
 if TYPE_CHECKING:
@@ -25,6 +27,14 @@ class PlatformParts(Protocol):
 
     def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Endpoints: ...
 
+    def measures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Measures | None:
+        """The metrics service beside the platform; None where there is none, or the section does not ask for it."""
+        ...
+
+    def mirror(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Mirror | None:
+        """The registry of models beside the platform; None where there is none, or the section does not ask for it."""
+        ...
+
     def left(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Sequence[str]:
         """Names of everything of this home that is there and may cost something: jobs that run, endpoints, what belongs to them."""
         ...
@@ -35,5 +45,6 @@ PLATFORMS = Table(
     {
         "local": Row("penstock.platforms.local.platform:LOCAL"),
         "kubernetes": Row("penstock.platforms.kubernetes.platform:KUBERNETES", "kubernetes"),
+        "sagemaker": Row("penstock.platforms.sagemaker.platform:SAGEMAKER", "sagemaker"),
     },
 )

@@ -39,6 +39,12 @@ class Kubernetes:
     def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> KubernetesEndpoints:
         return endpoints_of(home, artifacts, settings)
 
+    def measures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> None:
+        """There is none that every cluster has; Prometheus reads the gateway."""
+
+    def mirror(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> None:
+        """There is no registry beside ours."""
+
     def left(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 (as every platform has it)
         read = KubernetesPlatform.model_validate(settings)
         return KubernetesDriver(_api(read), read, labels_of(home)).left()

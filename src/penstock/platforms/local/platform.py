@@ -27,6 +27,12 @@ class LocalPlatform:
     def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> LocalEndpoints:
         return LocalEndpoints(home, artifacts, settings)
 
+    def measures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> None:
+        """There is none beside this machine; Prometheus reads the gateway."""
+
+    def mirror(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> None:
+        """There is no registry beside ours."""
+
     def left(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 (as every platform has it)
         """Replica processes that run."""
         names = sorted(place.name for place in home.replicas.iterdir() if place.is_dir()) if home.replicas.is_dir() else []

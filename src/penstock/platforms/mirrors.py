@@ -1,0 +1,43 @@
+"""A cloud's own registry of models, kept the same as ours: versions go there, and decisions on them count on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+PASSED, REFUSED = "passed", "refused"  # states of a version in our registry; any other is undecided
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A version as it is told elsewhere. `metrics` by name."""
+
+    model: str
+    version: int
+    bundle: str
+    run: str
+    task: str
+    state: str
+    metrics: Mapping[str, float]
+
+
+class Mirror(Protocol):
+    """Raises PlatformDenied, PlatformAway. Everything is idempotent."""
+
+    def states(self, model: str) -> Mapping[int, str]:
+        """By our number of the version: what the registry there says of it, in our words (`registered` where nobody decided)."""
+        ...
+
+    def add(self, card: Card) -> None: ...
+
+    def decide(self, model: str, version: int, state: str, why: str) -> None: ...
+
+
+def agreed(last: str | None, ours: str, theirs: str) -> str:
+    """The state of both from now on: whoever changed it since they last agreed; where both did, a refusal stands."""
+    if ours == theirs or theirs == last:
+        return ours
+    if ours == last:
+        return theirs
+    return REFUSED if REFUSED in (ours, theirs) else ours
