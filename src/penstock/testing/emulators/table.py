@@ -25,4 +25,10 @@ class Emulator(Protocol):
         ...
 
 
-EMULATORS = Table("emulator", {"kubernetes": Row("penstock.testing.emulators.kubernetes.cluster:emulated")})
+EMULATORS = Table(
+    "emulator",
+    {
+        "kubernetes": Row("penstock.testing.emulators.kubernetes.cluster:emulated"),
+        "sagemaker": Row("penstock.testing.emulators.sagemaker.cloud:emulated"),
+    },
+)

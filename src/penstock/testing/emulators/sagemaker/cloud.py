@@ -1,0 +1,147 @@
+"""The emulator as a server: SageMaker and its runtime on one port, moto beside it for S3, CloudWatch, logs and autoscaling."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from penstock.testing.emulators.sagemaker.account import IMAGE, NUMBER, REGION, ROLE, Account
+from penstock.testing.emulators.sagemaker.events import KIND
+from penstock.testing.emulators.sagemaker.training import KIND as TRAINING
+from penstock.testing.emulators.sagemaker.wire import Asked, Reply, answer, request_id
+from penstock.testing.emulators.table import Emulated
+
+
+class SageMaker:
+    """`with SageMaker(folder) as cloud`: set `cloud.environment`, then any AWS client of this account speaks to it.
+
+    `account` is what a test looks into and plans faults with.
+    """
+
+    role, image, region = ROLE, IMAGE, REGION
+
+    def __init__(self, folder: Path) -> None:
+        from moto.server import ThreadedMotoServer
+
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # moto's server: a line for every request
+        self._moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self._moto.start()
+        host, port = self._moto.get_host_and_port()
+        key, secret = f"AKIA{secrets.token_hex(8).upper()}", secrets.token_hex(20)
+        self.key = key
+        aws = {
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": secret,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        self.account = Account(folder, aws)
+        self.account.identities.secrets[key] = secret
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.account = self.account
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.environment = {**aws, "AWS_ENDPOINT_URL_SAGEMAKER": self.url, "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": self.url}
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+
+    def __enter__(self) -> SageMaker:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+        self.account.processes.close()
+        self._moto.stop()
+
+    def bucket(self) -> str:
+        """`s3://…` of a new bucket."""
+        name = f"penstock-{NUMBER}-{secrets.token_hex(6)}"
+        self.account.client("s3").create_bucket(Bucket=name)
+        return f"s3://{name}"
+
+    def section(self, **more: Any) -> dict[str, Any]:
+        """A platform's section of a pipeline file for this account."""
+        return {"kind": "sagemaker", "region": self.region, "role": self.role, "image": self.image, **more}
+
+    def clear(self) -> None:
+        """Takes everything away, faults and limits too: the next test begins in an empty account."""
+        with self.account.lock:
+            self.account.processes.close()
+            shutil.rmtree(self.account.processes.folder, ignore_errors=True)
+            for place in (self.account.things, self.account.tags, self.account.quotas):
+                place.clear()
+            self.account.dry.clear()
+            self.account.faults.planned.clear()
+            self.account.identities.expired.clear()
+            self.account.identities.denied.clear()
+            self.account.start_s = 0.0
+
+    def take_away(self, job: str, *, warned: bool = True) -> None:
+        """The machines of a training job go, as spot capacity does."""
+        with self.account.lock:
+            for name in self.account.of(TRAINING)[job].containers():
+                self.account.processes.take_away(name, warned=warned)
+
+
+class _Server(ThreadingHTTPServer):
+    account: Account
+    daemon_threads = True
+    request_queue_size = 128
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def do_POST(self) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        body = self.rfile.read(int(headers.get("content-length", 0)))
+        host = headers.get("host", "")
+        reply = answer(self.server.account, Asked(self.command, f"http://{host}{self.path}", self.path, headers, body))
+        if reply.cut:
+            self.close_connection = True
+            return
+        self._send(reply)
+
+    do_GET = do_PUT = do_DELETE = do_POST
+
+    def _send(self, reply: Reply) -> None:
+        parts = reply.answer.parts if reply.answer is not None else None
+        self.send_response(reply.status)
+        for name, value in reply.headers.items():
+            self.send_header(name, value)
+        self.send_header("x-amzn-requestid", request_id())
+        if parts is None:
+            self.send_header("content-length", str(len(reply.body)))
+            self.end_headers()
+            self.wfile.write(reply.body)
+            return
+        self.send_header("content-type", KIND)
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        for piece in parts:
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        if os.environ.get("PENSTOCK_EMULATOR_LOG"):
+            super().log_message(format, *args)
+
+
+@contextlib.contextmanager
+def emulated(folder: Path, store: Path) -> Iterator[Emulated]:  # noqa: ARG001 (it has buckets)
+    """For EMULATORS. Artifacts lie in a bucket."""
+    with SageMaker(folder) as cloud:
+        yield Emulated(cloud.section(), {**cloud.environment, "PENSTOCK_ARTIFACTS": f"{cloud.bucket()}/store"})

@@ -1,0 +1,106 @@
+"""The instances of an endpoint's variant: each a process that is asked for its health (`GET /ping`) until it is fit to serve."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from penstock.testing.emulators.sagemaker.account import Account, Log, free_port
+from penstock.testing.emulators.sagemaker.models import MODEL
+
+PING_S = 2.0
+_numbers = itertools.count(1)
+
+
+@dataclass(slots=True)
+class Instance:
+    container: str
+    port: int
+    log: Log
+    ready: bool = False
+
+
+@dataclass(slots=True)
+class Variant:
+    """`wanted` instances; a serverless one has a single process, whatever its concurrency."""
+
+    settings: Mapping[str, Any]
+    weight: float
+    wanted: int
+    instances: list[Instance] = field(default_factory=list)
+    lost: str = ""  # why the last instance ended by itself
+    turn: int = 0
+
+    @property
+    def name(self) -> str:
+        return str(self.settings["VariantName"])
+
+    @property
+    def ready(self) -> list[Instance]:
+        return [instance for instance in self.instances if instance.ready]
+
+    @property
+    def settled(self) -> bool:
+        return len(self.instances) == self.wanted == len(self.ready)
+
+    def same_as(self, other: Variant) -> bool:
+        """Its instances can serve for the other: the same model on the same machines."""
+        keys = ("ModelName", "InstanceType", "ServerlessConfig")
+        return [self.settings.get(key) for key in keys] == [other.settings.get(key) for key in keys]
+
+
+def variant_of(settings: Mapping[str, Any]) -> Variant:
+    return Variant(settings, float(settings.get("InitialVariantWeight", 1.0)), int(settings.get("InitialInstanceCount", 1)))
+
+
+def tend(account: Account, endpoint: str, variant: Variant, *, replace: bool) -> None:
+    """Starts what is missing, stops what is too much, notices who is ready and who died; `replace` those."""
+    for instance in list(variant.instances):
+        instance.log.ship(account)
+        sight = account.processes.look(instance.container)
+        if sight is not None and sight.phase != "running":
+            variant.instances.remove(instance)
+            variant.lost = sight.reason or sight.phase
+        elif not instance.ready:
+            instance.ready = _ping(instance.port)
+    for instance in variant.instances[variant.wanted :]:
+        stop(account, instance)
+    del variant.instances[variant.wanted :]
+    if variant.lost and not replace:
+        return
+    while len(variant.instances) < variant.wanted:
+        variant.instances.append(_start(account, endpoint, variant))
+
+
+def stop(account: Account, instance: Instance) -> None:
+    instance.log.ship(account)
+    account.processes.stop(instance.container)
+
+
+def gone(account: Account, variant: Variant) -> bool:
+    sights = [account.processes.look(instance.container) for instance in variant.instances]
+    return all(sight is None or sight.phase != "running" for sight in sights)
+
+
+def _start(account: Account, endpoint: str, variant: Variant) -> Instance:
+    model = account.of(MODEL).get(variant.settings["ModelName"])
+    given = model.request["PrimaryContainer"].get("Environment", {}) if model is not None else {"PENSTOCK_SERVING": "the model is gone"}
+    port, container = free_port(), f"{endpoint}.{variant.name}.{next(_numbers)}"
+    account.run(container, ("penstock", "serve"), {**given, "SAGEMAKER_BIND_TO_PORT": str(port)})
+    log = Log(container, f"/aws/sagemaker/Endpoints/{endpoint}", f"{variant.name}/i-{container.rpartition('.')[2]:0>17}")
+    return Instance(container, port, log)
+
+
+def _ping(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PING_S)
+    try:
+        connection.request("GET", "/ping")
+        with connection.getresponse() as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
