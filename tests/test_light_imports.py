@@ -58,7 +58,16 @@ def test_nothing_heavy_is_loaded(code: str) -> None:
     assert not loaded(code) & HEAVY
 
 
-@pytest.mark.parametrize("module", ["penstock.spec.load", "penstock.store.store", "penstock.control.api", "penstock.cli.commands.run"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "penstock.spec.load",
+        "penstock.store.store",
+        "penstock.control.api",
+        "penstock.cli.commands.run",
+        "penstock.platforms.sagemaker.platform",
+    ],
+)
 def test_no_model_library_below_the_commands(module: str) -> None:
     assert not loaded(f"import {module}") & MODEL_LIBRARIES
 

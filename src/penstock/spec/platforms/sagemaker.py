@@ -4,12 +4,37 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from penstock.spec.types import Record
+from penstock.spec.types import Record, Seconds
+
+
+class InstanceScaling(Record):
+    """Instances of each variant, counted by AWS. `invocations`: a minute that one instance should get."""
+
+    min: int = Field(default=1, ge=1)
+    max: int = Field(ge=1)
+    invocations: float = Field(gt=0)
+    up_after: Seconds = Field(default=60.0, ge=0, description="pause after instances came")
+    down_after: Seconds = Field(default=300.0, ge=0, description="pause after instances went")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> InstanceScaling:
+        if self.min > self.max:
+            raise ValueError(f"`min` ({self.min}) is above `max` ({self.max})")
+        return self
+
+
+class Serverless(Record):
+    """Endpoints without instances of their own: none when nobody asks, paid by use. `concurrency`: requests at once, of each version."""
+
+    memory_gb: int = Field(default=4, ge=1, le=6)
+    concurrency: int = Field(default=8, ge=1, le=200)
 
 
 class SageMakerPlatform(Record):
+    """Artifacts must lie in S3 (PENSTOCK_ARTIFACTS): jobs and endpoints read and write them there as `role`."""
+
     kind: Literal["sagemaker"]
     region: str = Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="such as eu-west-1")
     role: str = Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/", description="that jobs and endpoints run as")
@@ -17,3 +42,25 @@ class SageMakerPlatform(Record):
     bucket: str | None = Field(default=None, pattern=r"^s3://", description="for what SageMaker itself writes; default: the store's")
     endpoint_url: str | None = Field(default=None, pattern=r"^https?://", description="another address of the service, for an emulator")
     environment: dict[str, str] = Field(default_factory=dict, description="variables of jobs and replicas; no secrets")
+    tags: dict[str, str] = Field(default_factory=dict, description="put on every resource, beside Penstock's own")
+    subnets: tuple[str, ...] = Field(default=(), description="of your own network; none: the service's")
+    security_groups: tuple[str, ...] = ()
+    machine: str | None = Field(default=None, description="type of the endpoints' instances; default: the cheapest with 2 CPUs and 4 GiB")
+    autoscale: InstanceScaling | None = Field(default=None, description="AWS counts the endpoints' instances; default: `deploy.scale` does")
+    serverless: Serverless | None = Field(default=None, description="endpoints without instances; each version gets one of its own")
+    volume_gb: int = Field(default=30, ge=1, le=16384, description="disk of a job's machine")
+    longest: Seconds = Field(default=86400.0, ge=60, le=28 * 86400, description="that a step without `timeout` may run")
+    spot_wait: Seconds = Field(default=86400.0, ge=60, le=28 * 86400, description="that a spot step may wait for machines, in all")
+    keep_warm: Seconds = Field(default=0.0, ge=0, le=21600, description="that a job's machine is kept (and paid) for the next step")
+
+    metrics: bool = Field(default=False, description="what is measured of deployments goes to CloudWatch, with dashboard and alarms")
+
+    registry: bool = Field(default=False, description="versions are model packages too; who decides on one there or here is heeded in both")
+
+    @model_validator(mode="after")
+    def _fitting(self) -> SageMakerPlatform:
+        if bool(self.subnets) != bool(self.security_groups):
+            raise ValueError("`subnets` and `security_groups` go together")
+        if self.serverless is not None and (self.autoscale is not None or self.machine is not None or self.subnets):
+            raise ValueError("a serverless endpoint has no `machine`, no `autoscale` and no network of yours")
+        return self

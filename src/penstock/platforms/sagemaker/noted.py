@@ -1,0 +1,62 @@
+"""What this machine remembers of an endpoint between two passes: what was wanted last, and what came of the last change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from penstock.core.files import write_atomic
+
+FIRST_S, SLOWEST_S = 15.0, 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """`wanted`: (version, bundle, replicas) rows; `held`: (version, bundle, adapters, why others are not) rows.
+
+    `config`: that was tried `tries` times, last at `at` (epoch), and failed for `reason`. `swept` False: a configuration or model of an
+    earlier time may still be there.
+    """
+
+    wanted: Sequence[tuple[str, str, int]] = ()
+    held: Sequence[tuple[str, str, Mapping[str, str], Mapping[str, str]]] = ()
+    config: str = ""
+    tries: int = 0
+    at: float = 0.0
+    reason: str = ""
+    swept: bool = True
+
+    def due(self, config: str, now: float) -> bool:
+        """A configuration that failed is tried again ever more slowly."""
+        if config != self.config or not self.reason:
+            return True
+        pause = min(SLOWEST_S, FIRST_S * 2.0 ** min(self.tries - 1, 10))
+        return not 0 <= now - self.at < pause
+
+
+def read(folder: Path, name: str) -> Noted | None:
+    """None: nothing is known of it."""
+    try:
+        value: Mapping[str, Any] = json.loads((folder / f"{name}.json").read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    rows = {name: tuple(tuple(row) for row in value[name]) for name in ("wanted", "held")}
+    return Noted(**{**value, **rows})
+
+
+def read_all(folder: Path) -> dict[str, Noted]:
+    """By endpoint."""
+    names = sorted(path.stem for path in folder.glob("*.json")) if folder.is_dir() else []
+    return {name: found for name in names if (found := read(folder, name)) is not None}
+
+
+def write(folder: Path, name: str, noted: Noted) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(folder / f"{name}.json", json.dumps(asdict(noted)).encode(), sync=False)
+
+
+def forget(folder: Path, name: str) -> None:
+    (folder / f"{name}.json").unlink(missing_ok=True)

@@ -1,0 +1,68 @@
+"""SageMaker as a platform: what `kind: sagemaker` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from penstock.core.errors import PlatformLacks
+from penstock.core.units import show_seconds
+from penstock.platforms.contract import JobSpec
+from penstock.platforms.quotes import Quote, quoted
+from penstock.platforms.remote.jobs import RemoteJobs
+from penstock.platforms.sagemaker.aws import Aws
+from penstock.platforms.sagemaker.capabilities import machine_for
+from penstock.platforms.sagemaker.driver import TrainingJobs
+from penstock.platforms.sagemaker.endpoints import SageMakerEndpoints
+from penstock.platforms.sagemaker.left import left
+from penstock.platforms.sagemaker.machines import PRICES_OF
+from penstock.platforms.sagemaker.metrics import CloudWatch
+from penstock.platforms.sagemaker.registry import ModelPackages
+from penstock.platforms.sagemaker.settings import Settings, settings_of
+
+if TYPE_CHECKING:
+    from penstock.core.home import Home
+    from penstock.store.artifacts import Artifacts
+
+
+class SageMakerPlatform:
+    def jobs(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> RemoteJobs:
+        """Raises PlatformLacks when the artifacts do not lie in S3."""
+        told = settings_of(settings)
+        driver = TrainingJobs(Aws(told), artifacts.url, _output(told, artifacts.url))
+        return RemoteJobs(driver, home, artifacts, machine_for, environment=told.environment)
+
+    def quote(self, job: JobSpec, settings: Mapping[str, Any]) -> Quote:
+        machine, told = machine_for(job), settings_of(settings)
+        spot = ", managed spot" if job.spot else ""
+        longest = show_seconds(min(job.timeout_s or told.longest, told.longest))
+        call = f"sagemaker:CreateTrainingJob {job.step}: {job.nodes} × {machine.name}{spot}, at most {longest}, in {told.region}"
+        return quoted(machine, job.nodes, job.spot, (call,), PRICES_OF)
+
+    def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> SageMakerEndpoints:
+        told = settings_of(settings)
+        _output(told, artifacts.url)
+        return SageMakerEndpoints(home, artifacts, told, Aws(told))
+
+    def measures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> CloudWatch | None:  # noqa: ARG002
+        told = settings_of(settings)
+        return CloudWatch(Aws(told), artifacts.url) if told.metrics else None
+
+    def mirror(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> ModelPackages | None:  # noqa: ARG002
+        told = settings_of(settings)
+        return ModelPackages(Aws(told), artifacts.url) if told.registry else None
+
+    def left(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 (as every platform has it)
+        return left(Aws(settings_of(settings)), artifacts.url)
+
+
+def _output(settings: Settings, store: str) -> str:
+    if not store.startswith("s3://"):
+        raise PlatformLacks(
+            f"SageMaker reads and writes S3, and the artifacts lie at {store}",
+            remedy="Point PENSTOCK_ARTIFACTS at a bucket that the role of the platform's section can read and write: s3://BUCKET/PREFIX",
+        )
+    return (settings.bucket or store).rstrip("/")
+
+
+SAGEMAKER = SageMakerPlatform()

@@ -1,0 +1,85 @@
+"""Versions as model packages: a group a model, a package a version, `ModelApprovalStatus` the state of it.
+
+The group bears the project's mark, so two projects of an account keep apart. Our number of a version stands in the package's metadata:
+theirs counts packages of the group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from penstock.core.digests import digest_json, hex_of
+from penstock.platforms.mirrors import PASSED, REFUSED, Card
+from penstock.platforms.sagemaker.aws import Aws, already, not_there
+from penstock.platforms.sagemaker.naming import endpoint_name
+from penstock.platforms.sagemaker.settings import store_mark, tags
+
+_STATUS = {PASSED: "Approved", REFUSED: "Rejected"}
+_STATES = {status: state for state, status in _STATUS.items()}
+UNDECIDED = "PendingManualApproval"
+NUMBER = "penstock-version"
+
+
+@dataclass(slots=True)
+class ModelPackages:
+    """The Mirror. What was read of a package that cannot change is kept."""
+
+    aws: Aws
+    store: str
+    _numbers: dict[str, int] = field(default_factory=dict)  # by ARN: our number
+    _packages: dict[tuple[str, int], str] = field(default_factory=dict)
+
+    def states(self, model: str) -> Mapping[int, str]:
+        found: dict[int, str] = {}
+        if self.aws.call("sagemaker:DescribeModelPackageGroup", _no_group, ModelPackageGroupName=self._group(model)) is None:
+            return found
+        rows = self.aws.pages("sagemaker:ListModelPackages", "ModelPackageSummaryList", ModelPackageGroupName=self._group(model))
+        for row in rows:
+            number = self._number(row["ModelPackageArn"])
+            if number:
+                self._packages[model, number] = row["ModelPackageArn"]
+                found[number] = _STATES.get(row.get("ModelApprovalStatus", UNDECIDED), "registered")
+        return found
+
+    def add(self, card: Card) -> None:
+        group = self._group(card.model)
+        mark = tags(self.aws.settings.tags, {"penstock-store": store_mark(self.store)})
+        self.aws.call("sagemaker:CreateModelPackageGroup", already, ModelPackageGroupName=group, Tags=mark)
+        told = {NUMBER: str(card.version), "bundle": card.bundle, "run": card.run, "task": card.task}
+        told |= {f"metric.{name}"[:128]: f"{value:.6g}" for name, value in sorted(card.metrics.items())[:40]}
+        serving = {"PENSTOCK_ARTIFACTS": self.store, "PENSTOCK_BUNDLE": card.bundle}
+        self.aws.call(
+            "sagemaker:CreateModelPackage",
+            ModelPackageGroupName=group,
+            ModelPackageDescription=f"{card.model}:{card.version} of Penstock",
+            InferenceSpecification={
+                "Containers": [{"Image": self.aws.settings.image, "Environment": serving}],
+                "SupportedContentTypes": ["application/json"],
+                "SupportedResponseMIMETypes": ["application/json"],
+            },
+            ModelApprovalStatus=_STATUS.get(card.state, UNDECIDED),
+            CustomerMetadataProperties=told,
+            ClientToken=hex_of(digest_json([group, card.version, card.bundle]))[:36],
+        )
+
+    def decide(self, model: str, version: int, state: str, why: str) -> None:
+        if (model, version) not in self._packages:
+            self.states(model)
+        arn = self._packages[model, version]
+        status = _STATUS.get(state, UNDECIDED)
+        self.aws.call("sagemaker:UpdateModelPackage", ModelPackageArn=arn, ModelApprovalStatus=status, ApprovalDescription=why[:1024])
+
+    def _number(self, arn: str) -> int:
+        """0 for a package that is not ours."""
+        if arn not in self._numbers:
+            told = self.aws.call("sagemaker:DescribeModelPackage", not_there, ModelPackageName=arn) or {}
+            self._numbers[arn] = int(told.get("CustomerMetadataProperties", {}).get(NUMBER, 0))
+        return self._numbers[arn]
+
+    def _group(self, model: str) -> str:
+        return endpoint_name(model, self.store)
+
+
+def _no_group(code: str, message: str) -> bool:
+    return not_there(code, message) or "does not exist" in message

@@ -1,0 +1,50 @@
+"""Endpoints on SageMaker: the whole Endpoints suite against the emulator, whose instances are real replicas behind real bridges."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.core.home import Home
+from penstock.platforms.contract import Endpoints
+from penstock.platforms.sagemaker.aws import Aws
+from penstock.platforms.sagemaker.endpoints import SageMakerEndpoints
+from penstock.platforms.sagemaker.settings import settings_of
+from penstock.store.artifacts import Artifacts
+from penstock.testing.emulators.sagemaker import SageMaker
+from penstock.testing.endpoints_suite import EndpointsConformance, bundle
+from penstock.testing.serving import ECHO
+
+
+def opened(cloud: SageMaker, home: Home, artifacts: Artifacts, **more: Any) -> SageMakerEndpoints:
+    settings = settings_of(cloud.section(drain_s=5.0, replica={"engine_class": ECHO}, **more))
+    return SageMakerEndpoints(home, artifacts, settings, Aws(settings))
+
+
+class TestSageMakerEndpoints(EndpointsConformance):
+    @pytest.fixture(autouse=True)
+    def _cloud(self, cloud: SageMaker) -> None:
+        self.cloud = cloud
+
+    def _opened(self, place: Path) -> tuple[Endpoints, Home, str, str]:
+        home = Home.find(place, {"PENSTOCK_ARTIFACTS": f"{self.cloud.bucket()}/store"})
+        artifacts = Artifacts(home.artifacts_url, home.cache)
+        return self.open(home, artifacts), home, bundle(artifacts, place, "one"), bundle(artifacts, place, "two")
+
+    def open(self, home: Home, artifacts: Artifacts) -> Endpoints:
+        return opened(self.cloud, home, artifacts)
+
+    def kill(self, endpoints: Endpoints, home: Home, name: str, id_: str) -> None:  # noqa: ARG002 (a bridge is a process here)
+        os.kill(json.loads((home.replicas / name / id_ / "pid.json").read_bytes())["pid"], signal.SIGKILL)
+
+
+class TestServerlessEndpoints(TestSageMakerEndpoints):
+    """One endpoint a version, and none of them has instances."""
+
+    def open(self, home: Home, artifacts: Artifacts) -> Endpoints:
+        return opened(self.cloud, home, artifacts, serverless={"memory_gb": 2, "concurrency": 4})
