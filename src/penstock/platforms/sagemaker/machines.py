@@ -1,7 +1,7 @@
 """Machine types of SageMaker AI. Sizes: EC2's DescribeInstanceTypes. Prices: on-demand training in us-east-1, USD an hour.
 
-Prices are those that public copies of AWS's list agreed on, on the day below; where they did not (8 × A100 and newer, Trainium, L40S),
-none is given rather than guessed.
+Prices were spot-checked against public copies of AWS's list on the day below, not read from the list as a whole: look before you rely on
+them. Where copies differed (8 × A100 and newer, Trainium, L40S) none is given rather than guessed.
 Spot prices are not listed by AWS for SageMaker: it says how much was saved after a job.
 """
 
