@@ -45,6 +45,7 @@ PLATFORMS = Table(
     {
         "local": Row("penstock.platforms.local.platform:LOCAL"),
         "kubernetes": Row("penstock.platforms.kubernetes.platform:KUBERNETES", "kubernetes"),
+        "azureml": Row("penstock.platforms.azureml.platform:AZUREML", "azure"),
         "sagemaker": Row("penstock.platforms.sagemaker.platform:SAGEMAKER", "sagemaker"),
     },
 )

@@ -1,30 +1,32 @@
-"""A replica as SageMaker's hosting wants a container: `GET /ping` and `POST /invocations`, the body as for the /v1 routes.
+"""A replica as managed hosting wants a container: health at `GET /ping`, and one route for everything, the body as for the /v1 routes.
 
-Which route is meant says the header `X-Amzn-SageMaker-Custom-Attributes: path=/v1/classify`; without it, what the body holds.
-Source: SageMaker AI developer guide, "Custom Inference Code with Hosting Services".
+SageMaker posts to /invocations, Azure ML to the scoring route that its environment names (/score). Which route is meant says a header:
+`X-Amzn-SageMaker-Custom-Attributes: path=/v1/classify`, or `X-Penstock-Path: /v1/classify`; without it, what the body holds.
+Source: SageMaker AI developer guide, "Custom Inference Code with Hosting Services"; Azure ML, "Use a custom container to deploy a model".
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import orjson
 
 from penstock.serving.exchange import Exchange
 from penstock.serving.params import PARSERS
 
-HEADER = b"x-amzn-sagemaker-custom-attributes"
+ATTRIBUTES, PATH = b"x-amzn-sagemaker-custom-attributes", b"x-penstock-path"
 HEALTH = "/healthz"
+INVOKED = ("/invocations", "/score")
 
 
 def invoked(handle: Callable[[Exchange], None], task: str) -> Callable[[Exchange], None]:
-    """`handle` of a replica whose engine does `task`, with the two routes led to its own; all others stay."""
+    """`handle` of a replica whose engine does `task`, with those routes led to its own; all others stay."""
 
     def front(exchange: Exchange) -> None:
         if exchange.path == "/ping":
             exchange.path = HEALTH
-        elif exchange.path == "/invocations" and exchange.method == b"POST":
-            exchange.path = told_path(exchange.headers.get(HEADER, b"")) or path_of(exchange.body, task)
+        elif exchange.path in INVOKED and exchange.method == b"POST":
+            exchange.path = told_path(exchange.headers) or path_of(exchange.body, task)
             if exchange.path == HEALTH:
                 exchange.method = b"GET"
         handle(exchange)
@@ -32,11 +34,12 @@ def invoked(handle: Callable[[Exchange], None], task: str) -> Callable[[Exchange
     return front
 
 
-def told_path(attributes: bytes) -> str:
-    """The route that the header names, of those that a client may reach so; empty where it names none."""
-    for part in attributes.decode("ascii", "replace").split(";"):
-        name, _, value = part.strip().partition("=")
-        if name == "path" and (value in PARSERS or value == HEALTH):
+def told_path(headers: Mapping[bytes, bytes]) -> str:
+    """The route that a header names, of those that a client may reach so; empty where none does."""
+    parts = headers.get(ATTRIBUTES, b"").decode("ascii", "replace").split(";")
+    named = [value for name, _, value in (part.strip().partition("=") for part in parts) if name == "path"]
+    for value in (headers.get(PATH, b"").decode("ascii", "replace"), *named):
+        if value in PARSERS or value == HEALTH:
             return value
     return ""
 

@@ -21,7 +21,7 @@ from penstock.store import verified
 from penstock.store.local_objects import LocalObjects
 from penstock.store.objects import Stored
 
-_EXTRAS = {"s3": "s3", "s3a": "s3"}
+_EXTRAS = {"s3": "s3", "s3a": "s3", "abfs": "azure", "abfss": "azure", "az": "azure"}
 _REFRESH_AFTER_S = 3600.0  # below every grace of a collection
 
 
@@ -39,13 +39,13 @@ class RemoteObjects:
                 return None
 
     def write(self, name: str, data: bytes) -> None:
-        with self._told(name):
+        with self._told(name, writing=True):
             self._files.pipe_file(self._path(name), data)
 
     def add(self, name: str, source: Path, digest: str, consume: bool) -> None:
         self._cache.add(name, source, digest, consume)
         local = self._cache.root / name
-        with self._told(name):
+        with self._told(name, writing=True):
             self._files.put_file(str(local), self._path(name))
         found = self._info(name)
         if found is None or found.size != local.stat().st_size:
@@ -136,10 +136,14 @@ class RemoteObjects:
         return f"{self._root}/{name}"
 
     @contextlib.contextmanager
-    def _told(self, name: str) -> Iterator[None]:
+    def _told(self, name: str, *, writing: bool = False) -> Iterator[None]:
         with told_plainly(Path(name)):
             try:
                 yield
+            except FileNotFoundError as error:
+                if not writing:
+                    raise
+                raise ArtifactsUnavailable(f"{self.url}: there is no such bucket or container ({error})") from error
             except _vendor_errors() as error:
                 raise ArtifactsUnavailable(f"{self.url}: {error}") from error
             except (ConnectionError, TimeoutError) as error:
@@ -163,14 +167,16 @@ def _connect(url: str) -> tuple[Any, str]:
 
 def _options(scheme: str) -> dict[str, Any]:
     """fsspec keeps one client per options: the endpoint must be among them, or another one's client would answer."""
+    if _EXTRAS.get(scheme) == "azure":
+        return {"anon": False}  # credentials by Azure's own chain; adlfs would else ask as nobody
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return {"endpoint_url": endpoint} if endpoint and scheme in _EXTRAS else {}
+    return {"endpoint_url": endpoint} if endpoint and _EXTRAS.get(scheme) == "s3" else {}
 
 
 def _vendor_errors() -> tuple[type[Exception], ...]:
-    """What botocore raises beside OSError; none when it is not loaded."""
-    module = sys.modules.get("botocore.exceptions")
-    return () if module is None else (module.BotoCoreError, module.ClientError)
+    """What botocore and azure-core raise beside OSError; nothing of those that are not loaded."""
+    known = {"botocore.exceptions": ("BotoCoreError", "ClientError"), "azure.core.exceptions": ("AzureError",)}
+    return tuple(getattr(sys.modules[module], name) for module, names in known.items() if module in sys.modules for name in names)
 
 
 def _refusals() -> tuple[type[Exception], ...]:

@@ -107,7 +107,7 @@ def adapter(artifacts: Artifacts, place: Path, name: str) -> str:
 
 
 def adapted(bundle: str, adapters: Mapping[str, str]) -> EndpointSpec:
-    return EndpointSpec("intents", (VersionSpec("1", bundle, 2, adapters),))
+    return EndpointSpec("intents", (VersionSpec("1", bundle, 2, adapters=adapters),))
 
 
 def desired(*versions: tuple[str, str, int]) -> EndpointSpec:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import httpx
 import psutil
 
+from penstock.platforms.contract import ReplicaState
 from penstock.serving.record_files import read_records
 from penstock.serving.snapshot import KeyEntry, Limits, ModelRoute, ReplicaRoute, Snapshot, VersionRoute, write_snapshot
 
@@ -185,3 +186,15 @@ def _stop(process: subprocess.Popen[bytes], number: int, timeout_s: float) -> in
     if process.poll() is None:
         process.send_signal(number)
     return process.wait(timeout_s)
+
+
+def gateway_to(folder: Path, name: str, replicas: Sequence[ReplicaState]) -> tuple[Stage, RunningGateway]:
+    """A gateway that routes model `name` to those replicas, an even share to each version. The caller enters the stage."""
+    stage = Stage(folder)
+    by_version: dict[str, list[ReplicaRoute]] = {}
+    for replica in replicas:
+        host, _, port = str(replica.address).rpartition(":")
+        by_version.setdefault(replica.version, []).append(ReplicaRoute(replica.id, host, int(port)))
+    adapters = tuple(sorted({one for replica in replicas for one in replica.adapters}))
+    routes = tuple(VersionRoute(v, "sha256:" + "0" * 64, 1 / len(by_version), tuple(found), adapters) for v, found in by_version.items())
+    return stage, stage.gateway(Snapshot(1, (ModelRoute(name, "text-generation", routes),), (KEY,)))

@@ -17,12 +17,11 @@ from penstock.platforms.contract import EndpointSpec, ReplicaState, VersionSpec
 from penstock.platforms.remote.retrying import Patience
 from penstock.platforms.sagemaker.endpoints import SageMakerEndpoints
 from penstock.platforms.sagemaker.platform import SAGEMAKER
-from penstock.serving.snapshot import ModelRoute, ReplicaRoute, Snapshot, VersionRoute
 from penstock.store.artifacts import Artifacts
 from penstock.testing.emulators.sagemaker import SageMaker
 from penstock.testing.endpoints_suite import adapter, bundle, settled
 from penstock.testing.jobs_suite import until
-from penstock.testing.serving import ECHO, KEY, RunningGateway, Stage
+from penstock.testing.serving import ECHO, gateway_to
 
 NAME = "intents"
 
@@ -45,17 +44,6 @@ def spec(*versions: VersionSpec, **settings: Any) -> EndpointSpec:
     return EndpointSpec(NAME, versions, settings)
 
 
-def gateway_to(folder: Path, replicas: list[ReplicaState]) -> tuple[Stage, RunningGateway]:
-    stage = Stage(folder)
-    by_version: dict[str, list[ReplicaRoute]] = {}
-    for replica in replicas:
-        host, _, port = str(replica.address).rpartition(":")
-        by_version.setdefault(replica.version, []).append(ReplicaRoute(replica.id, host, int(port)))
-    adapters = tuple(sorted({name for replica in replicas for name in replica.adapters}))
-    routes = tuple(VersionRoute(v, "sha256:" + "0" * 64, 1 / len(by_version), tuple(found), adapters) for v, found in by_version.items())
-    return stage, stage.gateway(Snapshot(1, (ModelRoute(NAME, "text-generation", routes),), (KEY,)))
-
-
 def variants(cloud: SageMaker) -> dict[str, tuple[float, int]]:
     (endpoint,) = cloud.account.of("endpoint").values()
     return {name: (variant.weight, variant.wanted) for name, variant in endpoint.variants.items()}
@@ -64,7 +52,7 @@ def variants(cloud: SageMaker) -> dict[str, tuple[float, int]]:
 def test_a_request_goes_there_and_back(cloud: SageMaker, endpoints: SageMakerEndpoints, tmp_path: Path) -> None:
     one, two = bundle(endpoints.artifacts, tmp_path, "one"), bundle(endpoints.artifacts, tmp_path, "two")
     ready = settled(endpoints, spec(VersionSpec("1", one, 1, weight=0.95), VersionSpec("2", two, 1, weight=0.05)))
-    stage, gateway = gateway_to(tmp_path, ready)
+    stage, gateway = gateway_to(tmp_path, NAME, ready)
     with stage:
         answer = gateway.ask(model=NAME, prompt="a b c", max_tokens=3)
         assert answer.status_code == 200, answer.text
@@ -84,7 +72,7 @@ def test_a_request_goes_there_and_back(cloud: SageMaker, endpoints: SageMakerEnd
 def test_an_adapter_is_asked_for_by_name(cloud: SageMaker, endpoints: SageMakerEndpoints, tmp_path: Path) -> None:  # noqa: ARG001
     one, legal = bundle(endpoints.artifacts, tmp_path, "one"), adapter(endpoints.artifacts, tmp_path, "legal")
     ready = settled(endpoints, spec(VersionSpec("1", one, 1, {"legal": legal})))
-    stage, gateway = gateway_to(tmp_path, ready)
+    stage, gateway = gateway_to(tmp_path, NAME, ready)
     with stage:
         answer = gateway.ask(model=f"{NAME}:legal", prompt="a b")
         assert answer.json()["choices"][0]["text"].split() == ["legal:a", "legal:b"]

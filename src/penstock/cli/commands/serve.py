@@ -1,4 +1,4 @@
-"""`penstock serve`: what SageMaker's hosting starts in the image. What to serve stands in the environment (platforms/remote/told.py)."""
+"""`penstock serve`: what managed hosting starts in the image. What to serve stands in the environment (platforms/remote/told.py)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import typer
 
 app = typer.Typer(rich_markup_mode=None)
 PORT = 8080
+_PORTS = ("PENSTOCK_SERVE_PORT", "SAGEMAKER_BIND_TO_PORT")
 
 
 @app.command()
 def serve() -> int:
-    """Serve one bundle as SageMaker asks for it: GET /ping and POST /invocations on port 8080 (used by platforms).
+    """Serve one bundle as SageMaker or Azure ML asks for it: on port 8080, health and one route to post to (used by platforms).
 
     PENSTOCK_SERVING says which bundle; PENSTOCK_REPLICA may hold more fields of the replica's spec, both as JSON.
+    PENSTOCK_SERVE_PORT is another port.
     """
     import os
 
@@ -20,5 +22,5 @@ def serve() -> int:
     from penstock.platforms.remote.replica import serve as run
     from penstock.platforms.remote.told import further, told
 
-    port = int(os.environ.get("SAGEMAKER_BIND_TO_PORT") or PORT)
+    port = int(next((os.environ[name] for name in _PORTS if os.environ.get(name)), PORT))
     return run(told(os.environ, "0.0.0.0", port), Home.find(), {**further(os.environ), "invoked": True})

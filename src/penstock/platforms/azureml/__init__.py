@@ -1,1 +1,1 @@
-"""Azure ML. Empty until its issue."""
+"""Azure Machine Learning."""

@@ -23,8 +23,9 @@ class Node:
 
 
 def node_of(environ: Mapping[str, str]) -> Node:
-    """One machine alone where nothing is said."""
-    return Node(int(environ.get("PET_NODE_RANK") or 0), int(environ.get("PET_NNODES") or 1))
+    """One machine alone where nothing is said. Azure ML says what `env://` reads itself, for one process a machine."""
+    rank = environ.get("PET_NODE_RANK") or environ.get("RANK") or 0
+    return Node(int(rank), int(environ.get("PET_NNODES") or environ.get("WORLD_SIZE") or 1))
 
 
 def variables(environ: Mapping[str, str]) -> dict[str, str]:

@@ -27,17 +27,18 @@ def patiently(
     passing: Callable[[Exception], bool],
     patience: Patience = Patience(),
     *,
+    told: Callable[[Exception], float] = lambda _: 0.0,
     sleep: Callable[[float], None] = time.sleep,
     draw: Callable[[float], float] = lambda most: _OWN.uniform(0.0, most),
 ) -> ResultT:
-    """`passing`: whether an error may pass by itself. Raises the last error."""
+    """`passing`: whether an error may pass by itself; `told`: seconds that the vendor asks to wait at least. Raises the last error."""
     began, attempt = time.monotonic(), 0
     while True:
         try:
             return call()
         except Exception as error:
             attempt += 1
-            pause = draw(min(patience.longest_s, patience.first_s * 2 ** (attempt - 1)))
+            pause = max(told(error), draw(min(patience.longest_s, patience.first_s * 2 ** (attempt - 1))))
             late = time.monotonic() - began + pause > patience.within_s
             if attempt >= patience.attempts or late or not passing(error):
                 raise

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.core.errors import PlatformAway
 from penstock.platforms.contract import EndpointSpec, EndpointState, ReplicaState
+from penstock.platforms.remote import noted
 from penstock.platforms.remote.adapters import AdapterWishes
 from penstock.platforms.remote.bridges import Bridges, Crossing
+from penstock.platforms.remote.instances import Instances
 from penstock.platforms.remote.machines import Need, choose
-from penstock.platforms.sagemaker import noted
+from penstock.platforms.remote.noted import Held, Noted
 from penstock.platforms.sagemaker.aws import Aws
 from penstock.platforms.sagemaker.hosting import BUSY, Hosting, Seen, Target, decide
-from penstock.platforms.sagemaker.instances import Instances
 from penstock.platforms.sagemaker.machines import HOSTING
 from penstock.platforms.sagemaker.metrics import CloudWatch
 from penstock.platforms.sagemaker.naming import endpoint_name, variant_name
-from penstock.platforms.sagemaker.noted import Noted
 from penstock.platforms.sagemaker.scaling import Scaling
 from penstock.platforms.sagemaker.settings import Settings
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 ENGINE = "penstock.platforms.sagemaker.invoking:opened"
 SMALLEST = Need(cpus=2, memory_bytes=4 << 30)
-Held = tuple[str, str, Mapping[str, str], Mapping[str, str]]
 REMOVE_S, LOOK_S = 30.0, 0.5
 
 
@@ -55,7 +54,7 @@ class SageMakerEndpoints:
         self._hosting = Hosting(self.aws, self.artifacts.url, shape_of(self.settings))
         self._scaling = Scaling(self.aws)
         self._wishes = AdapterWishes(self.artifacts)
-        self._instances = Instances(self.aws, self._wishes)
+        self._instances = Instances(self._hosting.ask, self._wishes)
         self._bridges = Bridges(self.home, self.artifacts, ENGINE, self.settings.drain_s)
 
     def apply(self, desired: EndpointSpec) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from penstock.platforms.contract import EndpointSpec, VersionSpec
+from penstock.platforms.remote.bridge import HEALTH
 from penstock.platforms.remote.told import telling
 from penstock.platforms.sagemaker.aws import Aws, already, not_there
 from penstock.platforms.sagemaker.naming import config_name, model_name, variant_name
@@ -164,6 +165,12 @@ class Hosting:
             if row["ModelName"] not in used:
                 self.aws.call("sagemaker:DeleteModel", not_there, ModelName=row["ModelName"])
 
+    def ask(self, endpoint: str, variant: str) -> str | None:
+        """The name of whichever instance answers; None where none does now."""
+        asked = {"EndpointName": endpoint, "TargetVariant": variant, "CustomAttributes": f"path={HEALTH}"}
+        answer = self.aws.call("sagemaker-runtime:InvokeEndpoint", _not_now, ContentType="application/json", Body=b"{}", **asked)
+        return None if answer is None else str(json.loads(answer["Body"].read())["id"])
+
     def _model(self, endpoint: str, desired: EndpointSpec, version: VersionSpec) -> dict[str, Any]:
         settings = self.aws.settings
         environment = {**settings.environment, **telling(desired, version, self.store)}
@@ -181,6 +188,10 @@ class Hosting:
 
     def _tags(self, endpoint: str) -> list[dict[str, str]]:
         return tags(self.aws.settings.tags, {"penstock-endpoint": endpoint, "penstock-store": store_mark(self.store)})
+
+
+def _not_now(code: str, message: str) -> bool:  # noqa: ARG001 (as every `known` has it)
+    return code in ("ValidationError", "ModelError", "ServiceUnavailable")
 
 
 def _busy(code: str, message: str) -> bool:

@@ -28,6 +28,7 @@ class Emulator(Protocol):
 EMULATORS = Table(
     "emulator",
     {
+        "azureml": Row("penstock.testing.emulators.azure.cloud:emulated"),
         "kubernetes": Row("penstock.testing.emulators.kubernetes.cluster:emulated"),
         "sagemaker": Row("penstock.testing.emulators.sagemaker.cloud:emulated"),
     },

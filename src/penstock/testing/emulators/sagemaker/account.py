@@ -16,8 +16,8 @@ from typing import Any
 from penstock.platforms.remote.driver import Order
 from penstock.platforms.remote.machines import Machine
 from penstock.testing.containers import Processes
+from penstock.testing.emulators.faults import Faults
 from penstock.testing.emulators.sagemaker.errors import AwsError, invalid
-from penstock.testing.emulators.sagemaker.faults import Faults
 from penstock.testing.emulators.sagemaker.signing import Identities
 
 NUMBER, REGION = "123456789012", "us-east-1"

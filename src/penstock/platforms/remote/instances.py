@@ -1,19 +1,16 @@
-"""Which containers answer behind a variant, and which adapters all of them hold.
+"""Which containers answer behind one version at a vendor's endpoint, and which adapters all of them hold.
 
-The service tells how many instances there are, not which: each is asked for its health through the endpoint until as many names are known,
-and what it holds stands in its note in the artifact store (remote/adapters.py).
+A vendor tells how many instances there are, not which: each is asked for its health through the endpoint until as many names are known,
+and what it holds stands in its note in the artifact store (adapters.py).
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from penstock.platforms.remote.adapters import AdapterWishes
-from penstock.platforms.remote.bridge import HEALTH
-from penstock.platforms.sagemaker.aws import Aws
 
 KEPT_S = 30.0  # for which one that answered counts as there
 TRIES = 4  # questions for each instance in one pass: which one answers is chance
@@ -29,7 +26,9 @@ class Holding:
 
 @dataclass(slots=True)
 class Instances:
-    aws: Aws
+    """`ask`: the name of whichever instance of (endpoint, variant) answers; None where none does now."""
+
+    ask: Callable[[str, str], str | None]
     wishes: AdapterWishes
     clock: Callable[[], float] = time.monotonic
     _seen: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
@@ -50,20 +49,10 @@ class Instances:
         for _ in range(TRIES * count):
             if len(fresh) >= count:
                 break
-            name = self._ask(endpoint, variant)
+            name = self.ask(endpoint, variant)
             if name is None:
                 break
             fresh.add(name)
             seen[name] = now
         self._seen[endpoint, variant] = {name: at for name, at in seen.items() if now - at < KEPT_S}
         return sorted(self._seen[endpoint, variant])
-
-    def _ask(self, endpoint: str, variant: str) -> str | None:
-        """The name of whichever instance answers; None where none does now."""
-        asked = {"EndpointName": endpoint, "TargetVariant": variant, "CustomAttributes": f"path={HEALTH}"}
-        answer = self.aws.call("sagemaker-runtime:InvokeEndpoint", _not_now, ContentType="application/json", Body=b"{}", **asked)
-        return None if answer is None else str(json.loads(answer["Body"].read())["id"])
-
-
-def _not_now(code: str, message: str) -> bool:  # noqa: ARG001 (as every `known` has it)
-    return code in ("ValidationError", "ModelError", "ServiceUnavailable")

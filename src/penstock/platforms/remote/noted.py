@@ -11,23 +11,25 @@ from typing import Any
 from penstock.core.files import write_atomic
 
 FIRST_S, SLOWEST_S = 15.0, 600.0
+Held = tuple[str, str, Mapping[str, str], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Noted:
     """`wanted`: (version, bundle, replicas) rows; `held`: (version, bundle, adapters, why others are not) rows.
 
-    `config`: that was tried `tries` times, last at `at` (epoch), and failed for `reason`. `swept` False: a configuration or model of an
-    earlier time may still be there.
+    `config`: that was tried `tries` times, last at `at` (epoch), and failed for `reason`. `operation`: where the vendor tells what became
+    of the last change, where it tells it apart. `swept` False: a configuration or model of an earlier time may still be there.
     """
 
     wanted: Sequence[tuple[str, str, int]] = ()
-    held: Sequence[tuple[str, str, Mapping[str, str], Mapping[str, str]]] = ()
+    held: Sequence[Held] = ()
     config: str = ""
     tries: int = 0
     at: float = 0.0
     reason: str = ""
     swept: bool = True
+    operation: str = ""
 
     def due(self, config: str, now: float) -> bool:
         """A configuration that failed is tried again ever more slowly."""

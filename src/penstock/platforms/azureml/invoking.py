@@ -1,0 +1,124 @@
+"""What a bridge to Azure ML does: each request a POST to the endpoint's scoring address, for one deployment of it, with a token of Entra.
+
+Limits are the service's: a body of 10 MB, an answer within 180 s; streams come through as they are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from penstock.core.errors import BadInput, PenstockError, UpstreamRefused
+from penstock.engines.upstream_server import told
+from penstock.platforms.azureml.arm import SCORING, credential
+from penstock.platforms.remote.bridge import Bridge
+from penstock.platforms.remote.bridges import NAME
+
+CONNECT_S, WHOLE_S = 5.0, 185.0
+CONNECTIONS = 256
+EARLY_S = 300.0  # that a token is renewed before it ends
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """`score`: the endpoint's scoring address. `digest`: of the bundle that the deployment serves."""
+
+    score: str
+    deployment: str
+    digest: str
+
+
+def opened(folder: Path, settings: Mapping[str, Any]) -> Bridge:
+    """The engine over a bridge's folder. Raises BadInput when it holds no address."""
+    try:
+        address = Address(**json.loads((folder / NAME).read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise BadInput(f"{folder / NAME} is not the address of an Azure ML deployment: {error}") from error
+    return Bridge(Deployment(address), address.digest, settings)
+
+
+class Deployment:
+    """The Vendor of remote/bridge.py. Credentials are those of Azure's default chain, looked for anew after they were refused."""
+
+    name = "azureml"
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._credential: Any = None
+        self._token: tuple[str, float] = ("", 0.0)
+        self._renewing = asyncio.Lock()
+        self._client: httpx.AsyncClient | None = None
+
+    async def send(self, path: str, body: Mapping[str, Any], stream: bool) -> AsyncGenerator[bytes]:  # noqa: ARG002 (streams come as they are)
+        headers = {
+            "authorization": f"Bearer {await self._signed()}",
+            "content-type": "application/json",
+            "azureml-model-deployment": self._address.deployment,
+            "x-penstock-path": path,
+        }
+        url = self._address.score
+        try:
+            async with self._http().stream("POST", url, content=json.dumps(body).encode(), headers=headers) as answer:
+                if answer.status_code != 200:
+                    refused = refusal(answer.status_code, answer.headers, await answer.aread())
+                    if refused.status == 401:
+                        self._credential, self._token = None, ("", 0.0)
+                    raise refused
+                async for piece in answer.aiter_bytes():
+                    yield piece
+        except httpx.HTTPError as error:
+            raise UpstreamRefused(f"{url} was lost: {error or type(error).__name__}", 502) from error
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _signed(self) -> str:
+        """A token that is good for a while; asked for in a thread, by one request for all."""
+        if time.time() > self._token[1] - EARLY_S:
+            async with self._renewing:
+                if time.time() > self._token[1] - EARLY_S:
+                    self._token = await asyncio.to_thread(self._asked)
+        return self._token[0]
+
+    def _asked(self) -> tuple[str, float]:
+        from azure.core.exceptions import AzureError
+
+        try:
+            if self._credential is None:
+                self._credential = credential()
+            found = self._credential.get_token(SCORING)
+        except (AzureError, PenstockError) as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UpstreamRefused(f"there are no Azure credentials on this machine ({first}); sign in (`az login`)", 401) from error
+        return str(found.token), float(found.expires_on)
+
+    def _http(self) -> httpx.AsyncClient:
+        if self._client is None:
+            limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+            self._client = httpx.AsyncClient(limits=limits, trust_env=False, timeout=httpx.Timeout(WHOLE_S, connect=CONNECT_S))
+        return self._client
+
+
+def refusal(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamRefused:
+    """The replica's own status and words where it was the one that refused (424)."""
+    own = headers.get("ms-azureml-model-error-statuscode", "")
+    if status == 424 and own.isdigit():
+        return UpstreamRefused(told(body), int(own))
+    said = told(body)
+    if status in (401, 403):
+        return UpstreamRefused(
+            f"Azure refused the bridge: {said} ({status}); sign in again, or grant onlineEndpoints/score/action on the endpoint", 401
+        )
+    if status == 404 or status == 503:
+        return UpstreamRefused(f"the deployment is not there: {said}", 503)
+    if status == 429:
+        return UpstreamRefused(f"Azure throttles: {said}", 429)
+    return UpstreamRefused(f"Azure refused: {said} ({status})", status if status in (408, 413) or status >= 500 else 502)

@@ -1,0 +1,173 @@
+"""The instances of a deployment: each a process that is asked for its readiness, as its environment says how, until it may serve."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import itertools
+import socket
+from dataclasses import dataclass, field
+from typing import Any
+
+from penstock.testing.emulators.azure.errors import ArmError
+from penstock.testing.emulators.azure.workspace import Operation, Workspace
+
+ASK_S = 2.0
+_numbers = itertools.count(1)
+
+
+@dataclass(slots=True)
+class Instance:
+    container: str
+    port: int
+    ready: bool = False
+
+
+@dataclass(slots=True)
+class Deployment:
+    """`state` as the service's provisioningState; `rolling`: instances of before an update, which serve until the new ones do; `gone` once
+    nothing is left of a deletion.
+    """
+
+    endpoint: str
+    name: str
+    body: dict[str, Any]
+    created: float
+    operation: Operation
+    state: str = "Creating"
+    changed: float = 0.0
+    instances: list[Instance] = field(default_factory=list)
+    rolling: list[Instance] = field(default_factory=list)
+    leaving: list[Instance] = field(default_factory=list)
+    turn: int = 0
+    gone: bool = False
+
+    @property
+    def wanted(self) -> int:
+        return int((self.body.get("sku") or {}).get("capacity") or 1)
+
+    @property
+    def machine(self) -> str:
+        return str(self.body["properties"].get("instanceType") or "Standard_F4s_v2")
+
+    @property
+    def ready(self) -> list[Instance]:
+        return [instance for instance in (*self.instances, *self.rolling) if instance.ready]
+
+
+def settle(workspace: Workspace, one: Deployment) -> None:
+    """Starts what is missing, stops what is too much, notices who is ready and who died."""
+    if one.state == "Deleting":
+        one.leaving, one.instances, one.rolling = [*one.leaving, *one.rolling, *one.instances], [], []
+        if not _still(workspace, one.leaving):
+            one.gone = True
+            one.operation.end()
+        return
+    if one.state == "Failed":
+        return
+    changing = one.state in ("Creating", "Updating", "Scaling")
+    if changing and (workspace.clock() - one.changed < workspace.start_s or not _room(workspace, one)):
+        return
+    for instance in list(one.instances):
+        sight = workspace.processes.look(instance.container)
+        if sight is not None and sight.phase != "running":
+            one.instances.remove(instance)
+            if one.state in ("Creating", "Updating"):
+                _fail(workspace, one, ArmError(400, "ResourceNotReady", _why(workspace, instance, sight.reason or sight.phase)))
+                return
+        elif not instance.ready:
+            instance.ready = _answers(instance.port, _route(workspace, one, "readinessRoute")["path"])
+    for instance in one.instances[one.wanted :]:
+        workspace.processes.stop(instance.container)
+        one.leaving.append(instance)
+    del one.instances[one.wanted :]
+    while len(one.instances) < one.wanted:
+        one.instances.append(_start(workspace, one))
+    if changing and all(instance.ready for instance in one.instances):
+        for instance in one.rolling:
+            workspace.processes.stop(instance.container)
+        one.leaving, one.rolling = [*one.leaving, *one.rolling], []
+        one.state = "Succeeded"
+        one.operation.end()
+
+
+def end(workspace: Workspace, one: Deployment) -> None:
+    """Begins to take the deployment away."""
+    one.state = "Deleting"
+    for instance in (*one.instances, *one.rolling):
+        workspace.processes.stop(instance.container)
+
+
+def log_of(workspace: Workspace, one: Deployment) -> list[str]:
+    return [line for instance in (*one.leaving, *one.rolling, *one.instances) for line in workspace.processes.tail(instance.container)]
+
+
+def scoring_path(workspace: Workspace, one: Deployment) -> str:
+    return str(_route(workspace, one, "scoringRoute")["path"])
+
+
+def _room(workspace: Workspace, one: Deployment) -> bool:
+    """Fails the deployment where quota or capacity is short."""
+    if one.machine in workspace.quotas and one.wanted > workspace.quotas[one.machine]:
+        told = f"Not enough quota available for {one.machine} in SubscriptionId. Current usage/limit: 0/{workspace.quotas[one.machine]}."
+        _fail(workspace, one, ArmError(400, "OutOfQuota", f"{told} Additional needed: {one.wanted}"))
+    elif one.machine in workspace.dry and len(one.instances) < one.wanted:
+        _fail(
+            workspace,
+            one,
+            ArmError(400, "OutOfCapacity", f"The specified VM Size {one.machine} cannot be provisioned due to a lack of capacity."),
+        )
+    elif (workspace.image_of(one.body["properties"]["environmentId"]).get("image")) not in workspace.images:
+        _fail(workspace, one, ArmError(400, "ImageBuildFailure", "Unable to pull the image of the environment: manifest unknown"))
+    return one.state != "Failed"
+
+
+def _fail(workspace: Workspace, one: Deployment, error: ArmError) -> None:
+    for instance in one.instances:
+        workspace.processes.stop(instance.container)
+    one.leaving += one.instances
+    one.instances, one.state = [], "Failed"
+    one.operation.end(error)
+
+
+def _why(workspace: Workspace, instance: Instance, reason: str) -> str:
+    last = next((line for line in reversed(list(workspace.processes.tail(instance.container))) if line.strip()), "")
+    return f"User container has crashed or terminated: {reason}. Please see troubleshooting guide. Last line of its log: {last[:300]}"
+
+
+def _start(workspace: Workspace, one: Deployment) -> Instance:
+    """The image's own command: a deployment cannot say another."""
+    properties = one.body["properties"]
+    port, container = _free_port(), f"{one.endpoint}.{one.name}.{next(_numbers)}"
+    told = {"AZUREML_ENTRY_ENDPOINT": one.endpoint, **(properties.get("environmentVariables") or {})}
+    # Here all containers share one machine, so each is told a port of its own in place of the route's.
+    workspace.run(container, ("penstock", "serve"), {**told, "PENSTOCK_SERVE_PORT": str(port)})
+    return Instance(container, port)
+
+
+def _route(workspace: Workspace, one: Deployment, name: str) -> dict[str, Any]:
+    config = workspace.image_of(one.body["properties"]["environmentId"])["inferenceConfig"]
+    route: dict[str, Any] = config[name]
+    return route
+
+
+def _still(workspace: Workspace, instances: list[Instance]) -> bool:
+    sights = [workspace.processes.look(instance.container) for instance in instances]
+    return any(sight is not None and sight.phase == "running" for sight in sights)
+
+
+def _free_port() -> int:
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _answers(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ASK_S)
+    try:
+        connection.request("GET", path)
+        with connection.getresponse() as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()

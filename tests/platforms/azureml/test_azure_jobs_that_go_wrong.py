@@ -1,0 +1,283 @@
+"""What the service does to jobs beside running them: faults, refusals, capacity, machines that go, sessions that end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from penstock.core.errors import BadInput, PenstockError, PlatformAway, PlatformDenied, PlatformFull, PlatformLacks
+from penstock.core.home import Home
+from penstock.platforms.azureml.driver import CommandJobs, sight_of
+from penstock.platforms.azureml.platform import AZUREML
+from penstock.platforms.remote.driver import Order
+from penstock.platforms.remote.jobs import RemoteJobs, name_of
+from penstock.platforms.remote.machines import Machine
+from penstock.platforms.remote.retrying import Patience, patiently
+from penstock.store.artifacts import Artifacts
+from penstock.testing.emulators.azure import Azure
+from penstock.testing.emulators.azure.jobs import KIND, Job
+from penstock.testing.jobs_suite import ended, until, user_job
+
+QUICK = Patience(attempts=4, first_s=0.01, longest_s=0.02)
+
+
+@pytest.fixture
+def jobs(cloud: Azure, place: tuple[Home, Artifacts]) -> RemoteJobs:
+    return opened(cloud, place)
+
+
+def opened(cloud: Azure, place: tuple[Home, Artifacts], **more: object) -> RemoteJobs:
+    made = AZUREML.jobs(*place, cloud.section(**more))
+    made.poll_s = 0.05
+    driver_of(made).arm.patience = QUICK
+    return made
+
+
+def driver_of(jobs: RemoteJobs) -> CommandJobs:
+    assert isinstance(jobs.driver, CommandJobs)
+    return jobs.driver
+
+
+def only_job(cloud: Azure) -> Job:
+    (job,) = cloud.workspace.of(KIND).values()
+    assert isinstance(job, Job)
+    return job
+
+
+def test_a_lost_answer_makes_no_second_job(cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
+    cloud.workspace.faults.plan("lose_answer", "PUT jobs")
+    cloud.workspace.faults.plan("lose_answer", "PUT environments")
+    assert ended(jobs, jobs.submit(user_job(tmp_path / "code", "double", {"number": 4}))).phase == "succeeded"
+    assert only_job(cloud).history == ["Starting", "Queued", "Preparing", "Running", "Finalizing", "Completed"]
+    assert cloud.workspace.faults.met == 2
+
+
+@pytest.mark.parametrize("kind", ["throttle", "internal", "lose_request"])
+def test_what_may_pass_is_asked_again_and_then_told(cloud: Azure, jobs: RemoteJobs, tmp_path: Path, kind: str) -> None:
+    cloud.workspace.faults.plan(kind, "PUT jobs", times=3)  # type: ignore[arg-type]
+    handle = jobs.submit(user_job(tmp_path / "code", "wait", {"number": 1}))
+    cloud.workspace.faults.plan(kind, "GET jobs", times=4)  # type: ignore[arg-type]
+    with pytest.raises(PlatformAway):
+        jobs.observe(handle)
+    assert jobs.observe(handle).phase in ("pending", "running")
+    jobs.cancel(handle)
+    assert ended(jobs, handle).phase == "cancelled"
+
+
+def test_azure_says_how_long_to_wait() -> None:
+    pauses: list[float] = []
+    failures = iter([ValueError(), ValueError()])
+
+    def call() -> str:
+        for error in failures:
+            raise error
+        return "done"
+
+    assert patiently(call, lambda _: True, told=lambda _: 7.0, sleep=pauses.append, draw=lambda most: most) == "done"
+    assert pauses == [7.0, 7.0]
+
+
+def test_a_session_that_ends_while_a_job_runs(cloud: Azure, jobs: RemoteJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    handle = jobs.submit(user_job(tmp_path / "code", "double", {"number": 4}))
+    cloud.workspace.identity.expire()
+    monkeypatch.setenv("IDENTITY_HEADER", "nobody's")
+    with pytest.raises(PlatformDenied, match="expiry") as told:
+        jobs.observe(handle)
+    assert "az login" in told.value.way_out
+    with pytest.raises(PlatformDenied, match="no credentials"):
+        jobs.observe(handle)
+    monkeypatch.setenv("IDENTITY_HEADER", cloud.workspace.identity.header)
+    assert ended(jobs, handle).phase == "succeeded"
+
+
+def deny(cloud: Azure) -> None:
+    cloud.workspace.identity.denied.add("Microsoft.MachineLearningServices/workspaces/jobs/write")
+
+
+def unknown_image(cloud: Azure) -> None:
+    cloud.workspace.identity.denied.add("Microsoft.MachineLearningServices/workspaces/environments/versions/write")
+
+
+@pytest.mark.parametrize("how", [deny, unknown_image])
+def test_refusals_say_the_way_out(cloud: Azure, jobs: RemoteJobs, tmp_path: Path, how: Callable[[Azure], None]) -> None:
+    how(cloud)
+    if how is unknown_image:
+        cloud.workspace.images.add("another")
+        jobs = opened(cloud, (jobs.home, jobs.artifacts), image="another")
+    with pytest.raises(PenstockError) as told:
+        jobs.submit(user_job(tmp_path / "code", "double", {"number": 4}))
+    assert type(told.value) is PlatformDenied
+    assert "does not have authorization" in str(told.value)
+    assert "AzureML Data Scientist" in told.value.way_out
+
+
+def test_quota_is_exhausted(cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
+    cloud.workspace.quotas["Standard_D2s_v3"] = 0
+    state = ended(jobs, jobs.submit(user_job(tmp_path / "code", "double", {"number": 4})))
+    assert state.error is not None
+    assert (state.error["code"], state.error["transient"]) == ("platform-full", True)
+    assert "ClusterCoreQuotaReached" in state.error["message"]
+
+
+def test_no_machine_is_free_and_then_one_is(cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
+    cloud.workspace.dry.add("Standard_D2s_v3")
+    handle = jobs.submit(user_job(tmp_path / "code", "double", {"number": 5}, spot=True))
+    assert jobs.observe(handle).phase == "pending"
+    cloud.workspace.dry.clear()
+    assert ended(jobs, handle).phase == "succeeded"
+
+
+def test_a_low_priority_machine_goes_and_the_same_job_goes_on(cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
+    job = user_job(tmp_path / "code", "count", {"number": 3, "until": 5}, spot=True)
+    handle = jobs.submit(job)
+    until(lambda: any("counted 3" in line for line in jobs.logs(handle).lines))
+    cursor = jobs.logs(handle).cursor
+    cloud.take_away(name_of(job, 0))
+    state = ended(jobs, handle)
+    assert state.phase == "succeeded", state.error
+    after = [line for line in jobs.logs(handle, cursor).lines if "counted" in line]
+    assert [line.rpartition("counted ")[2][0] for line in after] == ["4", "5"]
+    assert only_job(cloud).history.count("Queued") == 2
+
+
+def test_a_job_that_runs_too_long_says_so(cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
+    state = ended(jobs, jobs.submit(user_job(tmp_path / "code", "wait", {"number": 1}, timeout_s=1.0)))
+    assert state.phase == "failed"
+    assert state.error is not None
+    assert (state.error["code"], state.error["transient"]) == ("step-timeout", False)
+    assert only_job(cloud).status == "Canceled"
+
+
+def test_timeouts_are_read_however_azure_writes_them() -> None:
+    run = {"startTimeUtc": "2026-11-29T00:00:00Z", "endTimeUtc": "2026-11-30T01:00:00.5+00:00"}
+    for text, over in (("P1DT1H", True), ("PT25H", True), ("PT90000S", True), ("PT25H1M", False), ("P1W", False)):
+        sight = sight_of({"status": "Canceled", "limits": {"timeout": text}}, run)
+        assert (sight.phase == "failed") is over, text
+
+
+def test_an_image_that_is_not_there(cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
+    cloud.workspace.images.clear()
+    state = ended(jobs, jobs.submit(user_job(tmp_path / "code", "double", {"number": 1})))
+    assert "Failed to pull Docker image" in str((state.error or {})["message"])
+
+
+def test_the_last_lines_come_from_the_run_history(cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
+    cloud.workspace.processes.environment = {"PYTHONHOME": "/nowhere"}
+    try:
+        state = ended(jobs, jobs.submit(user_job(tmp_path / "code", "double", {"number": 1})))
+    finally:
+        cloud.workspace.processes.environment = {}
+    assert "exited with status code 1" in str((state.error or {})["message"])
+    assert "encodings" in str((state.error or {})["message"])
+
+
+def test_a_job_deleted_behind_our_back_is_asked_for_anew(cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
+    job = user_job(tmp_path / "code", "wait", {"number": 1})
+    handle = jobs.submit(job)
+    cloud.clear()
+    jobs.clock = lambda: time.time() + 1000
+    state = jobs.observe(handle)
+    assert (state.phase, (state.error or {}).get("transient")) == ("failed", True)
+    driver_of(jobs)._environments._made.clear()
+    handle = jobs.submit(replace(job, attempt=2))
+    assert jobs.observe(handle).phase in ("pending", "running")
+    jobs.cancel(handle)
+
+
+def test_what_is_left_is_listed_over_all_pages(cloud: Azure, jobs: RemoteJobs, place: tuple[Home, Artifacts], tmp_path: Path) -> None:
+    cloud.workspace.start_s = 1000.0  # nothing starts: this is about rows
+    handles = [jobs.submit(user_job(tmp_path / "code", "wait", {"number": n})) for n in range(12)]
+    assert len(AZUREML.left(*place, cloud.section())) == 12
+    other = Artifacts(f"file://{tmp_path / 'another'}", tmp_path / "other")
+    assert AZUREML.left(place[0], other, cloud.section()) == [], "another project's are not ours"
+    for handle in handles:
+        jobs.cancel(handle)
+        jobs.observe(handle)
+    assert AZUREML.left(*place, cloud.section()) == []
+
+
+def test_a_cluster_that_is_there(cloud: Azure, place: tuple[Home, Artifacts], tmp_path: Path) -> None:
+    cloud.workspace.clusters["cpus"] = "Standard_D4s_v3"
+    jobs = opened(cloud, place, compute={"name": "cpus", "machine": "Standard_D4s_v3"})
+    assert ended(jobs, jobs.submit(user_job(tmp_path / "code", "double", {"number": 3}))).phase == "succeeded"
+    assert only_job(cloud).properties["computeId"].endswith("/computes/cpus")
+    with pytest.raises(PlatformLacks, match="has none"):
+        jobs.submit(user_job(tmp_path / "code", "double", {"number": 4}, spot=True))
+    missing = opened(cloud, place, compute={"name": "nobody", "machine": "Standard_D4s_v3"})
+    with pytest.raises(BadInput, match="Unknown compute target"):
+        missing.submit(user_job(tmp_path / "code", "double", {"number": 5}))
+
+
+def test_several_machines_meet_by_azures_pytorch_distribution(cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    job = user_job(code, "meet", {"number": 10}, nodes=3)
+    (code / "conformance_steps.py").write_text(MEET)
+    state = ended(jobs, jobs.submit(job))
+    assert state.phase == "succeeded", state.error
+    assert state.result is not None
+    assert (jobs.artifacts.materialize(state.result.outputs["value"]) / "value.json").read_bytes() == b"33"
+    assert len(cloud.workspace.processes.made) >= 3
+    assert only_job(cloud).properties["distribution"] == {"distributionType": "PyTorch", "processCountPerInstance": 1}
+
+
+MEET = """
+import os
+import socket
+import time
+
+def meet(number: int) -> int:
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    place = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
+    if rank:
+        while True:
+            try:
+                with socket.create_connection(place, 5) as connection:
+                    connection.sendall(str(rank + number).encode())
+                    return rank + number
+            except OSError:
+                time.sleep(0.05)
+    total = number
+    with socket.create_server(place) as server:
+        for _ in range(size - 1):
+            connection, _ = server.accept()
+            with connection:
+                total += int(connection.recv(100))
+    return total
+"""
+
+
+def test_what_it_cannot_do_is_refused_while_planning(cloud: Azure, tmp_path: Path) -> None:
+    job = user_job(tmp_path / "code", "double", {"number": 1})
+    quote = AZUREML.quote(replace(job, spot=True, nodes=2), cloud.section())
+    assert (quote.machine, quote.nodes, quote.usd_per_h, quote.prices_of) == ("Standard_D2s_v3", 2, 0.192, "2026-11-29")
+    assert quote.calls == ("PUT jobs double: 2 × Standard_D2s_v3, low priority, serverless, at most 24 h 0 min, in penstock (westeurope)",)
+    dear = AZUREML.quote(replace(job, gpus=1, gpu_type="t4"), cloud.section(usd_per_hour={"Standard_NC8as_T4_v3": 0.1}))
+    assert (dear.machine, dear.usd_per_h, dear.prices_of) == ("Standard_NC8as_T4_v3", 0.1, None), "the cheapest by the section's prices"
+    for more, says in (({"gpu_type": "tpu-v5e", "gpus": 1}, "none at Azure"), ({"timeout_s": 3e6}, "30")):
+        with pytest.raises(PlatformLacks, match=says):
+            AZUREML.quote(replace(job, **more), cloud.section())
+    home = Home.find(tmp_path, {})
+    with pytest.raises(PlatformLacks, match="artifacts lie at file://"):
+        AZUREML.jobs(home, Artifacts(home.artifacts_url, home.cache), cloud.section(environment={}))
+
+
+def test_a_request_says_all_of_an_order(cloud: Azure, place: tuple[Home, Artifacts]) -> None:
+    identity = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/i"
+    driver = driver_of(opened(cloud, place, identity=identity, tags={"team": "a/b"}))
+    order = Order("n", ("penstock", "exec", "a b"), {"A": "1"}, Machine("Standard_D2s_v3", 2, 8), spot=True, timeout_s=90.0)
+    found = driver.request(order, "env")["properties"]
+    assert found["command"] == "penstock exec 'a b'"
+    assert found["queueSettings"] == {"jobTier": "Spot"}
+    assert found["limits"]["timeout"] == "PT90S"
+    assert found["identity"] == {"identityType": "Managed", "resourceId": identity}
+    assert found["tags"]["team"] == "a/b"
+    assert found["environmentVariables"] == {"A": "1"}
+
+
+def test_full_when_azure_says_so() -> None:
+    error = {"error": {"code": "UserError", "message": "ClusterCoreQuotaReached"}}
+    assert sight_of({"status": "Failed"}, {"error": error}).failure is PlatformFull
