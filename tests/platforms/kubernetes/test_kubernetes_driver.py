@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -256,21 +256,24 @@ def test_nothing_is_left_of_what_ended(place: Place, jobs: RemoteJobs) -> None:
     assert KUBERNETES.left(other, place.artifacts, settings) == []
 
 
-def test_secrets_come_by_reference_and_variables_as_they_are(place: Place) -> None:
+def test_secrets_come_by_reference_and_pods_have_no_token_for_the_cluster(place: Place) -> None:
     place.cluster.add_secret("bucket", {"AWS_SECRET_ACCESS_KEY": "planted"})
-    jobs = place.jobs(secrets=["bucket"], environment={"REGION": "north"})
-    job = place.job()
-    assert ended(jobs, jobs.submit(replace(job))).phase == "succeeded"
-    seen = place.cluster.processes.folder.glob("*/order.json")
-    environment = next(seen).read_text()
+    jobs = place.jobs(secrets=["bucket"], environment={"REGION": "north"}, service_account="penstock-work")
+    handle = jobs.submit(place.job("wait"))
+    running(jobs, handle)
+    made = [*place.all_jobs(), *place.cluster.pods()]
+    assert len(made) == 2
+    assert "planted" not in str(made)
+    spec = place.cluster.pods()[0]["spec"]
+    assert (spec["serviceAccountName"], spec["automountServiceAccountToken"]) == ("penstock-work", False)
+    environment = next(place.cluster.processes.folder.glob("*/order.json")).read_text()
     assert '"AWS_SECRET_ACCESS_KEY": "planted"' in environment
     assert '"REGION": "north"' in environment
-    assert "planted" not in str(place.all_jobs())
+    jobs.cancel(handle)
     jobs.close()
 
 
-def test_pool_is_chosen_and_its_price_is_told(place: Place, clusters: Callable[..., Cluster]) -> None:
-    del clusters
+def test_pool_is_chosen_and_its_price_is_told(place: Place) -> None:
     pools = {
         "small": {"cpus": 4, "memory": "16GiB", "usd_per_hour": 0.2, "labels": {"pool": "small"}},
         "gpu": {"cpus": 8, "memory": "64GiB", "gpu": {"type": "l4", "count": 2}, "usd_per_hour": 1.6, "taints": ["gpu=yes:NoSchedule"]},

@@ -47,6 +47,7 @@ def test_a_cluster_takes_it_twice_and_it_runs(cluster: Cluster) -> None:
     assert cluster.world.all("Namespace")[-1]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
     pod = until(lambda: cluster.pods())[0]
     assert unrestricted(pod["spec"]) == []
+    assert pod["spec"]["automountServiceAccountToken"] is True
     waiting = until(lambda: (pod := cluster.pods()[0]).get("status", {}).get("containerStatuses") and pod)
     assert 'secret "penstock" not found' in str(waiting["status"]), "the Secret that was named is not there yet"
 

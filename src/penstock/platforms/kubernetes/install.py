@@ -120,7 +120,7 @@ def _deployment(wish: Wish) -> dict[str, Any]:
     pod = pod_spec(Container("penstock", command, values, {}, extra), Machine(ANY, 1.0, 2 << 30), False, settings)
     pod["volumes"].append({"name": "home", "persistentVolumeClaim": {"claimName": NAME}})
     pod["containers"][0]["volumeMounts"] = [*pod["containers"][0]["volumeMounts"], {"name": "home", "mountPath": HOME}]
-    pod["terminationGracePeriodSeconds"] = 60
+    pod |= {"terminationGracePeriodSeconds": 60, "automountServiceAccountToken": True}  # it alone speaks to the cluster
     spec = {
         "replicas": 1,
         "strategy": {"type": "Recreate"},

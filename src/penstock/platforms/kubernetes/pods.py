@@ -48,7 +48,7 @@ def pod_spec(container: Container, machine: Machine, spot: bool, settings: Kuber
         **more,
     }
     if settings.service_account:
-        made |= {"serviceAccountName": settings.service_account, "automountServiceAccountToken": True}
+        made["serviceAccountName"] = settings.service_account  # a cloud identity needs no token for the cluster itself
     if settings.pull_secret:
         made["imagePullSecrets"] = [{"name": settings.pull_secret}]
     return made
