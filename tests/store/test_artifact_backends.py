@@ -1,4 +1,4 @@
-"""The artifact suite on a local folder, fsspec's memory, and S3 spoken by a moto server."""
+"""The artifact suite on a local folder, fsspec's memory, S3 spoken by a moto server, and Cloud Storage spoken by our emulator."""
 
 import secrets
 import time
@@ -13,6 +13,7 @@ from penstock.store.artifacts import Artifacts
 from penstock.store.local_objects import LocalObjects
 from penstock.store.objects import Objects
 from penstock.store.remote_objects import RemoteObjects
+from penstock.testing.emulators.vertex import VertexAI
 from penstock.testing.store.artifacts import ArtifactsConformance, fill
 
 
@@ -76,6 +77,29 @@ class TestS3(ArtifactsConformance):
     @pytest.fixture
     def objects(self, s3_url: str, tmp_path: Path) -> Objects:
         return RemoteObjects(s3_url, tmp_path / "objects")
+
+
+@pytest.fixture(scope="module")
+def google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VertexAI]:
+    with VertexAI(tmp_path_factory.mktemp("google")) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def gs_url(google: VertexAI, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name, value in google.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"{google.bucket()}/some/prefix"
+
+
+class TestCloudStorage(ArtifactsConformance):
+    @pytest.fixture
+    def artifacts(self, gs_url: str, tmp_path: Path) -> Artifacts:
+        return Artifacts(gs_url, tmp_path / "cache")
+
+    @pytest.fixture
+    def objects(self, gs_url: str, tmp_path: Path) -> Objects:
+        return RemoteObjects(gs_url, tmp_path / "objects")
 
 
 @pytest.mark.usefixtures("s3_url")

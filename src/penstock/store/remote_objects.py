@@ -21,7 +21,7 @@ from penstock.store import verified
 from penstock.store.local_objects import LocalObjects
 from penstock.store.objects import Stored
 
-_EXTRAS = {"s3": "s3", "s3a": "s3", "abfs": "azure", "abfss": "azure", "az": "azure"}
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "abfs": "azure", "abfss": "azure", "az": "azure"}
 _REFRESH_AFTER_S = 3600.0  # below every grace of a collection
 
 
@@ -154,6 +154,9 @@ def _connect(url: str) -> tuple[Any, str]:
     import fsspec
 
     scheme = url.partition("://")[0]
+    if _EXTRAS.get(scheme) == "gs":
+        # Or gcsfs asks a second service about every bucket, for kinds of buckets that nothing here needs.
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     try:
         files, root = fsspec.core.url_to_fs(url, use_listings_cache=False, **_options(scheme))
     except ImportError as error:
@@ -167,15 +170,23 @@ def _connect(url: str) -> tuple[Any, str]:
 
 def _options(scheme: str) -> dict[str, Any]:
     """fsspec keeps one client per options: the endpoint must be among them, or another one's client would answer."""
-    if _EXTRAS.get(scheme) == "azure":
+    extra = _EXTRAS.get(scheme)
+    if extra == "azure":
         return {"anon": False}  # credentials by Azure's own chain; adlfs would else ask as nobody
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return {"endpoint_url": endpoint} if endpoint and _EXTRAS.get(scheme) == "s3" else {}
+    s3 = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    endpoint = {"s3": s3, "gs": os.environ.get("STORAGE_EMULATOR_HOST")}.get(extra or "")
+    return {"endpoint_url": endpoint} if endpoint else {}
 
 
 def _vendor_errors() -> tuple[type[Exception], ...]:
-    """What botocore and azure-core raise beside OSError; nothing of those that are not loaded."""
-    known = {"botocore.exceptions": ("BotoCoreError", "ClientError"), "azure.core.exceptions": ("AzureError",)}
+    """What vendors' libraries raise beside OSError; nothing of those that are not loaded."""
+    known = {
+        "botocore.exceptions": ("BotoCoreError", "ClientError"),
+        "azure.core.exceptions": ("AzureError",),
+        "gcsfs.retry": ("HttpError",),
+        "google.auth.exceptions": ("GoogleAuthError",),
+        "aiohttp": ("ClientError",),
+    }
     return tuple(getattr(sys.modules[module], name) for module, names in known.items() if module in sys.modules for name in names)
 
 
