@@ -10,12 +10,12 @@ from pydantic import BaseModel
 
 from penstock.spec import deploy, monitor, pipeline, react, strategy
 from penstock.spec.load import loads
-from penstock.spec.platforms import sagemaker
+from penstock.spec.platforms import sagemaker, vertex
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "file.md").read_text(encoding="utf-8")
 RECORDS = [
     kind
-    for module in (pipeline, deploy, monitor, react, strategy, sagemaker)
+    for module in (pipeline, deploy, monitor, react, strategy, sagemaker, vertex)
     for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, BaseModel) and kind.__module__ == module.__name__
 ]

@@ -47,5 +47,6 @@ PLATFORMS = Table(
         "kubernetes": Row("penstock.platforms.kubernetes.platform:KUBERNETES", "kubernetes"),
         "azureml": Row("penstock.platforms.azureml.platform:AZUREML", "azure"),
         "sagemaker": Row("penstock.platforms.sagemaker.platform:SAGEMAKER", "sagemaker"),
+        "vertex": Row("penstock.platforms.vertex.platform:VERTEX", "vertex"),
     },
 )

@@ -27,8 +27,8 @@ def invoked(handle: Callable[[Exchange], None], task: str) -> Callable[[Exchange
             exchange.path = HEALTH
         elif exchange.path in INVOKED and exchange.method == b"POST":
             exchange.path = told_path(exchange.headers) or path_of(exchange.body, task)
-            if exchange.path == HEALTH:
-                exchange.method = b"GET"
+        if exchange.path == HEALTH:
+            exchange.method = b"GET"  # Vertex AI posts to every route as it is, Azure ML and SageMaker to one that names it
         handle(exchange)
 
     return front

@@ -6,12 +6,12 @@ import typer
 
 app = typer.Typer(rich_markup_mode=None)
 PORT = 8080
-_PORTS = ("PENSTOCK_SERVE_PORT", "SAGEMAKER_BIND_TO_PORT")
+_PORTS = ("PENSTOCK_SERVE_PORT", "SAGEMAKER_BIND_TO_PORT", "AIP_HTTP_PORT")
 
 
 @app.command()
 def serve() -> int:
-    """Serve one bundle as SageMaker or Azure ML asks for it: on port 8080, health and one route to post to (used by platforms).
+    """Serve one bundle as managed hosting asks for it: on port 8080, health and routes to post to (used by platforms).
 
     PENSTOCK_SERVING says which bundle; PENSTOCK_REPLICA may hold more fields of the replica's spec, both as JSON.
     PENSTOCK_SERVE_PORT is another port.

@@ -21,6 +21,7 @@ from penstock.platforms.execute import execute, folder_of
 from penstock.platforms.failures import describe
 from penstock.platforms.log_lines import LineWriter
 from penstock.platforms.remote.carrying import landed
+from penstock.platforms.remote.cluster_spec import told_by_cluster
 from penstock.platforms.remote.hosts_file import told_by_file
 from penstock.platforms.remote.notes import fail, failure, log_note, reference_of, scratch_note
 from penstock.platforms.remote.rendezvous import node_of, variables
@@ -37,6 +38,7 @@ def run(
 ) -> JobResult:
     """Raises what the stage raises, after it was written down. Of several machines, the first one's log and scratch are the step's."""
     os.environ.update(told_by_file(os.environ))
+    os.environ.update(told_by_cluster(os.environ))
     node = node_of(os.environ)
     os.environ.update(variables(os.environ))
     reference = reference_of(job.key, job.attempt)

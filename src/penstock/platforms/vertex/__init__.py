@@ -1,1 +1,1 @@
-"""Google Vertex AI. Empty until its issue."""
+"""Google Vertex AI: steps as custom jobs, versions as deployed models of one endpoint."""

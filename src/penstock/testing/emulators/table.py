@@ -31,5 +31,6 @@ EMULATORS = Table(
         "azureml": Row("penstock.testing.emulators.azure.cloud:emulated"),
         "kubernetes": Row("penstock.testing.emulators.kubernetes.cluster:emulated"),
         "sagemaker": Row("penstock.testing.emulators.sagemaker.cloud:emulated"),
+        "vertex": Row("penstock.testing.emulators.vertex.cloud:emulated"),
     },
 )

@@ -1,0 +1,129 @@
+"""What a bridge to Vertex AI does: each request goes to its own path at one deployed model of a dedicated endpoint (`…/invoke/**`).
+
+The answer comes back as the replica gave it, streams too. Source: REST reference of `projects.locations.endpoints.deployedModels.invoke`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from penstock.core.errors import BadInput, UpstreamRefused
+from penstock.engines.upstream_server import told
+from penstock.platforms.remote.bridge import Bridge
+from penstock.platforms.remote.bridges import NAME
+from penstock.platforms.vertex.google import found_credentials
+
+CONNECT_S, LONGEST_S = 5.0, 605.0
+CONNECTIONS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Of one deployed model. `host`: of its dedicated endpoint, `plain`: without TLS. `digest`: of the bundle it serves."""
+
+    host: str
+    endpoint: str  # resource name
+    deployed: str
+    digest: str
+    plain: bool = False
+
+    def url(self, path: str) -> str:
+        return f"{'http' if self.plain else 'https'}://{self.host}/v1/{self.endpoint}/deployedModels/{self.deployed}/invoke{path}"
+
+
+def opened(folder: Path, settings: Mapping[str, Any]) -> Bridge:
+    """The engine over a bridge's folder. Raises BadInput when it holds no address."""
+    try:
+        address = Address(**json.loads((folder / NAME).read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise BadInput(f"{folder / NAME} is not the address of a deployed model: {error}") from error
+    return Bridge(DeployedModel(address), address.digest, settings)
+
+
+class DeployedModel:
+    """The Vendor of remote/bridge.py. Credentials are Google's own chain's, looked for anew after they were refused."""
+
+    name = "vertex"
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._token = Token()
+        self._client: httpx.AsyncClient | None = None
+
+    async def send(self, path: str, body: Mapping[str, Any], stream: bool) -> AsyncGenerator[bytes]:  # noqa: ARG002 (both come alike)
+        url, headers = self._address.url(path), {"content-type": "application/json", "authorization": await self._token.bearer()}
+        try:
+            async with self._http().stream("POST", url, content=json.dumps(body).encode(), headers=headers) as answer:
+                if answer.status_code != 200:
+                    raise self._refusal(answer.status_code, await answer.aread())
+                async for piece in answer.aiter_bytes():
+                    yield piece
+        except httpx.HTTPError as error:
+            raise UpstreamRefused(f"{url} was lost: {error or type(error).__name__}", 502) from error
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    def _http(self) -> httpx.AsyncClient:
+        if self._client is None:
+            limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+            timeout = httpx.Timeout(LONGEST_S, connect=CONNECT_S)
+            self._client = httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
+        return self._client
+
+    def _refusal(self, status: int, body: bytes) -> UpstreamRefused:
+        refused = refusal(status, body)
+        if refused.status == 401:
+            self._token = Token()
+        return refused
+
+
+def refusal(status: int, body: bytes) -> UpstreamRefused:
+    """The replica's own status and words where it was the one that refused. What Google itself refuses names a google.rpc.Code."""
+    try:
+        error = json.loads(body)["error"]
+        code, said = str(error["status"]), str(error["message"])
+    except (ValueError, KeyError, TypeError):
+        return UpstreamRefused(told(body), status)
+    if code in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+        way = "sign in again (`gcloud auth application-default login`), or grant aiplatform.endpoints.predict"
+        return UpstreamRefused(f"Google refused the bridge: {said} ({code}); {way}", 401)
+    if code == "RESOURCE_EXHAUSTED":
+        return UpstreamRefused(f"Vertex AI throttles: {said}", 429)
+    return UpstreamRefused(f"the deployed model is not there: {said} ({code})", 503 if status in (400, 404) else status)
+
+
+class Token:
+    """An access token, kept until shortly before it ends."""
+
+    def __init__(self) -> None:
+        self._credentials: Any = None
+        self._lock = asyncio.Lock()
+
+    async def bearer(self) -> str:
+        """Raises UpstreamRefused (401) where nobody is signed in."""
+        async with self._lock:
+            if self._credentials is None or not self._credentials.valid:
+                self._credentials = await asyncio.to_thread(fresh, self._credentials)
+        return f"Bearer {self._credentials.token}"
+
+
+def fresh(credentials: Any = None) -> Any:
+    """Credentials with a token that holds. Raises UpstreamRefused (401)."""
+    from google.auth.exceptions import GoogleAuthError
+    from google.auth.transport.requests import Request
+
+    try:
+        credentials = credentials or found_credentials()
+        credentials.refresh(Request())
+    except GoogleAuthError as error:
+        raise UpstreamRefused(f"Google gave no token: {error}; sign in (`gcloud auth application-default login`)", 401) from error
+    return credentials
