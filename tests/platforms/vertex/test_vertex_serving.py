@@ -24,7 +24,7 @@ from penstock.platforms.vertex.platform import VERTEX
 from penstock.platforms.vertex.settings import settings_of
 from penstock.serving.snapshot import ModelRoute, ReplicaRoute, Snapshot, VersionRoute
 from penstock.store.artifacts import Artifacts
-from penstock.testing.emulators.vertex import VertexAI
+from penstock.testing.emulators.vertex import VertexAI, operations
 from penstock.testing.emulators.vertex.endpoints import KIND
 from penstock.testing.endpoints_suite import bundle, settled
 from penstock.testing.jobs_suite import until
@@ -229,7 +229,7 @@ def test_who_may_not_invoke_is_told(cloud: VertexAI, endpoints: VertexEndpoints,
     assert "grant aiplatform.endpoints.predict" in str(told.error)
 
 
-def test_the_emulator_is_strict(cloud: VertexAI) -> None:
+def test_the_emulator_is_strict(cloud: VertexAI, monkeypatch: pytest.MonkeyPatch) -> None:
     google = Google(settings_of(cloud.section()), QUICK)
     parent, image = cloud.here.parent, cloud.section()["image"]
     google.call("EndpointService.CreateEndpoint", {"parent": parent, "endpoint_id": "e1", "endpoint": {"display_name": "e"}})
@@ -254,11 +254,13 @@ def test_the_emulator_is_strict(cloud: VertexAI) -> None:
     none = {**deployed, "dedicated_resources": {"machine_spec": {"machine_type": "n1-standard-4"}}}
     with pytest.raises(PenstockError, match="min_replica_count; Message: Required"):
         google.call("EndpointService.DeployModel", {**there, "deployed_model": none})
-    operation = google.call("EndpointService.DeployModel", there).operation.name
-    with pytest.raises(PenstockError, match="is deployed or being deployed"):
-        google.call("ModelService.DeleteModel", {"name": f"{parent}/models/m1"})
-    with pytest.raises(PenstockError, match="still has deployed models"):
-        google.call("EndpointService.DeleteEndpoint", {"name": f"{parent}/endpoints/e2"})
+    with monkeypatch.context() as still:  # the container has no bundle and ends soon: not before this was asked
+        still.setattr(operations, "settle_all", lambda _: None)
+        operation = google.call("EndpointService.DeployModel", there).operation.name
+        with pytest.raises(PenstockError, match="is deployed or being deployed"):
+            google.call("ModelService.DeleteModel", {"name": f"{parent}/models/m1"})
+        with pytest.raises(PenstockError, match="still has deployed models"):
+            google.call("EndpointService.DeleteEndpoint", {"name": f"{parent}/endpoints/e2"})
     over = until(lambda: (found := google.call("EndpointService.GetOperation", {"name": operation})).done and found)
     assert "exited unexpectedly" in over.error.message, "the model has no bundle"
     google.call("EndpointService.DeleteEndpoint", {"name": f"{parent}/endpoints/e2"})
