@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
+TESTS ?= not thorough
 
 .PHONY: help quickstart story test lint types bench platforms docs clean stop
 
@@ -22,10 +23,10 @@ story: $(STAMP)  ## the closed loop from drift to roll-out, checked as it goes (
 stop: $(STAMP)  ## stop what quickstart left serving
 	@for example in banking77 docstrings shakespeare docstrings-text; do (cd examples/$$example && ../../$(BIN)/penstock down); done
 
-test: $(STAMP)  ## install what tests need and run them all (about 18 minutes, plus 1 to install)
+test: $(STAMP)  ## install what tests need and run them (about 25 minutes, plus 1 to install; TESTS=thorough: the rest)
 	@$(BIN)/python tools/system.py postgresql prometheus prometheus-alertmanager
 	@echo "penstock: running the tests"
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "$(TESTS)" $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## ruff and mypy --strict
 	@$(BIN)/ruff check .
