@@ -215,5 +215,5 @@ def main(size: str, folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    words = [*sys.argv[1:], *("full", str(HERE / "run"))[len(sys.argv) - 1 :]]
-    sys.exit(main(words[0], Path(words[1]).resolve()))
+    given = [*sys.argv[1:], *("full", str(HERE / "run"))[len(sys.argv) - 1 :]]
+    sys.exit(main(given[0], Path(given[1]).resolve()))
