@@ -15,7 +15,7 @@ from penstock.monitoring.anomalies.esd import outliers
 from penstock.monitoring.anomalies.season import find_season
 from penstock.monitoring.anomalies.table import METHODS
 from penstock.monitoring.anomalies.tail import upper_limit
-from penstock.testing.anomalies import DAY_S, PER_DAY, MethodConformance, blocks, followed, gauss, lognormal, parted, series
+from penstock.testing.anomalies import DAY_S, PER_DAY, MethodConformance, Noise, blocks, followed, gauss, heavy, lognormal, parted, series
 
 MINUTE_S = 60.0
 
@@ -34,6 +34,10 @@ class TestChangePoint(MethodConformance):
 
 class TestIsolationForest(MethodConformance):
     name, columns, parts_what_is_alike = "isolation_forest", 3, False
+
+    @pytest.mark.parametrize("noise", [gauss, *(pytest.param(each, marks=pytest.mark.thorough) for each in (lognormal, heavy))])
+    def test_false_alarms_are_as_rare_as_declared(self, noise: Noise) -> None:
+        super().test_false_alarms_are_as_rare_as_declared(noise)  # a minute each
 
 
 def real(mirror: Path, kind: str) -> Any:

@@ -147,6 +147,7 @@ def test_a_store_on_this_machine_needs_a_volume(cluster: Cluster, tmp_path: Path
         KUBERNETES.endpoints(home, artifacts, settings).apply(desired(("1", "sha256:" + "0" * 64, 1)))
 
 
+@pytest.mark.thorough
 class TestKServeEndpoints(EndpointsConformance):
     """The same through InferenceServices, where KServe is installed."""
 

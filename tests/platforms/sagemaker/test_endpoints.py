@@ -43,6 +43,7 @@ class TestSageMakerEndpoints(EndpointsConformance):
         os.kill(json.loads((home.replicas / name / id_ / "pid.json").read_bytes())["pid"], signal.SIGKILL)
 
 
+@pytest.mark.thorough
 class TestServerlessEndpoints(TestSageMakerEndpoints):
     """One endpoint a version, and none of them has instances."""
 
