@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from penstock.spec.types import Record, Seconds
 
 
-class Autoscale(Record):
+class VertexAutoscale(Record):
     """Replicas of each version, counted by Vertex AI. `cpu`: percent that one should be busy; `gpu`: the same of its accelerators."""
 
     min: int = Field(default=1, ge=1)
@@ -18,7 +18,7 @@ class Autoscale(Record):
     gpu: int | None = Field(default=None, ge=1, le=100)
 
     @model_validator(mode="after")
-    def _ordered(self) -> Autoscale:
+    def _ordered(self) -> VertexAutoscale:
         if self.min > self.max:
             raise ValueError(f"`min` ({self.min}) is above `max` ({self.max})")
         return self
@@ -37,7 +37,9 @@ class VertexPlatform(Record):
     environment: dict[str, str] = Field(default_factory=dict, description="variables of jobs and replicas; no secrets")
     labels: dict[str, str] = Field(default_factory=dict, description="put on every resource, beside Penstock's own")
     machine: str | None = Field(default=None, description="type of the endpoints' machines; default: the cheapest with 4 CPUs and 8 GiB")
-    autoscale: Autoscale | None = Field(default=None, description="Vertex counts the endpoints' replicas; default: `deploy.scale` does")
+    autoscale: VertexAutoscale | None = Field(
+        default=None, description="Vertex counts the endpoints' replicas; default: `deploy.scale` does"
+    )
     metrics: bool = Field(default=False, description="signals to Cloud Monitoring, with a dashboard and alert policies")
     disk_gb: int = Field(default=100, ge=100, le=64000, description="disk of a job's machine")
     longest: Seconds = Field(default=86400.0, ge=60, le=7 * 86400, description="that a step without `timeout` may run")
