@@ -20,7 +20,7 @@ import psutil
 from penstock.testing.postgres import PostgresServer, binaries, running
 
 HERE = Path(__file__).resolve().parent
-PAUSE_S = 0.5
+PAUSE_S = 2.0  # each look is a command of its own, which takes most of a second of a core
 
 
 class Broken(Exception):
