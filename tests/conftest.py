@@ -12,6 +12,12 @@ from penstock.testing.postgres import PostgresServer, binaries, running
 settings.register_profile("penstock", deadline=None, max_examples=50)
 settings.load_profile("penstock")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes begins first, beside all the rest."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

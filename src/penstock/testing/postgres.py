@@ -38,9 +38,10 @@ class PostgresServer:
         name = f"test_{secrets.token_hex(6)}"
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{name}"')
-            try:
-                yield self.url(name)
-            finally:
+        try:
+            yield self.url(name)
+        finally:  # by a connection of its own: the server may have been restarted
+            with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
                 connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
