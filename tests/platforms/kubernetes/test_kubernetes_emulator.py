@@ -176,7 +176,7 @@ def test_watches_tell_additions_changes_removals_and_bookmarks(cluster: Cluster)
     seen: list[tuple[str, str]] = []
 
     def follow() -> None:
-        for event in api.watch("Service", "team=a", version, 5):
+        for event in api.watch("Service", "team=a", version, 12):
             seen.append((event["type"], event["object"]["metadata"].get("name", "")))
 
     thread = threading.Thread(target=follow)
