@@ -2,7 +2,7 @@
 
 Usage: python client.py FOLDER. It holds orders.json (url, key, model), known.csv and new.csv (text,category), and mix.json, which is read
 again and again: {"rate": requests a second, "new": share of new intents, "rated": share that is rated, "stop": false}. Counts are in
-counts.json: asked, failed (any status but 200, or no answer), by version; failures.jsonl has each failure.
+counts.json: asked, failed (any status but 200, no answer, or one without a label), by version; failures.jsonl has each failure.
 """
 
 from __future__ import annotations
@@ -107,14 +107,15 @@ class Client:
             if response.status != 200:
                 raise ValueError(f"{response.status} {data[:200]!r}")
             answer = json.loads(data)
-        except (OSError, ValueError, http.client.HTTPException) as error:
+            right = answer["data"][0]["label"] == row["category"]
+        except (OSError, ValueError, LookupError, TypeError, http.client.HTTPException) as error:
             self.fail(number, error)
             connection.close()
             return self.connect()
         with self.lock:
             self.asked += 1
             self.versions[version] += 1
-            self.right[version] += answer["data"][0]["label"] == row["category"]
+            self.right[version] += right
         if chance.random() < self.mix["rated"]:
             self.rate(connection, response.headers.get("x-request-id", answer["id"]), row["category"])
         return connection

@@ -21,6 +21,7 @@ from penstock.testing.postgres import PostgresServer, binaries, running
 
 HERE = Path(__file__).resolve().parent
 PAUSE_S = 2.0  # each look is a command of its own, which takes most of a second of a core
+UP_TRIES = 10
 
 
 class Broken(Exception):
@@ -123,7 +124,14 @@ class House:
         state = self.folder / ".penstock" / "up.json"
         with contextlib.suppress(OSError, ValueError, KeyError):
             os.kill(int(json.loads(state.read_bytes())["pid"]), signal.SIGKILL)
-        self.penstock("up")
+        for _ in range(UP_TRIES):
+            try:
+                self.penstock("up")
+                return
+            except Broken as error:  # the database is away for a moment
+                refused = error
+                time.sleep(PAUSE_S)
+        raise refused
 
     def replica_pid(self, version: int) -> int:
         """Of one replica of the version."""
@@ -159,17 +167,26 @@ class House:
 
     @contextlib.contextmanager
     def killing_at(self, look: Callable[[], Any]) -> Iterator[list[str]]:
-        """While the block runs, the background process is killed whenever `look` gives something else; gives what it was killed at."""
-        over, killed, last = threading.Event(), [], [look()]
+        """While the block runs, the background process is killed whenever `look` gives something else; gives what it was killed at.
+
+        Raises Broken at the end of the block when it could not be started again.
+        """
+        over, killed, broken = threading.Event(), list[str](), list[Broken]()
 
         def watch() -> None:
+            last = look()
             while not over.wait(0.1):
-                with contextlib.suppress(Exception):  # the database may be away
+                now = last
+                with contextlib.suppress(Exception):  # the database is away for a moment
                     now = look()
-                    if now != last[0]:
-                        last[0] = now
+                if now != last:
+                    last = now
+                    killed.append(str(now))
+                    try:
                         self.kill_control()
-                        killed.append(str(now))
+                    except Broken as error:
+                        broken.append(error)
+                        return
 
         thread = threading.Thread(target=watch)
         thread.start()
@@ -178,3 +195,5 @@ class House:
         finally:
             over.set()
             thread.join()
+        if broken:
+            raise broken[0]

@@ -19,6 +19,8 @@ from typing import Any
 import data
 from house import HERE, Broken, House, expect
 
+from penstock.control.delivery import opened_world
+from penstock.control.state import RunState
 from penstock.monitoring.drift.words import words
 
 CLEAN, SOON, LOOP_S = 20, 2, 900.0
@@ -172,9 +174,11 @@ class Story:
         return next((row for row in rows if row["ended_at"] is None), None)
 
     def steps(self) -> Any:
-        """What moves on while the loop turns: the steps of the run, and the stages of the roll-out."""
-        running = self.running()
-        return self.reactions()[0]["says"], running and (running["version"], running["stage"])
+        """What moves on while the loop turns: reaction, run and its steps, roll-out and its stage. Not by commands, which are too slow."""
+        with opened_world() as world:
+            reaction, run, rollout = (world.store.resources.list(kind, limit=1)[0] for kind in ("reaction", "run", "rollout"))
+        steps = " ".join(f"{name}:{step.phase}" for name, step in RunState.parse(run.status).steps.items())
+        return reaction.phase, run.phase, steps, rollout.id, rollout.phase, rollout.status.get("stage")
 
     def loop(self, rule: str | None) -> Any:
         """The effect of the newest reaction, of `rule` if that is given, once it is over; Broken unless all went well."""
