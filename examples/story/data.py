@@ -18,17 +18,21 @@ Row = tuple[str, str]  # text, intent
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """`intents` of the 77; `taught` and `tested`: shares of an intent's rows, the rest comes as traffic. `rate`: requests a second."""
+    """`intents` of the 77; `taught` and `tested`: shares of an intent's rows, the rest comes as traffic.
+
+    `rate`: requests a second until drift is seen; `calm`: afterwards, while versions are trained on the same machine.
+    """
 
     intents: int
     taught: float
     tested: float
     epochs: int
     rate: float
+    calm: float
 
 
-FULL = Size(intents=77, taught=0.45, tested=0.25, epochs=5, rate=40.0)
-SMALL = Size(intents=18, taught=0.30, tested=0.35, epochs=4, rate=40.0)
+FULL = Size(intents=77, taught=0.45, tested=0.25, epochs=5, rate=40.0, calm=40.0)
+SMALL = Size(intents=18, taught=0.30, tested=0.35, epochs=4, rate=40.0, calm=20.0)
 
 
 def write(folder: Path, size: Size) -> tuple[list[str], list[str]]:

@@ -20,7 +20,7 @@ import psutil
 from penstock.testing.postgres import PostgresServer, binaries, running
 
 HERE = Path(__file__).resolve().parent
-PAUSE_S = 2.0  # each look is a command of its own, which takes most of a second of a core
+PAUSE_S = 0.5
 UP_TRIES = 10
 
 
@@ -41,7 +41,7 @@ class House:
         self.server: PostgresServer | None = None
         self.began = time.time()
         self._client: subprocess.Popen[bytes] | None = None
-        self._rate = 0.0
+        self.rate = 0.0  # requests a second; `mix` tells the client
 
     @contextlib.contextmanager
     def open(self) -> Iterator[House]:
@@ -79,14 +79,14 @@ class House:
         for name in ("known", "new"):
             shutil.copy(self.folder / "data" / f"{name}.csv", place)
         (place / "orders.json").write_text(json.dumps({"url": url, "key": key, "model": "story"}))
-        self._rate = rate
+        self.rate = rate
         self.mix(0.0)
         self._client = subprocess.Popen([sys.executable, str(HERE / "client.py"), str(place)])
 
     def mix(self, new: float, *, stop: bool = False) -> None:
         """`new`: share of requests that are about new intents."""
         part = self.folder / "client" / ".mix"
-        part.write_text(json.dumps({"rate": self._rate, "new": new, "rated": 1.0, "stop": stop}))
+        part.write_text(json.dumps({"rate": self.rate, "new": new, "rated": 1.0, "stop": stop}))
         part.replace(self.folder / "client" / "mix.json")
 
     def stop_client(self) -> dict[str, Any]:
