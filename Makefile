@@ -37,8 +37,8 @@ bench: $(STAMP)  ## every benchmark beside its peer, each peer in an environment
 	@$(BIN)/python tools/system.py wrk
 	@$(BIN)/python benchmarks/run.py
 
-platforms: $(STAMP)  ## one file on every platform, by emulators: trains, deploys, answers, leaves nothing (some minutes)
-	@$(BIN)/python tools/platforms.py
+platforms: $(STAMP)  ## examples/banking77 on every platform, by emulators: trains, deploys, answers, leaves nothing (minutes; SIZE=full: the file as it stands)
+	@$(BIN)/python tools/platforms.py $(or $(SIZE),small)
 
 docs: $(STAMP)  ## check every link of the documentation
 	@$(BIN)/python docs/build.py

@@ -9,6 +9,7 @@ from hypothesis import settings
 
 from penstock.testing.postgres import PostgresServer, binaries, running
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # several workers share the cores: see penstock.platforms.local.worker
 settings.register_profile("penstock", deadline=None, max_examples=50)
 settings.load_profile("penstock")
 

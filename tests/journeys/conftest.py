@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,3 +79,19 @@ def make_project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 def digests(result: dict[str, Any], *names: str) -> dict[str, str]:
     return {a["name"]: a["digest"] for a in result["artifacts"] if a["name"] in names}
+
+
+def online(url: str, key: str, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(url + path, json.dumps(body).encode(), headers), timeout=60) as answer:
+        value: dict[str, Any] = json.load(answer)
+        return value
+
+
+def benched(project: Project, *arguments: str) -> dict[str, Any]:
+    """The report; a busy machine may make it not valid (exit code 1), which is no matter here."""
+    with project.start("bench", *arguments, "--warmup", "0.5s", "--json") as process:
+        out, err = process.communicate(timeout=120)
+    assert process.returncode in (0, 1), err
+    value: dict[str, Any] = json.loads(out)
+    return value

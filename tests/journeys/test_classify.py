@@ -18,7 +18,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from .conftest import CLASSIFY, Project, digests
+from .conftest import CLASSIFY, Project, benched, digests, online
 
 pytestmark = [pytest.mark.models, pytest.mark.timeout(600)]
 MODEL_SIDE = ("dataset", "model", "export", "bundle", "evaluation")
@@ -76,6 +76,32 @@ def ask(result: dict[str, Any], key: str, text: str) -> dict[str, Any]:
             if error.code != 401 or time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
+
+
+def test_labels_and_scores_are_those_of_the_gateway(project: Project, first: dict[str, Any], key: str) -> None:
+    """A batch through the bundle that serves."""
+    texts = [
+        f"{word} a {thing} and return it" for word in ("Open", "Close", "Parse", "Send") for thing in ("file", "socket", "date", "thread")
+    ]
+    (project.folder / "in.jsonl").write_text("".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in enumerate(texts)))
+    done = project.json("batch", "run", "deployment:docs", "in.jsonl", "-o", "out.jsonl")
+    assert (done["rows"], done["failures"]) == (16, 0)
+    assert done["bundle"] == project.json("deployments")["deployments"][0]["digest"]
+    url = first["deployment"]["url"]
+    rows = [json.loads(line) for line in (project.folder / "out.jsonl").read_text().splitlines()]
+    for row, text in zip(rows, texts, strict=True):
+        answer = online(url, key, "/v1/classify", {"model": "docs", "input": text})["data"][0]
+        assert row["label"] == answer["label"]
+        assert row["score"] == pytest.approx(answer["score"], abs=2e-3)  # int8 activations are scaled by batch
+    project.json("batch", "run", "docs:1", "in.jsonl", "-o", "single.jsonl", "--rows-per-request", "1", "--concurrency", "1")
+    single = [json.loads(line) for line in (project.folder / "single.jsonl").read_text().splitlines()]
+    for row, text in zip(single, texts, strict=True):
+        answer = online(url, key, "/v1/classify", {"model": "docs", "input": text})["data"][0]
+        assert (row["label"], row["score"]) == (answer["label"], round(answer["score"], 6))  # alone in its batch: the very number
+    report = benched(project, "docs", "--rate", "20", "--duration", "2s")
+    assert report["result"]["failed"] == 0
+    assert report["target"]["path"] == "/v1/classify"
+    assert report["target"]["version"] == "1"
 
 
 def test_the_report_is_one_page_that_needs_nothing_else(project: Project, first: dict[str, Any], tmp_path: Path) -> None:

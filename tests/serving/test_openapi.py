@@ -183,7 +183,7 @@ def test_what_does_not_fit_the_document_is_refused_and_described(gateway: Runnin
     hold(gateway, path, method, GenerationMode.NEGATIVE, 20)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("mode", list(GenerationMode))
 @pytest.mark.parametrize(("path", "method"), [o for o in OPERATIONS if o[1] == "post"])
 def test_the_same_at_length(gateway: RunningGateway, path: str, method: str, mode: GenerationMode) -> None:

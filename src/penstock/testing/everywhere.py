@@ -15,20 +15,7 @@ from typing import Any
 
 from penstock.testing.emulators.table import EMULATORS, Emulated
 
-TEXT = "the quick brown fox jumps over the lazy dog while rain falls on small green hills near a quiet town"
-PIPELINE: Mapping[str, Any] = {
-    "name": "writer",
-    "task": "text-generation",
-    "data": {"sources": [{"uri": "rows.jsonl"}], "clean": []},
-    "train": {
-        "method": {"pretrain": {"layers": 1, "hidden": 64, "heads": 2, "context": 64, "vocabulary": 300}},
-        "steps": 20,
-        "batch_size": 8,
-    },
-    "evaluate": {"resamples": 200, "latency_requests": 10},
-    "gates": ["bits_per_character <= 12"],
-    "deploy": {"to": "laptop"},
-}
+KEPT = ("PENSTOCK_NO_SYNC", "PENSTOCK_MIRROR", "PENSTOCK_SPECS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,27 +34,26 @@ class Seen:
         return self.endpoint == "live" and bool(self.answer) and not self.left
 
 
-def check(kind: str, folder: Path) -> Seen:
-    """Runs the pipeline on an emulated platform of `kind` ("local": on this machine). Raises RuntimeError with what a command said."""
+def check(kind: str, folder: Path, pipeline: Mapping[str, Any], question: Sequence[str]) -> Seen:
+    """Runs `pipeline`, which deploys, on an emulated platform of `kind` ("local": on this machine), and asks it: the words after
+    `penstock predict NAME`. Raises RuntimeError with what a command said.
+    """
     project, began = folder / "project", time.monotonic()
     project.mkdir(parents=True)
     made = EMULATORS.load(kind)(folder / "emulator", project / ".penstock") if kind != "local" else nullcontext(Emulated({"kind": "local"}))
     with made as emulated:
-        words = TEXT.split()
-        rows = [json.dumps({"text": " ".join(words[i % 7 :] + words[: i % 11])}) for i in range(400)]
-        (project / "rows.jsonl").write_text("\n".join(rows))
         platforms = {"laptop": {"kind": "local"}, "there": dict(emulated.section)}
-        (project / "penstock.yaml").write_text(json.dumps({**PIPELINE, "platforms": platforms}))
+        (project / "penstock.yaml").write_text(json.dumps({**pipeline, "platforms": platforms}))
         command = Command(project, emulated.environment)
         try:
             result = command("run", "--on", "there")
             phases = [step["phase"] for step in result["steps"]]
-            answer = command("predict", "writer", "the quick", "--max-tokens", "5")["answers"][0]
+            answer = command("predict", pipeline["name"], *question)["answers"][0]
             deployed = command("deployments")
         finally:
             gone = command("down")
     done = sum(phase == "succeeded" for phase in phases)
-    text = str(answer.get("text") or answer.get("output") or answer)
+    text = str(answer["labels"][0]["label"] if "labels" in answer else answer["text"])
     left = [*gone["left"], *gone["unknown"]]
     return Seen(kind, f"{done}/{len(phases)} succeeded", deployed["deployments"][0]["phase"], text, left, time.monotonic() - began)
 
@@ -80,7 +66,7 @@ class Command:
     environment: Mapping[str, str]
 
     def __call__(self, *arguments: str) -> dict[str, Any]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_") or name == "PENSTOCK_NO_SYNC"}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PENSTOCK_") or name in KEPT}
         line = [sys.executable, "-m", "penstock", *arguments, "--json"]
         done = subprocess.run(line, cwd=self.folder, env={**kept, **self.environment}, capture_output=True, text=True)
         if done.returncode:

@@ -199,6 +199,8 @@ def _peak_bytes() -> int | None:
 
 def main() -> None:
     guard(0)
+    # Read by libgomp once, when torch is imported. Threads that spin where they wait for each other cost twice the time beside other work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]  # a text stream always can
     Worker().serve()
 
