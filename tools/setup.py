@@ -36,6 +36,8 @@ def main(folder: Path) -> None:
 
 def pip(python: Path, *arguments: str) -> None:
     command = [str(python), "-m", "pip", *arguments, "--quiet", "--disable-pip-version-check"]
+    if arguments[0] == "install":
+        command.append("--no-compile")  # 27,000 files, of which few are ever imported
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         sys.exit(f"penstock: {' '.join(command)} failed:\n{done.stdout}{done.stderr}")

@@ -133,15 +133,15 @@ class House:
                 time.sleep(PAUSE_S)
         raise refused
 
-    def replica_pid(self, version: int) -> int:
-        """Of one replica of the version."""
+    def replica_pid(self, version: int) -> int | None:
+        """Of one replica of the version; None while it has none."""
         for spec in sorted((self.folder / ".penstock" / "replicas" / "story").glob("*/spec.json")):
             with contextlib.suppress(OSError, ValueError, KeyError):
                 if json.loads(spec.read_bytes())["version"] == str(version):
                     pid = int(json.loads((spec.parent / "pid.json").read_bytes())["pid"])
                     if psutil.pid_exists(pid):
                         return pid
-        raise Broken(f"version {version} has no replica")
+        return None
 
     @contextlib.contextmanager
     def slowed(self, version: int, stopped_s: float, working_s: float) -> Iterator[None]:
@@ -150,11 +150,11 @@ class House:
 
         def brake() -> None:
             while not over.is_set():
-                with contextlib.suppress(Broken, ProcessLookupError):
-                    pid = self.replica_pid(version)
-                    os.kill(pid, signal.SIGSTOP)
-                    over.wait(stopped_s)
-                    os.kill(pid, signal.SIGCONT)
+                with contextlib.suppress(ProcessLookupError):
+                    if pid := self.replica_pid(version):
+                        os.kill(pid, signal.SIGSTOP)
+                        over.wait(stopped_s)
+                        os.kill(pid, signal.SIGCONT)
                 over.wait(working_s)
 
         thread = threading.Thread(target=brake)

@@ -135,7 +135,8 @@ class Story:
             self.house.wait("the roll-out", lambda: self.running() or reaction_rows(None)[0]["phase"] not in ("acting", "caused"), LOOP_S)
             if running := self.running():
                 self.house.restart_database()
-                os.kill(self.house.replica_pid(running["version"]), signal.SIGKILL)
+                pid = self.house.wait("its replica", lambda: self.house.replica_pid(running["version"]), 120)
+                os.kill(pid, signal.SIGKILL)
             effect = self.loop(None)
         live = self.live()
         expect(live == {effect["version"]: 1.0}, f"version {effect['version']} should serve all requests, not {live}")
