@@ -16,6 +16,7 @@ from penstock.testing.emulators.azure import fleet
 from penstock.testing.emulators.azure.endpoints import KIND, Endpoint, settle
 from penstock.testing.emulators.azure.errors import ArmError
 from penstock.testing.emulators.azure.workspace import Workspace
+from penstock.testing.emulators.instances import Instance
 
 LONGEST_S, MAX_BODY = 180.0, 10 << 20
 TARGET = "azureml-model-deployment"
@@ -91,14 +92,14 @@ def _chosen(workspace: Workspace, asked: Invocation) -> tuple[Endpoint, fleet.De
     return endpoint, endpoint.deployments[name]
 
 
-def _instance(one: fleet.Deployment) -> fleet.Instance:
+def _instance(one: fleet.Deployment) -> Instance:
     if not one.ready:
         raise ArmError(503, "ServiceUnavailable", f"Deployment {one.name} has no instance that is ready.")
     one.turn += 1
     return one.ready[one.turn % len(one.ready)]
 
 
-def _mirrored(endpoint: Endpoint) -> list[fleet.Instance]:
+def _mirrored(endpoint: Endpoint) -> list[Instance]:
     found = [endpoint.deployments[name] for name, share in endpoint.mirror.items() if random.uniform(0, 100) < share]
     return [_instance(one) for one in found if one.ready]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import random
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
 from penstock.testing.emulators.sagemaker.account import Account
@@ -35,7 +35,7 @@ class Invocation:
 class Answer:
     headers: Mapping[str, str]
     body: bytes = b""
-    parts: Iterator[bytes] | None = None
+    parts: Generator[bytes] | None = None
 
 
 def invoke(account: Account, asked: Invocation) -> Answer:
@@ -94,7 +94,7 @@ def _placed(account: Account, asked: Invocation) -> tuple[Variant, Instance]:
     return variant, variant.ready[variant.turn % len(variant.ready)]
 
 
-def _parts(connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> Iterator[bytes]:
+def _parts(connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> Generator[bytes]:
     try:
         while piece := answer.read1(65536):
             yield part(piece)
