@@ -23,6 +23,7 @@ from penstock.testing.emulators.azure import Azure
 from penstock.testing.emulators.azure.jobs import KIND, Job
 from penstock.testing.emulators.azure.workspace import Workspace
 from penstock.testing.jobs_suite import ended, user_job
+from penstock.testing.several_machines import job_of, value_of
 from penstock.testing.wrong_jobs_suite import QUICK, WrongJobsConformance, check_refused
 
 
@@ -144,41 +145,12 @@ def test_a_cluster_that_is_there(cloud: Azure, place: tuple[Home, Artifacts], tm
 
 
 def test_several_machines_meet_by_azures_pytorch_distribution(cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
-    code = tmp_path / "code"
-    job = user_job(code, "meet", {"number": 10}, nodes=3)
-    (code / "conformance_steps.py").write_text(MEET)
+    job = job_of(tmp_path / "code", "meet", 3)
     state = ended(jobs, jobs.submit(job))
     assert state.phase == "succeeded", state.error
-    assert state.result is not None
-    assert (jobs.artifacts.materialize(state.result.outputs["value"]) / "value.json").read_bytes() == b"33"
+    assert value_of(jobs.artifacts, job) == b"33"
     assert len(cloud.workspace.processes.made) >= 3
     assert only_job(cloud).properties["distribution"] == {"distributionType": "PyTorch", "processCountPerInstance": 1}
-
-
-MEET = """
-import os
-import socket
-import time
-
-def meet(number: int) -> int:
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    place = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
-    if rank:
-        while True:
-            try:
-                with socket.create_connection(place, 5) as connection:
-                    connection.sendall(str(rank + number).encode())
-                    return rank + number
-            except OSError:
-                time.sleep(0.05)
-    total = number
-    with socket.create_server(place) as server:
-        for _ in range(size - 1):
-            connection, _ = server.accept()
-            with connection:
-                total += int(connection.recv(100))
-    return total
-"""
 
 
 def test_what_it_cannot_do_is_refused_while_planning(cloud: Azure, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def opened(cloud: Azure, place: tuple[Home, Artifacts], **more: Any) -> AzureEnd
 def endpoints(cloud: Azure, place: tuple[Home, Artifacts]) -> Iterator[AzureEndpoints]:
     made = opened(cloud, place)
     yield made
-    made._bridges.delete(NAME)
+    made._here.bridges.delete(NAME)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def endpoints(cloud: SageMaker, place: tuple[Home, Artifacts]) -> Iterator[SageM
     made = SAGEMAKER.endpoints(*place, cloud.section(drain_s=5.0, replica={"engine_class": ECHO}))
     made.aws.patience = Patience(attempts=4, first_s=0.01, longest_s=0.02)
     yield made
-    made._bridges.delete(NAME)
+    made._here.bridges.delete(NAME)
 
 
 @pytest.fixture

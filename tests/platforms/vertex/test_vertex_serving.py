@@ -39,7 +39,7 @@ def endpoints(cloud: VertexAI, place: tuple[Home, Artifacts]) -> Iterator[Vertex
     made = VERTEX.endpoints(*place, cloud.section(drain_s=5.0, replica={"engine_class": ECHO}))
     made.google.patience = QUICK
     yield made
-    made._bridges.delete(NAME)
+    made._here.bridges.delete(NAME)
 
 
 def spec(*versions: VersionSpec, **settings: Any) -> EndpointSpec:
