@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from penstock.core.errors import PlatformAway
 from penstock.core.home import Home
 from penstock.platforms.contract import Endpoints, EndpointSpec, ReplicaState, VersionSpec
 from penstock.platforms.table import PlatformParts
@@ -175,8 +176,15 @@ class HostedConformance:
         def left() -> list[str]:
             return [row.rpartition(" ")[0] for row in self.platform.left(*place, cloud.section())]
 
+        def deleted() -> bool:
+            try:
+                endpoints.delete(NAME)
+            except PlatformAway:  # it is still being made
+                return False
+            return True
+
         until(lambda: endpoints.apply(wish) or left() == list(self.left))
-        endpoints.delete(NAME)
+        until(deleted)
         until(lambda: not left())
         assert not endpoints.observe(NAME).replicas
         until(lambda: not self.state(cloud).processes.left())
