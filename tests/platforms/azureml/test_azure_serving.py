@@ -25,6 +25,7 @@ from penstock.testing.emulators.azure.workspace import Workspace
 from penstock.testing.endpoints_suite import bundle, settled
 from penstock.testing.hosted_suite import NAME, HostedConformance, failed, spec, stop_clock
 from penstock.testing.jobs_suite import until
+from penstock.testing.patience import PATIENT_S
 from penstock.testing.serving import ECHO
 from penstock.testing.wrong_jobs_suite import QUICK
 
@@ -97,7 +98,7 @@ def asked(cloud: Azure, body: Any, **headers: str) -> httpx.Response:
     query = {"api-version": "2019-08-01", "resource": "https://ml.azure.com"}
     token = identity.token(query, {"x-identity-header": identity.header}, 1e12)["access_token"]
     told = {"authorization": f"Bearer {token}", "content-type": "application/json", **headers}
-    return httpx.post(f"{cloud.url}/serving/{there(cloud).name}/score", content=json.dumps(body), headers=told, timeout=30)
+    return httpx.post(f"{cloud.url}/serving/{there(cloud).name}/score", content=json.dumps(body), headers=told, timeout=PATIENT_S)
 
 
 def test_the_endpoint_answers_others_too(cloud: Azure, endpoints: AzureEndpoints, bundles: tuple[str, str]) -> None:
