@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,20 @@ def spec(*versions: VersionSpec, **settings: Any) -> EndpointSpec:
     return EndpointSpec(NAME, versions, settings)
 
 
+def brought(endpoints: Endpoints, wish: EndpointSpec, there: Callable[[], Any]) -> Any:
+    """Applies the wish until something is `there`: that."""
+
+    def look() -> Any:
+        endpoints.apply(wish)
+        return there()
+
+    return until(look)
+
+
 def failed(endpoints: Endpoints, wish: EndpointSpec) -> ReplicaState:
     """The first replica that could not be, once there is one."""
 
-    def look() -> list[ReplicaState]:
-        endpoints.apply(wish)
-        return [r for r in endpoints.observe(NAME).replicas if r.phase == "failed"]
-
-    found: list[ReplicaState] = until(look)
+    found: list[ReplicaState] = brought(endpoints, wish, lambda: [r for r in endpoints.observe(NAME).replicas if r.phase == "failed"])
     return found[0]
 
 
@@ -101,17 +107,17 @@ class HostedConformance:
             wrong = gateway.ask(model=NAME, promt="a")
             assert (wrong.status_code, "promt" in wrong.text) == (400, True), "the replica's own refusal comes through"
             assert gateway.records(4)[0]["model"] == NAME
-        until(lambda: endpoints.apply(wish) or self.split(cloud) == [(5, 1), (95, 1)])
+        brought(endpoints, wish, lambda: self.split(cloud) == [(5, 1), (95, 1)])
 
     def test_shares_and_counts_change_in_place(self, cloud: Any, endpoints: Endpoints, bundles: tuple[str, str]) -> None:
         one, two = bundles
         settled(endpoints, spec(VersionSpec("1", one, 1, weight=0.95), VersionSpec("2", two, 1, weight=0.05)))
         wish = spec(VersionSpec("1", one, 1, weight=0.25), VersionSpec("2", two, 2, weight=0.75))
         settled(endpoints, wish)
-        until(lambda: endpoints.apply(wish) or self.split(cloud) == [(25, 1), (75, 2)])
+        brought(endpoints, wish, lambda: self.split(cloud) == [(25, 1), (75, 2)])
         wish = spec(VersionSpec("2", two, 1, weight=1.0))
         settled(endpoints, wish)
-        until(lambda: endpoints.apply(wish) or self.split(cloud) == [(100, 1)])
+        brought(endpoints, wish, lambda: self.split(cloud) == [(100, 1)])
 
     def test_a_version_that_cannot_start_leaves_the_old_one_alone(self, cloud: Any, endpoints: Any, bundles: tuple[str, str]) -> None:
         stop_clock(endpoints)
@@ -121,14 +127,14 @@ class HostedConformance:
         assert broken.version == "2"
         assert self.crashed_says in str(broken.error)
         assert [r.id for r in endpoints.observe(NAME).replicas if r.phase == "ready"] == [old.id]
-        until(lambda: endpoints.apply(wish) or self.split(cloud) == [(100, 1)])
+        brought(endpoints, wish, lambda: self.split(cloud) == [(100, 1)])
         made = self.state(cloud).processes.made
         tried = made.copy()
         for _ in range(5):
             endpoints.apply(wish)
         assert made == tried, "not tried again at once"
         stop_clock(endpoints, 60.0)
-        until(lambda: endpoints.apply(wish) or len(made) > len(tried))
+        brought(endpoints, wish, lambda: len(made) > len(tried))
 
     def test_no_machine_is_free_and_then_one_is(self, cloud: Any, endpoints: Any, bundles: tuple[str, str]) -> None:
         self.state(cloud).dry.add(self.machine)
@@ -156,7 +162,7 @@ class HostedConformance:
     def test_an_answer_that_lags_behind_takes_nothing_away(self, cloud: Any, endpoints: Endpoints, bundles: tuple[str, str]) -> None:
         wish = spec(VersionSpec("1", bundles[0], 1))
         (before,) = settled(endpoints, wish)
-        until(lambda: endpoints.apply(wish) or self.split(cloud) == [(100, 1)])
+        brought(endpoints, wish, lambda: self.split(cloud) == [(100, 1)])
         self.state(cloud).faults.plan("unseen", self.lags)
         endpoints.apply(wish)
         assert [(r.id, r.phase) for r in endpoints.observe(NAME).replicas] == [(before.id, "ready")]
@@ -166,7 +172,7 @@ class HostedConformance:
         wish = spec(VersionSpec("1", bundles[0], 1))
         (before,) = settled(endpoints, wish)
         self.delete_behind(cloud, endpoints)
-        until(lambda: endpoints.apply(wish) or before.id not in {r.id for r in endpoints.observe(NAME).replicas if r.phase == "ready"})
+        brought(endpoints, wish, lambda: before.id not in {r.id for r in endpoints.observe(NAME).replicas if r.phase == "ready"})
         assert len(settled(endpoints, wish)) == 1
 
     def test_nothing_is_left(self, cloud: Any, endpoints: Endpoints, place: tuple[Home, Artifacts], bundles: tuple[str, str]) -> None:
@@ -183,7 +189,7 @@ class HostedConformance:
                 return False
             return True
 
-        until(lambda: endpoints.apply(wish) or left() == list(self.left))
+        brought(endpoints, wish, lambda: left() == list(self.left))
         until(deleted)
         until(lambda: not left())
         assert not endpoints.observe(NAME).replicas
