@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import os
 import sys
 import threading
@@ -31,6 +32,16 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     parts: Generator[bytes] | None = None
     cut: bool = False
+
+
+def passed_on(connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> Generator[bytes]:
+    """What a container answers, piece by piece as it comes; then its connection is closed."""
+    try:
+        while piece := answer.read1(65536):
+            yield piece
+    finally:
+        answer.close()
+        connection.close()
 
 
 class HttpServer:

@@ -9,9 +9,8 @@ import http.client
 import json
 import random
 import re
-from collections.abc import Generator
 
-from penstock.testing.emulators.http import Asked, Reply
+from penstock.testing.emulators.http import Asked, Reply, passed_on
 from penstock.testing.emulators.instances import Instance
 from penstock.testing.emulators.vertex.endpoints import KIND, Endpoint, shown
 from penstock.testing.emulators.vertex.errors import VertexError, not_found
@@ -70,13 +69,4 @@ def _forwarded(asked: Asked, path: str, replica: Instance) -> Reply:
             503, json.dumps({"error": {"code": 503, "message": f"upstream connect error: {error}", "status": "UNAVAILABLE"}}).encode()
         )
     kept = {name: value for name in ("content-type", "retry-after") if (value := answer.headers.get(name)) is not None}
-    return Reply(answer.status, b"", kept, _pieces(connection, answer))
-
-
-def _pieces(connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> Generator[bytes]:
-    try:
-        while piece := answer.read1(65536):
-            yield piece
-    finally:
-        answer.close()
-        connection.close()
+    return Reply(answer.status, b"", kept, passed_on(connection, answer))
