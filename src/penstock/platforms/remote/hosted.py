@@ -23,8 +23,6 @@ READY_S = 1800.0  # a vendor may take a quarter of an hour for the first machine
 LOOK_S = 0.5
 SeenT = TypeVar("SeenT")
 Wanted = tuple[str, str, int, str]
-
-
 Asking = Callable[[str, str], str | None]
 Naming = Callable[[str, str], str]
 
