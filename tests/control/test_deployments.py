@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from penstock.control.deployments import get_deployment, phase_of
+from penstock.control.deployments import get_deployment, patience_s, phase_of
 from penstock.control.gateway import acknowledged, publish, stop_gateway
 from penstock.control.world import LEASE_S
 from penstock.core.errors import NotFound
+from penstock.platforms.contract import EndpointState
 from penstock.serving.snapshot import read_snapshot
 from penstock.store.resources import Resource
 from penstock.testing.control import Crash
@@ -83,6 +85,27 @@ def test_a_version_that_does_not_start_fails_and_the_old_one_stays(served: Any) 
     endpoints.apply = apply
     want(world, 3)
     settle(world, bench, live(3))
+
+
+def test_a_version_may_be_on_its_way_for_as_long_as_its_platform_needs(served: Any) -> None:
+    bench, endpoints = served()
+    world, observe = process(bench, endpoints), endpoints.observe
+
+    def slow(name: str) -> EndpointState:
+        coming = tuple(replace(row, phase="starting", address=None) for row in observe(name).replicas)
+        return EndpointState(name, coming, ready_s=1800.0)
+
+    endpoints.observe = slow
+    assert patience_s(want(world, 1)) < 1800
+    settle(world, bench, lambda r: "ready_s" in r.status)
+    bench.clock.sleep(1700.0)
+    row = settle(world, bench, lambda r: phase_of(r) == "starting")
+    assert 1800 < patience_s(row) < 1900
+    bench.clock.sleep(200.0)
+    row = settle(world, bench, lambda r: phase_of(r) == "failed", passes=1)
+    assert row.status["error"] == "not ready 1800 s after it was asked for"
+    endpoints.observe = observe
+    settle(world, bench, live(1))
 
 
 def test_deleting_takes_the_route_first(served: Any) -> None:

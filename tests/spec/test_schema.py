@@ -7,10 +7,12 @@ from typing import Any
 
 import jsonschema
 import pytest
+from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from penstock.core.errors import FileProblems
 from penstock.spec.load import loads
+from penstock.spec.pipeline import Pipeline
 from penstock.spec.schema import json_schema
 
 ROOT = Path(__file__).parents[2]
@@ -139,6 +141,23 @@ def test_bad(value: dict[str, Any]) -> None:
 
 
 def test_every_key_of_the_file_is_described() -> None:
-    from penstock.spec.pipeline import Pipeline
-
     assert list(json_schema()["properties"]) == list(Pipeline.model_fields)
+
+
+class Deploy(BaseModel):
+    """Of the same name as the file's own."""
+
+    somewhere: int
+
+
+class Wider(Pipeline):
+    beside: Deploy | None = None
+
+
+def test_two_records_may_have_one_name() -> None:
+    validator = jsonschema.Draft202012Validator(json_schema(Wider))
+    deployed = with_(deploy={"to": "laptop", "rollback_when": "error_rate > 1%"})
+    assert sum("Deploy" in name for name in json_schema(Wider)["$defs"]) == 2
+    assert [e.message for e in validator.iter_errors({**deployed, "beside": {"somewhere": 1}})] == []
+    assert list(validator.iter_errors({**deployed, "beside": {"to": "laptop"}}))
+    assert list(validator.iter_errors(with_(deploy={"somewhere": 1})))

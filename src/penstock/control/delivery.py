@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.control.adapters import Rows, check_adapters, keep_adapters, locate_adapters
 from penstock.control.asking import own_key, post
 from penstock.control.daemon import control_state, ensure_up
-from penstock.control.deployments import GIVE_UP_S, alone, desired_deployment, get_deployment, lead_of, phase_of
+from penstock.control.deployments import alone, desired_deployment, get_deployment, lead_of, patience_s, phase_of
 from penstock.control.gateway import gateway_state, gateway_url
 from penstock.control.rollouts.orders import start_rollout
 from penstock.control.show import deployment_row
@@ -142,16 +142,15 @@ def _previous(world: World, name: str, present: int) -> int:
 
 
 def wait_live(world: World, name: str, version: int) -> dict[str, Any]:
-    deadline = time.monotonic() + GIVE_UP_S + 10
-    while time.monotonic() < deadline:
-        resource = get_deployment(world, name)
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < patience_s(resource := get_deployment(world, name)):
         phase = phase_of(resource)
         if phase == "live" and resource.status.get("version") == version:
             return deployment_row(resource)
         if phase == "failed":
             raise ReplicaFailed(f"{name!r} version {version}: {resource.status.get('error')}")
         time.sleep(0.05)
-    raise ReplicaFailed(f"{name!r} version {version} is not live after {GIVE_UP_S:.0f} s; look at `penstock deployments show {name}`")
+    raise ReplicaFailed(f"{name!r} version {version} is not live after {waited:.0f} s; look at `penstock deployments show {name}`")
 
 
 def deployment_rows(store: Store, home: Home) -> list[dict[str, Any]]:

@@ -23,14 +23,14 @@ from penstock.control.scaling.live import with_replicas
 from penstock.control.split import Part, Wanted, leading, live_of, servable, split_of, told, wanted_of
 from penstock.control.world import World
 from penstock.core.errors import NotFound
-from penstock.platforms.contract import Endpoints, EndpointSpec, EndpointState, ReplicaState, VersionSpec
+from penstock.platforms.contract import READY_S, Endpoints, EndpointSpec, EndpointState, ReplicaState, VersionSpec
 from penstock.serving.snapshot import ModelRoute, ReplicaRoute, VersionRoute
 from penstock.store.resources import Resource
 
 ASIDE = ("warm", "shadow", "replicas_of")  # what a rollout adds to a deployment's spec
 WATCH_S = 1.0  # between looks at healthy replicas
 SOON_S = 0.1
-GIVE_UP_S = 120.0  # for a new version to become ready
+LATER_S = 10.0  # that whoever waits for a deployment waits longer than its reconciler
 
 
 def desired_deployment(
@@ -104,6 +104,11 @@ def phase_of(resource: Resource) -> str:
     return resource.phase if resource.status.get("generation") == resource.generation else "pending"
 
 
+def patience_s(resource: Resource) -> float:
+    """For how long whoever asked for a change waits, before the reconciler knows the platform's own time as after that."""
+    return float(resource.status.get("ready_s", READY_S)) + LATER_S
+
+
 class DeploymentReconciler:
     kind = "deployment"
 
@@ -132,6 +137,7 @@ class DeploymentReconciler:
         endpoints.apply(_endpoint(resource, (*routed, *live, *wanted.parts)))
         seen = endpoints.observe(resource.name)
         status["replicas"] = [_show(r) for r in seen.replicas]
+        status["ready_s"] = seen.ready_s
         status["url"] = gateway_url(world.home)
         status["notes"] = [*wanted.notes, *_beside(wanted, seen)]
         if (unfit := trouble(resource.spec, [part.bundle for part in wanted.parts], seen.replicas)) is not None:
@@ -252,9 +258,9 @@ def _waiting_phase(resource: Resource, status: dict[str, Any], wanted: Wanted, s
     broken = [r for r in seen.replicas if r.version in new and r.phase == "failed"]
     unfit = trouble(resource.spec, [part.bundle for part in wanted.weighted], seen.replicas)
     fresh = any(status.get("adapters", {}).get(p.bundle, {}) != wanted.adapters.get(p.bundle, {}) for p in wanted.weighted)
-    late = world.clock.now() - resource.spec["wanted_at"] > GIVE_UP_S
+    late = world.clock.now() - resource.spec["wanted_at"] > seen.ready_s
     if (new and (broken or late)) or (fresh and (unfit or late)):
-        status["error"] = broken[0].error if broken else unfit or f"not ready {GIVE_UP_S:.0f} s after it was asked for"
+        status["error"] = broken[0].error if broken else unfit or f"not ready {seen.ready_s:.0f} s after it was asked for"
         return "failed"
     return "starting" if new or fresh else "degraded"
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from penstock.store.store import Store
 
 DEFAULT_PORT = 8080
-START_S = 15.0
+START_S = 60.0
 
 
 def publish(store: Store, home: Home, model: ModelRoute | None = None, *, removed: str | None = None) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 
 from penstock.control.daemon import ensure_up
 from penstock.control.delivery import opened_world, seen_from
-from penstock.control.deployments import GIVE_UP_S, get_deployment, phase_of
+from penstock.control.deployments import get_deployment, patience_s, phase_of
 from penstock.control.movers import bandit_row, experiment_row, mover_of, start_mover
 from penstock.control.policy import deploy_of
 from penstock.control.shadows import by_version, compare_shadow
@@ -138,15 +138,15 @@ def _begun(name: str, kind: str, spec: Callable[[World, Resource], dict[str, Any
         ensure_up(world.home)
         deployment = get_deployment(world, name)
         row = start_mover(world, deployment, kind, spec(world, deployment))
-        deadline = time.monotonic() + GIVE_UP_S + 10
-        while time.monotonic() < deadline:
+        began = time.monotonic()
+        while (waited := time.monotonic() - began) < patience_s(get_deployment(world, name)):
             row = world.store.resources.get(kind, row.id)
             if row.phase == "stopped":
                 raise ReplicaFailed(f"{row.id}: {row.status.get('reason')}")
             if row.phase not in ("pending", "starting"):
                 return story_of(world, get_deployment(world, name))
             time.sleep(0.05)
-        raise ReplicaFailed(f"{row.id} is still {row.phase} after {GIVE_UP_S:.0f} s; look at `penstock traffic show {name}`")
+        raise ReplicaFailed(f"{row.id} is still {row.phase} after {waited:.0f} s; look at `penstock traffic show {name}`")
 
 
 def _settled(name: str, change: Callable[[World], Resource]) -> dict[str, Any]:
@@ -154,9 +154,8 @@ def _settled(name: str, change: Callable[[World], Resource]) -> dict[str, Any]:
     with opened_world() as world:
         ensure_up(world.home)
         generation = change(world).generation
-        deadline = time.monotonic() + GIVE_UP_S + 10
-        while time.monotonic() < deadline:
-            resource = get_deployment(world, name)
+        began = time.monotonic()
+        while (waited := time.monotonic() - began) < patience_s(resource := get_deployment(world, name)):
             phase = phase_of(resource)
             if phase == "failed":
                 raise ReplicaFailed(f"{name!r}: {resource.status.get('error')}", remedy="What was live serves on; `penstock traffic undo`.")
@@ -164,4 +163,4 @@ def _settled(name: str, change: Callable[[World], Resource]) -> dict[str, Any]:
             if resource.generation > generation or (phase == "live" and not starting):
                 return story_of(world, resource)
             time.sleep(0.05)
-        raise ReplicaFailed(f"{name!r} does not route as asked after {GIVE_UP_S:.0f} s; look at `penstock traffic show {name}`")
+        raise ReplicaFailed(f"{name!r} does not route as asked after {waited:.0f} s; look at `penstock traffic show {name}`")

@@ -139,13 +139,20 @@ class ReplicaState:
     adapter_errors: Mapping[str, str] = field(default_factory=dict)
 
 
+READY_S = 120.0
+
+
 @dataclass(frozen=True, slots=True)
 class EndpointState:
-    """`counted`: the platform counts replicas itself, so there may be more than were asked for, and all of them are used."""
+    """`counted`: the platform counts replicas itself, so there may be more than were asked for, and all of them are used.
+
+    `ready_s`: for which a version may be on its way here before it counts as failed.
+    """
 
     name: str
     replicas: Sequence[ReplicaState]
     counted: bool = False
+    ready_s: float = READY_S
 
 
 class Endpoints(Protocol):

@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from penstock.spec.pipeline import Pipeline
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+
+from penstock.spec.deploy import Deploy, Guardrail
+from penstock.spec.monitor import Capture, Monitor, Screen
+from penstock.spec.pipeline import CleanRule, Method, OptimizeRule, Pipeline, Source
+from penstock.spec.platforms.accelerators import Gpu
+from penstock.spec.platforms.kubernetes import Autoscale
+from penstock.spec.react import Email, Pagerduty, Reaction, Webhook
+from penstock.spec.strategy import Strategy
 
 Schema = dict[str, Any]
 
@@ -18,41 +27,34 @@ REFERENCE: Schema = {
     "description": "${env:NAME}, ${env:NAME:-default} or ${secret:NAME}",
 }
 
-# Records of which exactly one key is given; the key alone stands for the map.
-_ONE_OF = ("CleanRule", "Method", "OptimizeRule", "Guardrail")
+# Records of which exactly one key is given; the key alone stands for the map. Of some keys a value that stands for a record.
+_ONE_OF: dict[type[BaseModel], dict[str, Schema]] = {
+    CleanRule: {"dedup": {"enum": ["exact", True]}, "decontaminate": {"const": "test"}},
+    Method: {},
+    OptimizeRule: {"quantize": {"enum": ["int8"]}},
+    Guardrail: {
+        "personal_data": {"enum": ["block", "mask", "flag"]},
+        "injection": {"enum": ["block", "flag"]},
+        "toxicity": {"enum": ["block", "flag"]},
+    },
+}
 # Lists that one item may stand for, and records that a plain value may.
-_LISTS = (("Deploy", "rollback_when"), ("Reaction", "do"), ("Email", "to"), ("Monitor", "slices"))
-_PLAIN: dict[str, Schema] = {
-    "Capture": {"const": True},
-    "Strategy": {"enum": ["rolling", "blue_green", "canary"]},
-    "Screen": {"enum": ["toxicity", "injection", "personal_data"]},
-    "Webhook": {"type": "string"},
-    "Pagerduty": {"type": "string"},
-    "Gpu": {"type": ["string", "integer"]},
-    "Autoscale": {"enum": ["penstock", "hpa", "keda"]},
-}
-_SHORT_VALUES: dict[tuple[str, str], Schema] = {
-    ("CleanRule", "dedup"): {"enum": ["exact", True]},
-    ("CleanRule", "decontaminate"): {"const": "test"},
-    ("OptimizeRule", "quantize"): {"enum": ["int8"]},
-    ("Guardrail", "personal_data"): {"enum": ["block", "mask", "flag"]},
-    ("Guardrail", "injection"): {"enum": ["block", "flag"]},
-    ("Guardrail", "toxicity"): {"enum": ["block", "flag"]},
+_LISTS: dict[type[BaseModel], str] = {Deploy: "rollback_when", Reaction: "do", Email: "to", Monitor: "slices"}
+_PLAIN: dict[type[BaseModel], Schema] = {
+    Capture: {"const": True},
+    Strategy: {"enum": ["rolling", "blue_green", "canary"]},
+    Screen: {"enum": ["toxicity", "injection", "personal_data"]},
+    Webhook: {"type": "string"},
+    Pagerduty: {"type": "string"},
+    Gpu: {"type": ["string", "integer"]},
+    Autoscale: {"enum": ["penstock", "hpa", "keda"]},
 }
 
 
-def json_schema() -> Schema:
+def json_schema(file: type[Pipeline] = Pipeline) -> Schema:
     """A new dict each time; what `penstock check` accepts by shape, this accepts."""
-    made: Schema = Pipeline.model_json_schema(mode="validation", by_alias=True)
+    made: Schema = file.model_json_schema(mode="validation", by_alias=True, schema_generator=_Generator)
     records: dict[str, Schema] = made.pop("$defs")
-    for name in _ONE_OF:
-        _one_of(records, name)
-    for name, key in _LISTS:
-        listed = records[name]["properties"][key]
-        records[name]["properties"][key] = {"anyOf": [listed["items"], listed]}
-    for name, plain in _PLAIN.items():
-        records[name] = {"anyOf": [plain, records[name]]}
-    records["Source"]["oneOf"] = [{"required": ["uri"]}, {"required": ["dataset"]}]
     properties = made["properties"]
     properties["gates"] = {
         "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
@@ -70,16 +72,29 @@ def json_schema() -> Schema:
     return {"$schema": DIALECT, "$id": "urn:penstock:schema:pipeline", **made, "title": "Penstock pipeline"}
 
 
-def _one_of(records: dict[str, Schema], name: str) -> None:
-    record = records[name]
+class _Generator(GenerateJsonSchema):
+    """Adds short forms to a record by its class: its name in the schema is longer where two classes have one name."""
+
+    def model_schema(self, schema: Any) -> Schema:
+        made, kind = super().model_schema(schema), schema["cls"]
+        if kind in _ONE_OF:
+            return _one_of(made, _ONE_OF[kind])
+        if kind in _LISTS:
+            listed = made["properties"][_LISTS[kind]]
+            made["properties"][_LISTS[kind]] = {"anyOf": [listed["items"], listed]}
+        if kind is Source:
+            made["oneOf"] = [{"required": ["uri"]}, {"required": ["dataset"]}]
+        return {"anyOf": [_PLAIN[kind], made]} if kind in _PLAIN else made
+
+
+def _one_of(record: Schema, short: dict[str, Schema]) -> Schema:
     for key, value in record["properties"].items():
         options = [option for option in value["anyOf"] if option != {"type": "null"}]
-        if (name, key) in _SHORT_VALUES:
-            options.append(_SHORT_VALUES[name, key])
+        options += [short[key]] if key in short else []
         record["properties"][key] = options[0] if len(options) == 1 else {"anyOf": options}
     record["minProperties"] = record["maxProperties"] = 1
     description = record.pop("description", "")
-    records[name] = {"anyOf": [{"enum": list(record["properties"])}, record], "description": description}
+    return {"anyOf": [{"enum": list(record["properties"])}, record], "description": description}
 
 
 def _open_to_references(schema: Any, inside: tuple[str, ...] = ()) -> Any:

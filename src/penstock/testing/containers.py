@@ -20,6 +20,7 @@ from pathlib import Path
 
 from penstock.core.errors import PlatformAway
 from penstock.platforms.remote.driver import Order, Sight
+from penstock.testing.patience import PATIENT_S
 
 
 @dataclass(slots=True)
@@ -39,6 +40,7 @@ class Processes:
     platform: str = "processes"
     environment: Mapping[str, str] = field(default_factory=dict)
     grace_s: float = 5.0
+    warned_s: float = 30.0  # that a machine which is taken away gives, as vendors do
     faults: Faults = field(default_factory=Faults)
     made: list[str] = field(default_factory=list)
     _running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -79,7 +81,7 @@ class Processes:
 
     def take_away(self, name: str, *, warned: bool = True) -> None:
         """As a spot machine goes: with a warning (SIGTERM), or without."""
-        self._signal(name, "interrupted", signal.SIGTERM if warned else signal.SIGKILL)
+        self._signal(name, "interrupted", signal.SIGTERM if warned else signal.SIGKILL, self.warned_s)
 
     def remove(self, name: str) -> None:
         """Nothing is kept that anybody pays for."""
@@ -94,7 +96,7 @@ class Processes:
         for name in list(self._running):
             self._signal(name, "stopped", signal.SIGKILL)
             with contextlib.suppress(KeyError):
-                self._running[name].wait(5)
+                self._running[name].wait(PATIENT_S)
             self._reap(name)
 
     def _start(self, place: Path, order: Order) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
-from collections.abc import Mapping
+import signal
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from penstock.core.home import Home
 from penstock.platforms.contract import Endpoints, EndpointSpec, ReplicaState, VersionSpec
 from penstock.store.artifacts import Artifacts
-from penstock.testing.jobs_suite import until
+from penstock.testing.jobs_suite import home_in, until
+from penstock.testing.patience import PATIENT_S
 
 
 class EndpointsConformance:
-    """What any Endpoints must do. A subclass says how to open one over a home, and how a replica is killed."""
+    """What any Endpoints must do. A subclass says how to open one over a home, and how a replica is killed; `bucket` as for Jobs."""
+
+    bucket: Callable[[], str] | None = None
 
     def open(self, home: Home, artifacts: Artifacts) -> Endpoints:
         raise NotImplementedError
@@ -22,7 +28,7 @@ class EndpointsConformance:
         raise NotImplementedError
 
     def _opened(self, place: Path) -> tuple[Endpoints, Home, str, str]:
-        home = Home.find(place, {})
+        home = home_in(place, self.bucket)
         artifacts = Artifacts(home.artifacts_url, home.cache)
         return self.open(home, artifacts), home, bundle(artifacts, place, "one"), bundle(artifacts, place, "two")
 
@@ -88,6 +94,11 @@ class EndpointsConformance:
         assert endpoints.observe("nobody").replicas == ()
 
 
+def kill_process(home: Home, name: str, id_: str) -> None:
+    """Of a replica, or of a bridge, on this machine."""
+    os.kill(json.loads((home.replicas / name / id_ / "pid.json").read_bytes())["pid"], signal.SIGKILL)
+
+
 def bundle(artifacts: Artifacts, place: Path, name: str) -> str:
     """Digest of a small artifact that stands for a bundle."""
     folder = place / f"bundle-{name}"
@@ -114,7 +125,7 @@ def desired(*versions: tuple[str, str, int]) -> EndpointSpec:
     return EndpointSpec("intents", tuple(VersionSpec(*version) for version in versions))
 
 
-def settled(endpoints: Endpoints, spec: EndpointSpec, within_s: float = 30.0) -> list[ReplicaState]:
+def settled(endpoints: Endpoints, spec: EndpointSpec, within_s: float = PATIENT_S) -> list[ReplicaState]:
     """Applies until exactly the wanted replicas are there and ready, with the wanted adapters."""
 
     def look() -> list[ReplicaState] | None:

@@ -15,6 +15,7 @@ from penstock.core.home import Home
 from penstock.platforms.contract import JobHandle, Jobs, JobSpec, JobState, LogPage
 from penstock.platforms.jobs_codec import finished
 from penstock.store.artifacts import Artifacts
+from penstock.testing.patience import PATIENT_S
 
 ENDED = ("succeeded", "failed", "cancelled")
 STEPS = textwrap.dedent("""
@@ -67,13 +68,17 @@ def user_job(code: Path, function: str, values: Mapping[str, Any], **more: Any) 
     return replace(job, **more)
 
 
-def ended(jobs: Jobs, handle: JobHandle, within_s: float = 30.0) -> JobState:
+def home_in(place: Path, bucket: Callable[[], str] | None) -> Home:
+    return Home.find(place, {} if bucket is None else {"PENSTOCK_ARTIFACTS": f"{bucket()}/store"})
+
+
+def ended(jobs: Jobs, handle: JobHandle, within_s: float = PATIENT_S) -> JobState:
     """The state at the end of a job. Raises AssertionError when it takes longer."""
     until(lambda: jobs.observe(handle).phase in ENDED, within_s, jobs.wait)
     return jobs.observe(handle)
 
 
-def until(look: Callable[[], Any], within_s: float = 30.0, wait: Callable[[float], object] = time.sleep) -> Any:
+def until(look: Callable[[], Any], within_s: float = PATIENT_S, wait: Callable[[float], object] = time.sleep) -> Any:
     """The first true value of `look`."""
     deadline = time.monotonic() + within_s
     while not (seen := look()):
@@ -83,7 +88,12 @@ def until(look: Callable[[], Any], within_s: float = 30.0, wait: Callable[[float
 
 
 class JobsConformance:
-    """What any Jobs must do. A subclass says how to open one over a home, and how its control process crashes."""
+    """What any Jobs must do. A subclass says how to open one over a home, and how its control process crashes.
+
+    `bucket`: the URL of a new one, where artifacts do not lie on this machine.
+    """
+
+    bucket: Callable[[], str] | None = None
 
     def open(self, home: Home, artifacts: Artifacts) -> Jobs:
         raise NotImplementedError
@@ -92,7 +102,7 @@ class JobsConformance:
         raise NotImplementedError
 
     def _opened(self, place: Path) -> tuple[Jobs, Artifacts, Home]:
-        home = Home.find(place, {})
+        home = home_in(place, self.bucket)
         artifacts = Artifacts(home.artifacts_url, home.cache)
         return self.open(home, artifacts), artifacts, home
 

@@ -18,6 +18,7 @@ from penstock.core.home import Home
 from penstock.serving.snapshot import Snapshot
 from penstock.store.resources import Resource
 from penstock.store.store import Store
+from penstock.testing.patience import PATIENT_S
 from penstock.testing.serving import SECRET, RunningGateway, Stage, snapshot_of
 from penstock.testing.watched import deployment, registered
 
@@ -42,7 +43,7 @@ class Observed:
     def ask(self) -> None:
         """Until the end: some twenty requests a second, rated and streamed."""
         headers = {"authorization": f"Bearer {SECRET}"}
-        with httpx.Client(base_url=self.gateway.url, headers=headers, trust_env=False, timeout=30) as client:
+        with httpx.Client(base_url=self.gateway.url, headers=headers, trust_env=False, timeout=PATIENT_S) as client:
             for number in itertools.count():
                 if self._done.wait(0.02):
                     return

@@ -6,12 +6,13 @@ import contextlib
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from penstock.testing.ports import free_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ def running() -> Iterator[PostgresServer]:
     if folder is None:
         raise RuntimeError("PostgreSQL is not installed (apt-get install postgresql)")
     with tempfile.TemporaryDirectory(prefix="penstock-postgres-", ignore_cleanup_errors=True) as place:
-        data, port, prefix = Path(place, "data"), _free_port(), _unprivileged(Path(place))
+        data, port, prefix = Path(place, "data"), free_port(), _unprivileged(Path(place))
         _do([*prefix, str(folder / "initdb"), "-D", str(data), "-A", "trust", "-U", "app", "--no-sync"], place)
         options = f"-c listen_addresses=127.0.0.1 -p {port} -k {place} -c fsync=off -c max_connections=80"
         log = Path(place, "server.log")
@@ -89,10 +90,3 @@ def _do(command: list[str], folder: str) -> None:
     done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
     if done.returncode:
         raise RuntimeError(f"{command[-1]} failed ({done.returncode}): {done.stdout}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from penstock.testing.ports import free_port
 from penstock.testing.serving import wait_for
 
 PROMETHEUS = shutil.which("prometheus")
@@ -56,7 +56,7 @@ def prometheus(
     }
     if alertmanager is not None:
         config["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [alertmanager.removeprefix("http://")]}]}]}
-    path, port = folder / "prometheus.yml", _free_port()
+    path, port = folder / "prometheus.yml", free_port()
     path.write_text(json.dumps(config))  # YAML takes JSON
     command = [
         PROMETHEUS,
@@ -74,7 +74,7 @@ def prometheus(
 def alertmanager(folder: Path, config: str) -> Iterator[str]:
     """Its URL."""
     assert ALERTMANAGER is not None
-    path, port = folder / "alertmanager.yml", _free_port()
+    path, port = folder / "alertmanager.yml", free_port()
     path.write_text(config)
     url = f"http://127.0.0.1:{port}"
     command = [ALERTMANAGER, f"--config.file={path}", f"--storage.path={folder / 'alertmanager'}", f"--web.listen-address=127.0.0.1:{port}"]
@@ -90,12 +90,6 @@ def _running(command: Sequence[str], log: Path) -> Iterator[None]:
             yield
         finally:
             process.terminate()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 def _ready(url: str) -> bool:

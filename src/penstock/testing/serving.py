@@ -21,6 +21,7 @@ import psutil
 from penstock.platforms.contract import ReplicaState
 from penstock.serving.record_files import read_records
 from penstock.serving.snapshot import KeyEntry, Limits, ModelRoute, ReplicaRoute, Snapshot, VersionRoute, write_snapshot
+from penstock.testing.patience import PATIENT_S
 
 ECHO = "penstock.testing.echo:EchoEngine"
 SECRET = "psk-test-0123456789abcdef"
@@ -56,13 +57,13 @@ class RunningGateway:
         """A completion of the words `a b`; `fields` go into the body, `headers` over those with the test key."""
         body = {"model": "echo", "prompt": "a b", "max_tokens": 2, **fields}
         sent = {"authorization": f"Bearer {SECRET}", **(headers or {})}
-        return httpx.post(f"{self.url}/v1/completions", json=body, headers=sent, timeout=30, trust_env=False)
+        return httpx.post(f"{self.url}/v1/completions", json=body, headers=sent, timeout=PATIENT_S, trust_env=False)
 
     def stream(self, **fields: object) -> tuple[bytes, bool]:
         """The events as far as they came, and whether the answer was complete."""
         body, events = {"model": "echo", "prompt": "a b", "stream": True, **fields}, b""
         headers = {"authorization": f"Bearer {SECRET}"}
-        with httpx.stream("POST", f"{self.url}/v1/completions", json=body, headers=headers, timeout=30, trust_env=False) as answer:
+        with httpx.stream("POST", f"{self.url}/v1/completions", json=body, headers=headers, timeout=PATIENT_S, trust_env=False) as answer:
             try:
                 for part in answer.iter_raw():
                     events += part
@@ -72,7 +73,7 @@ class RunningGateway:
 
     def metric(self, name: str) -> float:
         """The sum of all series whose line begins with `name`."""
-        text = httpx.get(f"{self.url}/metrics", trust_env=False).text
+        text = httpx.get(f"{self.url}/metrics", timeout=PATIENT_S, trust_env=False).text
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
 
     def records(self, count: int) -> list[dict[str, Any]]:
@@ -83,10 +84,10 @@ class RunningGateway:
             found[:] = read_records(self.folder / "records")
             return len(found) >= count
 
-        wait_for(enough, 10, f"{count} records")
+        wait_for(enough, PATIENT_S, f"{count} records")
         return found
 
-    def apply(self, snapshot: Snapshot, timeout_s: float = 10.0) -> None:
+    def apply(self, snapshot: Snapshot, timeout_s: float = PATIENT_S) -> None:
         """Writes the snapshot and waits until it is in force."""
         write_snapshot(self.folder / "snapshot.json", snapshot)
         wait_for(lambda: self.in_force() == snapshot.version, timeout_s, f"snapshot {snapshot.version} in force")
@@ -114,7 +115,7 @@ class Stage:
     def replica(self, ident: str, model: str = "echo", version: str = "1", **spec: Any) -> RunningReplica:
         """Starts a replica and waits until it is ready. `spec` adds to ReplicaSpec; without `engine_class` it is the echo engine."""
         process, ready, log = self.start_replica(ident, model, version, **spec)
-        wait_for(lambda: ready.exists() or process.poll() is not None, 60, f"replica {ident}")
+        wait_for(lambda: ready.exists() or process.poll() is not None, PATIENT_S, f"replica {ident}")
         facts = json.loads(ready.read_bytes())
         if "port" not in facts:
             raise RuntimeError(f"replica {ident} did not start: {facts}")
@@ -139,7 +140,7 @@ class Stage:
         state.unlink(missing_ok=True)
         arguments = ["--home", str(folder), "--port", str(port), "--workers", str(workers), *options]
         process = self.start("penstock.serving.gateway", arguments, log)
-        wait_for(lambda: state.exists() or process.poll() is not None, 30, "the gateway")
+        wait_for(lambda: state.exists() or process.poll() is not None, PATIENT_S, "the gateway")
         if process.poll() is not None:
             raise RuntimeError(f"the gateway did not start: {log.read_text()}")
         return RunningGateway(process, folder, json.loads(state.read_bytes())["port"], log)

@@ -18,6 +18,7 @@ from penstock.spec.platforms.azureml import AzureMLPlatform
 from penstock.testing.emulators.azure import Azure
 from penstock.testing.emulators.azure.errors import ArmError
 from penstock.testing.emulators.azure.schemas import Schemas
+from penstock.testing.patience import PATIENT_S
 
 JOB: dict[str, Any] = {
     "properties": {
@@ -155,7 +156,7 @@ def test_rules_of_jobs_and_environments(cloud: Azure, arm: Arm) -> None:
 def test_who_asks_and_which_version(cloud: Azure) -> None:
     def asked(path: str, **headers: str) -> tuple[int, str]:
         try:
-            urllib.request.urlopen(urllib.request.Request(f"{cloud.url}{path}", headers=headers), timeout=5)
+            urllib.request.urlopen(urllib.request.Request(f"{cloud.url}{path}", headers=headers), timeout=PATIENT_S)
         except HTTPError as error:
             with error:
                 return error.code, json.loads(error.read())["error"]["code"]

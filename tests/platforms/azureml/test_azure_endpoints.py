@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-
 import pytest
 
 from penstock.core.home import Home
@@ -15,7 +11,7 @@ from penstock.platforms.contract import Endpoints
 from penstock.spec.platforms.azureml import AzureMLPlatform
 from penstock.store.artifacts import Artifacts
 from penstock.testing.emulators.azure import Azure
-from penstock.testing.endpoints_suite import EndpointsConformance
+from penstock.testing.endpoints_suite import EndpointsConformance, kill_process
 from penstock.testing.serving import ECHO
 
 
@@ -29,4 +25,4 @@ class TestAzureEndpoints(EndpointsConformance):
         return AzureEndpoints(home, artifacts, arm, drain_s=5.0, replica={"engine_class": ECHO})
 
     def kill(self, endpoints: Endpoints, home: Home, name: str, id_: str) -> None:  # noqa: ARG002 (a bridge is a process here)
-        os.kill(json.loads((home.replicas / name / id_ / "pid.json").read_bytes())["pid"], signal.SIGKILL)
+        kill_process(home, name, id_)

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from penstock.core.errors import BadInput, PenstockError, PlatformAway, PlatformDenied, PlatformFull, PlatformLacks
+from penstock.core.errors import BadInput, PlatformDenied, PlatformFull, PlatformLacks
 from penstock.core.home import Home
 from penstock.platforms.azureml.driver import CommandJobs, sight_of
 from penstock.platforms.azureml.platform import AZUREML
+from penstock.platforms.contract import JobState
 from penstock.platforms.remote.driver import Order
-from penstock.platforms.remote.jobs import RemoteJobs, name_of
+from penstock.platforms.remote.jobs import RemoteJobs
 from penstock.platforms.remote.machines import Machine
-from penstock.platforms.remote.retrying import Patience, patiently
+from penstock.platforms.remote.retrying import patiently
 from penstock.store.artifacts import Artifacts
 from penstock.testing.emulators.azure import Azure
 from penstock.testing.emulators.azure.jobs import KIND, Job
-from penstock.testing.jobs_suite import ended, until, user_job
-
-QUICK = Patience(attempts=4, first_s=0.01, longest_s=0.02)
+from penstock.testing.emulators.azure.workspace import Workspace
+from penstock.testing.jobs_suite import ended, user_job
+from penstock.testing.several_machines import job_of, value_of
+from penstock.testing.wrong_jobs_suite import QUICK, WrongJobsConformance, check_refused
 
 
 @pytest.fixture
@@ -48,24 +50,40 @@ def only_job(cloud: Azure) -> Job:
     return job
 
 
-def test_a_lost_answer_makes_no_second_job(cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
-    cloud.workspace.faults.plan("lose_answer", "PUT jobs")
-    cloud.workspace.faults.plan("lose_answer", "PUT environments")
-    assert ended(jobs, jobs.submit(user_job(tmp_path / "code", "double", {"number": 4}))).phase == "succeeded"
-    assert only_job(cloud).history == ["Starting", "Queued", "Preparing", "Running", "Finalizing", "Completed"]
-    assert cloud.workspace.faults.met == 2
+class TestWrongJobs(WrongJobsConformance):
+    platform, kind, creates, looks = AZUREML, KIND, ("PUT jobs", "PUT environments"), "GET jobs"
+    signed_out_says = ("expiry", "az login")
+    full_says, image_says, exit_says = "ClusterCoreQuotaReached", "Failed to pull Docker image", "exited with status code 1"
 
+    def state(self, cloud: Azure) -> Workspace:
+        return cloud.workspace
 
-@pytest.mark.parametrize("kind", ["throttle", "internal", "lose_request"])
-def test_what_may_pass_is_asked_again_and_then_told(cloud: Azure, jobs: RemoteJobs, tmp_path: Path, kind: str) -> None:
-    cloud.workspace.faults.plan(kind, "PUT jobs", times=3)  # type: ignore[arg-type]
-    handle = jobs.submit(user_job(tmp_path / "code", "wait", {"number": 1}))
-    cloud.workspace.faults.plan(kind, "GET jobs", times=4)  # type: ignore[arg-type]
-    with pytest.raises(PlatformAway):
-        jobs.observe(handle)
-    assert jobs.observe(handle).phase in ("pending", "running")
-    jobs.cancel(handle)
-    assert ended(jobs, handle).phase == "cancelled"
+    @contextmanager
+    def signed_out(self, cloud: Azure, look: Callable[[], JobState]) -> Iterator[None]:
+        cloud.workspace.identity.expire()
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("IDENTITY_HEADER", "nobody's")
+            yield
+            with pytest.raises(PlatformDenied, match="no credentials"):
+                look()
+
+    def exhaust(self, state: Workspace) -> None:
+        state.quotas["Standard_D2s_v3"] = 0
+
+    def take_away(self, cloud: Azure, name: str) -> None:
+        cloud.take_away(name)
+
+    def test_a_lost_answer_makes_no_second_job(self, cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
+        super().test_a_lost_answer_makes_no_second_job(cloud, jobs, tmp_path)
+        assert only_job(cloud).history == ["Starting", "Queued", "Preparing", "Running", "Finalizing", "Completed"]
+
+    def test_a_machine_goes_and_the_same_job_goes_on(self, cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
+        super().test_a_machine_goes_and_the_same_job_goes_on(cloud, jobs, tmp_path)
+        assert only_job(cloud).history.count("Queued") == 2
+
+    def test_a_job_that_runs_too_long_says_so(self, cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
+        super().test_a_job_that_runs_too_long_says_so(cloud, jobs, tmp_path)
+        assert only_job(cloud).status == "Canceled"
 
 
 def test_azure_says_how_long_to_wait() -> None:
@@ -79,19 +97,6 @@ def test_azure_says_how_long_to_wait() -> None:
 
     assert patiently(call, lambda _: True, told=lambda _: 7.0, sleep=pauses.append, draw=lambda most: most) == "done"
     assert pauses == [7.0, 7.0]
-
-
-def test_a_session_that_ends_while_a_job_runs(cloud: Azure, jobs: RemoteJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    handle = jobs.submit(user_job(tmp_path / "code", "double", {"number": 4}))
-    cloud.workspace.identity.expire()
-    monkeypatch.setenv("IDENTITY_HEADER", "nobody's")
-    with pytest.raises(PlatformDenied, match="expiry") as told:
-        jobs.observe(handle)
-    assert "az login" in told.value.way_out
-    with pytest.raises(PlatformDenied, match="no credentials"):
-        jobs.observe(handle)
-    monkeypatch.setenv("IDENTITY_HEADER", cloud.workspace.identity.header)
-    assert ended(jobs, handle).phase == "succeeded"
 
 
 def deny(cloud: Azure) -> None:
@@ -108,19 +113,8 @@ def test_refusals_say_the_way_out(cloud: Azure, jobs: RemoteJobs, tmp_path: Path
     if how is unknown_image:
         cloud.workspace.images.add("another")
         jobs = opened(cloud, (jobs.home, jobs.artifacts), image="another")
-    with pytest.raises(PenstockError) as told:
-        jobs.submit(user_job(tmp_path / "code", "double", {"number": 4}))
-    assert type(told.value) is PlatformDenied
-    assert "does not have authorization" in str(told.value)
-    assert "AzureML Data Scientist" in told.value.way_out
-
-
-def test_quota_is_exhausted(cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
-    cloud.workspace.quotas["Standard_D2s_v3"] = 0
-    state = ended(jobs, jobs.submit(user_job(tmp_path / "code", "double", {"number": 4})))
-    assert state.error is not None
-    assert (state.error["code"], state.error["transient"]) == ("platform-full", True)
-    assert "ClusterCoreQuotaReached" in state.error["message"]
+    job = user_job(tmp_path / "code", "double", {"number": 4})
+    check_refused(jobs, job, PlatformDenied, "does not have authorization", "AzureML Data Scientist")
 
 
 def test_no_machine_is_free_and_then_one_is(cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
@@ -131,73 +125,11 @@ def test_no_machine_is_free_and_then_one_is(cloud: Azure, jobs: RemoteJobs, tmp_
     assert ended(jobs, handle).phase == "succeeded"
 
 
-def test_a_low_priority_machine_goes_and_the_same_job_goes_on(cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
-    job = user_job(tmp_path / "code", "count", {"number": 3, "until": 5}, spot=True)
-    handle = jobs.submit(job)
-    until(lambda: any("counted 3" in line for line in jobs.logs(handle).lines))
-    cursor = jobs.logs(handle).cursor
-    cloud.take_away(name_of(job, 0))
-    state = ended(jobs, handle)
-    assert state.phase == "succeeded", state.error
-    after = [line for line in jobs.logs(handle, cursor).lines if "counted" in line]
-    assert [line.rpartition("counted ")[2][0] for line in after] == ["4", "5"]
-    assert only_job(cloud).history.count("Queued") == 2
-
-
-def test_a_job_that_runs_too_long_says_so(cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
-    state = ended(jobs, jobs.submit(user_job(tmp_path / "code", "wait", {"number": 1}, timeout_s=1.0)))
-    assert state.phase == "failed"
-    assert state.error is not None
-    assert (state.error["code"], state.error["transient"]) == ("step-timeout", False)
-    assert only_job(cloud).status == "Canceled"
-
-
 def test_timeouts_are_read_however_azure_writes_them() -> None:
     run = {"startTimeUtc": "2026-11-29T00:00:00Z", "endTimeUtc": "2026-11-30T01:00:00.5+00:00"}
     for text, over in (("P1DT1H", True), ("PT25H", True), ("PT90000S", True), ("PT25H1M", False), ("P1W", False)):
         sight = sight_of({"status": "Canceled", "limits": {"timeout": text}}, run)
         assert (sight.phase == "failed") is over, text
-
-
-def test_an_image_that_is_not_there(cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
-    cloud.workspace.images.clear()
-    state = ended(jobs, jobs.submit(user_job(tmp_path / "code", "double", {"number": 1})))
-    assert "Failed to pull Docker image" in str((state.error or {})["message"])
-
-
-def test_the_last_lines_come_from_the_run_history(cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
-    cloud.workspace.processes.environment = {"PYTHONHOME": "/nowhere"}
-    try:
-        state = ended(jobs, jobs.submit(user_job(tmp_path / "code", "double", {"number": 1})))
-    finally:
-        cloud.workspace.processes.environment = {}
-    assert "exited with status code 1" in str((state.error or {})["message"])
-    assert "encodings" in str((state.error or {})["message"])
-
-
-def test_a_job_deleted_behind_our_back_is_asked_for_anew(cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
-    job = user_job(tmp_path / "code", "wait", {"number": 1})
-    handle = jobs.submit(job)
-    cloud.clear()
-    jobs.clock = lambda: time.time() + 1000
-    state = jobs.observe(handle)
-    assert (state.phase, (state.error or {}).get("transient")) == ("failed", True)
-    driver_of(jobs)._environments._made.clear()
-    handle = jobs.submit(replace(job, attempt=2))
-    assert jobs.observe(handle).phase in ("pending", "running")
-    jobs.cancel(handle)
-
-
-def test_what_is_left_is_listed_over_all_pages(cloud: Azure, jobs: RemoteJobs, place: tuple[Home, Artifacts], tmp_path: Path) -> None:
-    cloud.workspace.start_s = 1000.0  # nothing starts: this is about rows
-    handles = [jobs.submit(user_job(tmp_path / "code", "wait", {"number": n})) for n in range(12)]
-    assert len(AZUREML.left(*place, cloud.section())) == 12
-    other = Artifacts(f"file://{tmp_path / 'another'}", tmp_path / "other")
-    assert AZUREML.left(place[0], other, cloud.section()) == [], "another project's are not ours"
-    for handle in handles:
-        jobs.cancel(handle)
-        jobs.observe(handle)
-    assert AZUREML.left(*place, cloud.section()) == []
 
 
 def test_a_cluster_that_is_there(cloud: Azure, place: tuple[Home, Artifacts], tmp_path: Path) -> None:
@@ -213,41 +145,12 @@ def test_a_cluster_that_is_there(cloud: Azure, place: tuple[Home, Artifacts], tm
 
 
 def test_several_machines_meet_by_azures_pytorch_distribution(cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
-    code = tmp_path / "code"
-    job = user_job(code, "meet", {"number": 10}, nodes=3)
-    (code / "conformance_steps.py").write_text(MEET)
+    job = job_of(tmp_path / "code", "meet", 3)
     state = ended(jobs, jobs.submit(job))
     assert state.phase == "succeeded", state.error
-    assert state.result is not None
-    assert (jobs.artifacts.materialize(state.result.outputs["value"]) / "value.json").read_bytes() == b"33"
+    assert value_of(jobs.artifacts, job) == b"33"
     assert len(cloud.workspace.processes.made) >= 3
     assert only_job(cloud).properties["distribution"] == {"distributionType": "PyTorch", "processCountPerInstance": 1}
-
-
-MEET = """
-import os
-import socket
-import time
-
-def meet(number: int) -> int:
-    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    place = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
-    if rank:
-        while True:
-            try:
-                with socket.create_connection(place, 5) as connection:
-                    connection.sendall(str(rank + number).encode())
-                    return rank + number
-            except OSError:
-                time.sleep(0.05)
-    total = number
-    with socket.create_server(place) as server:
-        for _ in range(size - 1):
-            connection, _ = server.accept()
-            with connection:
-                total += int(connection.recv(100))
-    return total
-"""
 
 
 def test_what_it_cannot_do_is_refused_while_planning(cloud: Azure, tmp_path: Path) -> None:
@@ -260,9 +163,6 @@ def test_what_it_cannot_do_is_refused_while_planning(cloud: Azure, tmp_path: Pat
     for more, says in (({"gpu_type": "tpu-v5e", "gpus": 1}, "none at Azure"), ({"timeout_s": 3e6}, "30")):
         with pytest.raises(PlatformLacks, match=says):
             AZUREML.quote(replace(job, **more), cloud.section())
-    home = Home.find(tmp_path, {})
-    with pytest.raises(PlatformLacks, match="artifacts lie at file://"):
-        AZUREML.jobs(home, Artifacts(home.artifacts_url, home.cache), cloud.section(environment={}))
 
 
 def test_a_request_says_all_of_an_order(cloud: Azure, place: tuple[Home, Artifacts]) -> None:

@@ -14,23 +14,26 @@ from penstock.core.home import Home
 from penstock.platforms.azureml.arm import Arm
 from penstock.platforms.azureml.endpoints import AzureEndpoints
 from penstock.platforms.azureml.hosting import Fleet, Seen, Step, Target, decide, split
-from penstock.platforms.azureml.naming import deployment_name, endpoint_name
+from penstock.platforms.azureml.naming import deployment_name
 from penstock.platforms.azureml.platform import AZUREML
-from penstock.platforms.contract import EndpointSpec, ReplicaState, VersionSpec
-from penstock.platforms.remote.retrying import Patience
+from penstock.platforms.contract import VersionSpec
 from penstock.spec.platforms.azureml import AzureAutoscale, AzureMLPlatform
 from penstock.store.artifacts import Artifacts
 from penstock.testing.emulators.azure import Azure
 from penstock.testing.emulators.azure.endpoints import Endpoint
+from penstock.testing.emulators.azure.workspace import Workspace
 from penstock.testing.endpoints_suite import bundle, settled
+from penstock.testing.hosted_suite import NAME, HostedConformance, failed, spec, stop_clock
 from penstock.testing.jobs_suite import until
-from penstock.testing.serving import ECHO, gateway_to
+from penstock.testing.patience import PATIENT_S
+from penstock.testing.serving import ECHO
+from penstock.testing.wrong_jobs_suite import QUICK
 
-NAME, MACHINE = "intents", "Standard_F2s_v2"
+MACHINE = "Standard_F2s_v2"
 
 
 def opened(cloud: Azure, place: tuple[Home, Artifacts], **more: Any) -> AzureEndpoints:
-    arm = Arm(AzureMLPlatform.model_validate(cloud.section(**more)), Patience(attempts=4, first_s=0.01, longest_s=0.02))
+    arm = Arm(AzureMLPlatform.model_validate(cloud.section(**more)), QUICK)
     return AzureEndpoints(*place, arm, drain_s=5.0, replica={"engine_class": ECHO})
 
 
@@ -38,16 +41,12 @@ def opened(cloud: Azure, place: tuple[Home, Artifacts], **more: Any) -> AzureEnd
 def endpoints(cloud: Azure, place: tuple[Home, Artifacts]) -> Iterator[AzureEndpoints]:
     made = opened(cloud, place)
     yield made
-    made._bridges.delete(NAME)
+    made._here.bridges.delete(NAME)
 
 
 @pytest.fixture
 def bundles(endpoints: AzureEndpoints, tmp_path: Path) -> tuple[str, str]:
     return bundle(endpoints.artifacts, tmp_path, "one"), bundle(endpoints.artifacts, tmp_path, "two")
-
-
-def spec(*versions: VersionSpec, **settings: Any) -> EndpointSpec:
-    return EndpointSpec(NAME, versions, settings)
 
 
 def there(cloud: Azure) -> Endpoint:
@@ -60,32 +59,38 @@ def counts(cloud: Azure) -> dict[str, int]:
     return {name: one.wanted for name, one in there(cloud).deployments.items() if one.state != "Deleting"}
 
 
-def failed(endpoints: AzureEndpoints, wish: EndpointSpec) -> ReplicaState:
-    def look() -> list[ReplicaState]:
-        endpoints.apply(wish)
-        return [r for r in endpoints.observe(NAME).replicas if r.phase == "failed"]
+class TestAzureHosting(HostedConformance):
+    platform, machine, lags = AZUREML, MACHINE, "GET onlineEndpoints"
+    creates = ("PUT environments", "PUT onlineEndpoints", "PUT deployments", "PATCH deployments")
+    crashed_says, full_says = "crashed or terminated", "OutOfCapacity"
+    internal_says, denied_says = "InternalServerError", "onlineEndpoints/score/action"
+    left = ("online endpoint",)
 
-    found: list[ReplicaState] = until(look)
-    return found[0]
+    def state(self, cloud: Azure) -> Workspace:
+        return cloud.workspace
+
+    def split(self, cloud: Azure) -> list[tuple[int, int]]:
+        traffic = there(cloud).traffic
+        return sorted((traffic.get(name, 0), count) for name, count in counts(cloud).items())
+
+    def one_of_each(self, cloud: Azure) -> None:
+        assert list(counts(cloud).values()) == [2]
+
+    def delete_behind(self, cloud: Azure, endpoints: AzureEndpoints) -> None:
+        endpoints.arm.call("DELETE", f"onlineEndpoints/{there(cloud).name}")
+
+    def deny(self, cloud: Azure) -> None:
+        cloud.workspace.identity.denied.add("score")
 
 
-def test_a_request_goes_there_and_back(cloud: Azure, endpoints: AzureEndpoints, bundles: tuple[str, str], tmp_path: Path) -> None:
-    wish = spec(VersionSpec("1", bundles[0], 1, weight=0.95), VersionSpec("2", bundles[1], 1, weight=0.05))
-    ready = settled(endpoints, wish)
-    stage, gateway = gateway_to(tmp_path, NAME, ready)
-    with stage:
-        answer = gateway.ask(model=NAME, prompt="a b c", max_tokens=3)
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["choices"][0]["text"].split() == ["a", "b", "c"]
-        assert answer.json()["usage"]["completion_tokens"] == 3
-        for version in ("1", "2"):
-            assert gateway.ask({"x-penstock-version": version}, model=NAME).headers["x-penstock-version"] == version
-        events, whole = gateway.stream(model=NAME, max_tokens=20)
-        assert whole
-        assert events.count(b"data: ") >= 20
-        wrong = gateway.ask(model=NAME, promt="a")
-        assert (wrong.status_code, "promt" in wrong.text) == (400, True), "the replica's own refusal comes through"
-    until(lambda: endpoints.apply(wish) or sorted(there(cloud).traffic.values()) == [5, 95])
+def test_quota_is_short_and_then_it_is_not(cloud: Azure, endpoints: AzureEndpoints, bundles: tuple[str, str]) -> None:
+    cloud.workspace.quotas[MACHINE] = 0
+    wish = spec(VersionSpec("1", bundles[0], 1))
+    assert "OutOfQuota" in str(failed(endpoints, wish).error)
+    cloud.workspace.quotas.clear()
+    stop_clock(endpoints, 60.0)
+    assert len(settled(endpoints, wish)) == 1
+    assert endpoints.observe(NAME).replicas[0].error is None
 
 
 def asked(cloud: Azure, body: Any, **headers: str) -> httpx.Response:
@@ -93,7 +98,7 @@ def asked(cloud: Azure, body: Any, **headers: str) -> httpx.Response:
     query = {"api-version": "2019-08-01", "resource": "https://ml.azure.com"}
     token = identity.token(query, {"x-identity-header": identity.header}, 1e12)["access_token"]
     told = {"authorization": f"Bearer {token}", "content-type": "application/json", **headers}
-    return httpx.post(f"{cloud.url}/serving/{there(cloud).name}/score", content=json.dumps(body), headers=told, timeout=30)
+    return httpx.post(f"{cloud.url}/serving/{there(cloud).name}/score", content=json.dumps(body), headers=told, timeout=PATIENT_S)
 
 
 def test_the_endpoint_answers_others_too(cloud: Azure, endpoints: AzureEndpoints, bundles: tuple[str, str]) -> None:
@@ -108,18 +113,6 @@ def test_the_endpoint_answers_others_too(cloud: Azure, endpoints: AzureEndpoints
     refused = asked(cloud, {"prompt": 1})
     assert (refused.status_code, refused.headers["ms-azureml-model-error-statuscode"]) == (424, "400")
     assert asked(cloud, {}, **{"azureml-model-deployment": "nobody"}).status_code == 404
-
-
-def test_shares_and_counts_change_in_place(cloud: Azure, endpoints: AzureEndpoints, bundles: tuple[str, str]) -> None:
-    one, two = bundles
-    settled(endpoints, spec(VersionSpec("1", one, 1, weight=0.95), VersionSpec("2", two, 1, weight=0.05)))
-    wish = spec(VersionSpec("1", one, 1, weight=0.25), VersionSpec("2", two, 2, weight=0.75))
-    settled(endpoints, wish)
-    until(lambda: endpoints.apply(wish) or sorted(there(cloud).traffic.values()) == [25, 75])
-    assert sorted(counts(cloud).values()) == [1, 2]
-    wish = spec(VersionSpec("2", two, 1, weight=1.0))
-    settled(endpoints, wish)
-    until(lambda: endpoints.apply(wish) or (list(counts(cloud).values()) == [1] and list(there(cloud).traffic.values()) == [100]))
 
 
 def test_what_instances_are_made_of_is_rolled_over_in_place(cloud: Azure, endpoints: AzureEndpoints, bundles: tuple[str, str]) -> None:
@@ -147,74 +140,6 @@ def test_a_version_without_a_share_gets_mirrored_requests(
     del endpoints
 
 
-def test_a_version_that_cannot_start_leaves_the_old_one_alone(cloud: Azure, endpoints: AzureEndpoints, bundles: tuple[str, str]) -> None:
-    (old,) = settled(endpoints, spec(VersionSpec("1", bundles[0], 1)))
-    wish = spec(VersionSpec("1", bundles[0], 1), VersionSpec("2", "sha256:" + "9" * 64, 1))
-    broken = failed(endpoints, wish)
-    assert broken.version == "2"
-    assert "crashed or terminated" in str(broken.error)
-    assert [r.id for r in endpoints.observe(NAME).replicas if r.phase == "ready"] == [old.id]
-    until(lambda: endpoints.apply(wish) or len(counts(cloud)) == 1)
-    tried = cloud.workspace.processes.made.copy()
-    for _ in range(5):
-        endpoints.apply(wish)
-    assert cloud.workspace.processes.made == tried, "not tried again at once"
-    real = endpoints.clock
-    endpoints.clock = lambda: real() + 60
-    until(lambda: endpoints.apply(wish) or len(cloud.workspace.processes.made) > len(tried))
-
-
-@pytest.mark.parametrize(("short", "says"), [("dry", "OutOfCapacity"), ("quota", "OutOfQuota")])
-def test_no_instance_is_to_be_had_and_then_one_is(
-    cloud: Azure, endpoints: AzureEndpoints, bundles: tuple[str, str], short: str, says: str
-) -> None:
-    if short == "dry":
-        cloud.workspace.dry.add(MACHINE)
-    else:
-        cloud.workspace.quotas[MACHINE] = 0
-    wish = spec(VersionSpec("1", bundles[0], 1))
-    assert says in str(failed(endpoints, wish).error)
-    cloud.workspace.dry.clear()
-    cloud.workspace.quotas.clear()
-    real = endpoints.clock
-    endpoints.clock = lambda: real() + 60
-    assert len(settled(endpoints, wish)) == 1
-    assert endpoints.observe(NAME).replicas[0].error is None
-
-
-def test_faults_between_the_calls_leave_one_of_each(cloud: Azure, endpoints: AzureEndpoints, bundles: tuple[str, str]) -> None:
-    faults = cloud.workspace.faults
-    for operation in ("PUT environments", "PUT onlineEndpoints", "PUT deployments", "PATCH deployments"):
-        faults.plan("lose_answer", operation)
-        faults.plan("throttle", operation)
-    settled(endpoints, spec(VersionSpec("1", bundles[0], 1)))
-    settled(endpoints, spec(VersionSpec("1", bundles[0], 2)))
-    assert counts(cloud) == {deployment_name("1", bundles[0]): 2}
-    faults.plan("internal", times=1000)
-    with pytest.raises(Exception, match="InternalServerError"):
-        endpoints.apply(spec(VersionSpec("1", bundles[0], 1)))
-    faults.planned.clear()
-    assert len(settled(endpoints, spec(VersionSpec("1", bundles[0], 1)))) == 1
-
-
-def test_what_is_deleted_behind_our_back_comes_back(cloud: Azure, endpoints: AzureEndpoints, bundles: tuple[str, str]) -> None:
-    wish = spec(VersionSpec("1", bundles[0], 1))
-    (before,) = settled(endpoints, wish)
-    endpoints.arm.call("DELETE", f"onlineEndpoints/{there(cloud).name}")
-    until(lambda: endpoints.apply(wish) or before.id not in {r.id for r in endpoints.observe(NAME).replicas if r.phase == "ready"})
-    assert len(settled(endpoints, wish)) == 1
-
-
-def test_a_copy_that_lags_behind_takes_nothing_away(cloud: Azure, endpoints: AzureEndpoints, bundles: tuple[str, str]) -> None:
-    wish = spec(VersionSpec("1", bundles[0], 1))
-    (before,) = settled(endpoints, wish)
-    until(lambda: endpoints.apply(wish) or there(cloud).traffic)
-    cloud.workspace.faults.plan("unseen", "GET onlineEndpoints")
-    endpoints.apply(wish)
-    assert [r.id for r in endpoints.observe(NAME).replicas if r.phase == "ready"] == [before.id]
-    assert there(cloud).traffic
-
-
 def test_azure_may_count_the_instances(cloud: Azure, place: tuple[Home, Artifacts], bundles: tuple[str, str]) -> None:
     endpoints = opened(cloud, place, autoscale={"min": 1, "max": 3, "cpu": 60})
     one, two = bundles
@@ -240,22 +165,6 @@ def test_azure_may_count_the_instances(cloud: Azure, place: tuple[Home, Artifact
 
 def endpoints_left(cloud: Azure, place: tuple[Home, Artifacts]) -> list[str]:
     return list(AZUREML.left(*place, cloud.section(autoscale={"max": 3})))
-
-
-def test_nothing_is_left(cloud: Azure, endpoints: AzureEndpoints, place: tuple[Home, Artifacts], bundles: tuple[str, str]) -> None:
-    wish = spec(VersionSpec("1", bundles[0], 1))
-    until(lambda: endpoints.apply(wish) or counts(cloud))
-    assert [row.rpartition(" ")[0] for row in endpoints_left(cloud, place)] == ["online endpoint"]
-    endpoints.delete(NAME)  # while it is being made
-    until(lambda: endpoints._hosting.look(endpoint_name(NAME, place[1].url)) is None)
-    assert not endpoints_left(cloud, place)
-    assert not endpoints.observe(NAME).replicas
-
-
-def test_who_may_not_ask_is_told(cloud: Azure, endpoints: AzureEndpoints, bundles: tuple[str, str]) -> None:
-    cloud.workspace.identity.denied.add("score")
-    told = failed(endpoints, spec(VersionSpec("1", bundles[0], 1)))
-    assert "onlineEndpoints/score/action" in str(told.error)
 
 
 def target(weight: float, count: int = 1, shape: str = "s") -> Target:

@@ -207,11 +207,11 @@ def test_no_room_and_no_image_are_ends_with_their_reason(place: Place, monkeypat
 def test_credentials_that_expire_mid_run(place: Place, jobs: RemoteJobs) -> None:
     handle = jobs.submit(place.job("wait"))
     running(jobs, handle)
-    place.cluster.expire_credentials()
+    place.cluster.access.expire()
     place.cluster.cut_watches(forget=True)
     with pytest.raises(PlatformDenied, match="does not know who asks"):
         until(lambda: jobs.cancel(handle))
-    place.cluster.renew()
+    place.cluster.access.renew()
     jobs.cancel(handle)
     assert ended(jobs, handle).phase == "cancelled"
 

@@ -57,7 +57,7 @@ def ask(cluster: Cluster, method: str, path: str, body: Any = None, media: str =
     text = "&".join(f"{key}={value}" for key, value in query.items())
     data = None if body is None else json.dumps(body).encode()
     headers = {"Authorization": f"Bearer {cluster.api.token}", "Content-Type": media}
-    request = urllib.request.Request(f"{cluster.url}{path}?{text}", data, headers, method=method)
+    request = urllib.request.Request(f"{cluster.access.url}{path}?{text}", data, headers, method=method)
     try:
         with urllib.request.urlopen(request, context=ssl.create_default_context(cafile=cluster.folder / "tls.crt")) as answer:
             return answer.status, json.load(answer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,75 +11,19 @@ import pytest
 
 from penstock.core.digests import digest_json
 from penstock.core.home import Home
-from penstock.platforms.contract import JobSpec
-from penstock.platforms.jobs_codec import finished
 from penstock.platforms.kubernetes.platform import KUBERNETES
 from penstock.platforms.remote.jobs import RemoteJobs
 from penstock.platforms.remote.rendezvous import Node, node_of, variables
 from penstock.store.artifacts import Artifacts
 from penstock.testing.emulators.kubernetes.cluster import Cluster
 from penstock.testing.jobs_suite import ended, until
-
-STEPS = textwrap.dedent("""
-    import os
-    import socket
-    import time
-
-    def meet(number: int) -> int:
-        \"\"\"The sum over all machines of rank + number: the first listens, the others say theirs.\"\"\"
-        rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        place = (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
-        if rank:
-            while True:
-                try:
-                    with socket.create_connection(place, 5) as connection:
-                        connection.sendall(str(rank + number).encode())
-                        return rank + number
-                except OSError:
-                    time.sleep(0.05)
-        total = number
-        with socket.create_server(place) as server:
-            for _ in range(size - 1):
-                connection, _ = server.accept()
-                with connection:
-                    total += int(connection.recv(100))
-        return total
-
-    def reduce(number: int) -> int:
-        import torch
-        import torch.distributed as dist
-
-        dist.init_process_group("gloo")
-        total = torch.tensor([number + dist.get_rank()])
-        dist.all_reduce(total)
-        dist.destroy_process_group()
-        return int(total.item())
-
-    def break_second(number: int) -> int:
-        if os.environ["RANK"] == "1":
-            raise ValueError(f"{number} is too much for me")
-        time.sleep(600)
-        return number
-""")
-
-
-def job_of(folder: Path, function: str, nodes: int) -> JobSpec:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "node_steps.py").write_text(STEPS)
-    config = {"uses": f"node_steps:{function}", "values": {"number": 10}, "inputs": {}, "code": {}}
-    return JobSpec(digest_json([function, nodes]), "run-1", function, "user", config, code_path=(str(folder),), nodes=nodes)
+from penstock.testing.several_machines import job_of, value_of
 
 
 def opened(cluster: Cluster, folder: Path, **more: Any) -> tuple[RemoteJobs, Artifacts]:
     home = Home.find(folder, {})
     artifacts = Artifacts(home.artifacts_url, home.cache)
     return KUBERNETES.jobs(home, artifacts, cluster.settings(home.folder, **more)), artifacts
-
-
-def value_of(artifacts: Artifacts, job: JobSpec) -> bytes:
-    result = finished(job.key, artifacts)
-    assert result is not None
-    return (artifacts.materialize(result.outputs["value"]) / "value.json").read_bytes()
 
 
 def test_three_pods_of_an_indexed_job_meet_and_the_first_ones_result_stands(cluster: Cluster, tmp_path: Path) -> None:

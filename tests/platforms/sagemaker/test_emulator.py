@@ -20,6 +20,7 @@ from penstock.platforms.sagemaker.machines import HOSTING, TRAINING
 from penstock.testing.emulators.sagemaker import SageMaker
 from penstock.testing.emulators.sagemaker.shapes import model, told
 from penstock.testing.jobs_suite import until
+from penstock.testing.patience import PATIENT_S
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def raw(cloud: SageMaker, operation: str, body: bytes, kind: str = "application/
     headers = {"content-type": kind, "x-amz-target": f"SageMaker.{operation}"}
     request = AWSRequest(method="POST", url=f"{cloud.url}/", data=body, headers=headers)
     SigV4Auth(Credentials(cloud.key, cloud.account.identities.secrets[cloud.key]), "sagemaker", cloud.region).add_auth(request)
-    answer = httpx.post(f"{cloud.url}/", content=body, headers=dict(request.headers.items()), trust_env=False)
+    answer = httpx.post(f"{cloud.url}/", content=body, headers=dict(request.headers.items()), timeout=PATIENT_S, trust_env=False)
     return answer.status_code, answer.json()
 
 
@@ -90,7 +91,8 @@ def test_what_is_no_request_at_all(cloud: SageMaker) -> None:
     assert raw(cloud, "CreateTrainingJob", b"{")[1]["__type"] == "SerializationException"
     assert raw(cloud, "CreateTrainingJob", b"{}", kind="application/json")[1]["__type"] == "SerializationException"
     assert raw(cloud, "CreateUnicorn", b"{}")[1]["__type"] == "UnknownOperationException"
-    assert httpx.post(f"{cloud.url}/", headers={"x-amz-target": "SageMaker.ListModels"}, trust_env=False).status_code == 403
+    unsigned = httpx.post(f"{cloud.url}/", headers={"x-amz-target": "SageMaker.ListModels"}, timeout=PATIENT_S, trust_env=False)
+    assert unsigned.status_code == 403
 
 
 def test_names_are_used_once_and_ends_are_ends(cloud: SageMaker, client: Any) -> None:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from penstock.core.errors import PenstockError, PlatformAway, PlatformDenied, PlatformFull, PlatformLacks
+from penstock.core.errors import PenstockError, PlatformDenied, PlatformFull, PlatformLacks
 from penstock.core.home import Home
-from penstock.platforms.remote.jobs import RemoteJobs, name_of
-from penstock.platforms.remote.retrying import Patience
+from penstock.platforms.contract import JobState
+from penstock.platforms.remote.jobs import RemoteJobs
 from penstock.platforms.sagemaker.capabilities import machine_for
 from penstock.platforms.sagemaker.driver import TrainingJobs
 from penstock.platforms.sagemaker.platform import SAGEMAKER
 from penstock.store.artifacts import Artifacts
 from penstock.testing.emulators.sagemaker import SageMaker, signing
+from penstock.testing.emulators.sagemaker.account import Account
 from penstock.testing.emulators.sagemaker.training import KIND
-from penstock.testing.jobs_suite import ended, until, user_job
-
-QUICK = Patience(attempts=4, first_s=0.01, longest_s=0.02)
+from penstock.testing.jobs_suite import ended, user_job
+from penstock.testing.wrong_jobs_suite import QUICK, WrongJobsConformance, check_refused
 
 
 @pytest.fixture
@@ -37,33 +36,39 @@ def driver_of(jobs: RemoteJobs) -> TrainingJobs:
     return jobs.driver
 
 
-def test_a_lost_answer_makes_no_second_job(cloud: SageMaker, jobs: RemoteJobs, tmp_path: Path) -> None:
-    cloud.account.faults.plan("lose_answer", "CreateTrainingJob")
-    assert ended(jobs, jobs.submit(user_job(tmp_path / "code", "double", {"number": 4}))).phase == "succeeded"
-    assert len(cloud.account.of(KIND)) == 1
-    assert cloud.account.faults.met == 1
+class TestWrongJobs(WrongJobsConformance):
+    platform, kind, creates, looks = SAGEMAKER, KIND, ("CreateTrainingJob",), "DescribeTrainingJob"
+    signed_out_says = ("expired", "aws sso login")
+    full_says, image_says, exit_says = "CapacityError", "Cannot find repository or tag of image", "exit code: 1"
+
+    def state(self, cloud: SageMaker) -> Account:
+        return cloud.account
+
+    @contextmanager
+    def signed_out(self, cloud: SageMaker, look: Callable[[], JobState]) -> Iterator[None]:  # noqa: ARG002
+        cloud.account.identities.expired.add(cloud.key)
+        yield
+        cloud.account.identities.expired.clear()
+
+    def exhaust(self, state: Account) -> None:
+        state.dry.add("ml.m5.large")
+
+    def take_away(self, cloud: SageMaker, name: str) -> None:
+        cloud.take_away(name)
+
+    def test_a_machine_goes_and_the_same_job_goes_on(self, cloud: SageMaker, jobs: RemoteJobs, tmp_path: Path) -> None:
+        super().test_a_machine_goes_and_the_same_job_goes_on(cloud, jobs, tmp_path)
+        (name,) = cloud.account.of(KIND)
+        seen = driver_of(jobs).aws.call("sagemaker:DescribeTrainingJob", TrainingJobName=name)
+        assert seen is not None
+        assert "Interrupted" in [row["Status"] for row in seen["SecondaryStatusTransitions"]]
 
 
-@pytest.mark.parametrize("kind", ["throttle", "internal", "lose_request"])
-def test_what_may_pass_is_asked_again_and_then_told(cloud: SageMaker, jobs: RemoteJobs, tmp_path: Path, kind: str) -> None:
-    cloud.account.faults.plan(kind, "CreateTrainingJob", times=3)  # type: ignore[arg-type]
-    job = user_job(tmp_path / "code", "wait", {"number": 1})
-    handle = jobs.submit(job)
-    cloud.account.faults.plan(kind, "DescribeTrainingJob", times=4)  # type: ignore[arg-type]
-    with pytest.raises(PlatformAway):
-        jobs.observe(handle)
-    assert jobs.observe(handle).phase in ("pending", "running")
-    jobs.cancel(handle)
-    assert ended(jobs, handle).phase == "cancelled"
-
-
-def test_a_session_that_ends_while_a_job_runs(cloud: SageMaker, jobs: RemoteJobs, tmp_path: Path) -> None:
-    handle = jobs.submit(user_job(tmp_path / "code", "double", {"number": 4}))
-    cloud.account.identities.expired.add(cloud.key)
-    with pytest.raises(PlatformDenied, match="expired") as told:
-        jobs.observe(handle)
-    assert "aws sso login" in told.value.way_out
-    cloud.account.identities.expired.clear()
+def test_spot_waits_for_a_machine_as_long_as_it_was_told(cloud: SageMaker, jobs: RemoteJobs, tmp_path: Path) -> None:
+    cloud.account.dry.add("ml.m5.large")
+    handle = jobs.submit(user_job(tmp_path / "code", "double", {"number": 5}, spot=True))
+    assert jobs.observe(handle).phase == "pending"
+    cloud.account.dry.clear()
     assert ended(jobs, handle).phase == "succeeded"
 
 
@@ -116,89 +121,7 @@ def test_refusals_say_the_way_out(
     how(cloud, monkeypatch)
     job = user_job(tmp_path / "code", "double", {"number": 4})
     jobs = RemoteJobs(driver, *place, machine_for)
-    with pytest.raises(PenstockError) as told:
-        jobs.submit(job)
-    assert type(told.value) is kind
-    assert says in str(told.value)
-    assert way_out in told.value.way_out
-
-
-def test_no_machine_is_free(cloud: SageMaker, jobs: RemoteJobs, tmp_path: Path) -> None:
-    """On demand the job fails at once; spot waits for as long as it was told, and goes on when one comes."""
-    cloud.account.dry.add("ml.m5.large")
-    job = user_job(tmp_path / "code", "double", {"number": 4})
-    state = ended(jobs, jobs.submit(job))
-    assert state.error is not None
-    assert (state.error["code"], state.error["transient"]) == ("platform-full", True)
-    assert "CapacityError" in state.error["message"]
-    patient = user_job(tmp_path / "code", "double", {"number": 5}, spot=True)
-    handle = jobs.submit(patient)
-    assert jobs.observe(handle).phase == "pending"
-    cloud.account.dry.clear()
-    assert ended(jobs, handle).phase == "succeeded"
-
-
-def test_a_spot_machine_goes_and_the_same_job_goes_on(cloud: SageMaker, jobs: RemoteJobs, tmp_path: Path) -> None:
-    job = user_job(tmp_path / "code", "count", {"number": 3, "until": 5}, spot=True)
-    handle = jobs.submit(job)
-    until(lambda: any("counted 3" in line for line in jobs.logs(handle).lines))
-    cursor = jobs.logs(handle).cursor
-    cloud.take_away(name_of(job, 0))
-    state = ended(jobs, handle)
-    assert state.phase == "succeeded", state.error
-    after = [line for line in jobs.logs(handle, cursor).lines if "counted" in line]
-    assert [line.rpartition("counted ")[2][0] for line in after] == ["4", "5"]
-    assert list(cloud.account.of(KIND)) == [name_of(job, 0)]
-    seen = driver_of(jobs).aws.call("sagemaker:DescribeTrainingJob", TrainingJobName=name_of(job, 0))
-    assert seen is not None
-    assert "Interrupted" in [row["Status"] for row in seen["SecondaryStatusTransitions"]]
-
-
-def test_a_job_that_runs_too_long_says_so(cloud: SageMaker, jobs: RemoteJobs, tmp_path: Path) -> None:  # noqa: ARG001
-    state = ended(jobs, jobs.submit(user_job(tmp_path / "code", "wait", {"number": 1}, timeout_s=1.0)))
-    assert state.phase == "failed"
-    assert state.error is not None
-    assert (state.error["code"], state.error["transient"]) == ("step-timeout", False)
-
-
-def test_an_image_that_is_not_there(cloud: SageMaker, jobs: RemoteJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cloud.account, "images", set())
-    state = ended(jobs, jobs.submit(user_job(tmp_path / "code", "double", {"number": 1})))
-    assert "Cannot find repository or tag of image" in str((state.error or {})["message"])
-
-
-def test_the_last_lines_come_from_cloudwatch(cloud: SageMaker, jobs: RemoteJobs, tmp_path: Path) -> None:
-    cloud.account.processes.environment = {"PYTHONHOME": "/nowhere"}
-    try:
-        state = ended(jobs, jobs.submit(user_job(tmp_path / "code", "double", {"number": 1})))
-    finally:
-        cloud.account.processes.environment = {}
-    assert "exit code: 1" in str((state.error or {})["message"])
-    assert "encodings" in str((state.error or {})["message"])
-
-
-def test_a_job_deleted_behind_our_back_is_asked_for_anew(cloud: SageMaker, jobs: RemoteJobs, tmp_path: Path) -> None:
-    job = user_job(tmp_path / "code", "wait", {"number": 1})
-    handle = jobs.submit(job)
-    cloud.clear()
-    jobs.clock = lambda: time.time() + 1000
-    state = jobs.observe(handle)
-    assert (state.phase, (state.error or {}).get("transient")) == ("failed", True)
-    handle = jobs.submit(replace(job, attempt=2))
-    assert jobs.observe(handle).phase in ("pending", "running")
-    jobs.cancel(handle)
-
-
-def test_what_is_left_is_listed_over_all_pages(cloud: SageMaker, jobs: RemoteJobs, place: tuple[Home, Artifacts], tmp_path: Path) -> None:
-    cloud.account.start_s = 1000.0  # nothing starts: this is about rows
-    handles = [jobs.submit(user_job(tmp_path / "code", "wait", {"number": n})) for n in range(12)]
-    assert len(SAGEMAKER.left(*place, cloud.section())) == 12
-    other = Artifacts(f"{cloud.bucket()}/store", tmp_path / "other")
-    assert SAGEMAKER.left(place[0], other, cloud.section()) == [], "another project's are not ours"
-    for handle in handles:
-        jobs.cancel(handle)
-        jobs.observe(handle)
-    assert SAGEMAKER.left(*place, cloud.section()) == []
+    check_refused(jobs, job, kind, says, way_out)
 
 
 def test_what_it_cannot_do_is_refused_while_planning(cloud: SageMaker, tmp_path: Path) -> None:
@@ -213,6 +136,3 @@ def test_what_it_cannot_do_is_refused_while_planning(cloud: SageMaker, tmp_path:
     ):
         with pytest.raises(PlatformLacks, match=says):
             SAGEMAKER.quote(user_job(tmp_path / "code", "double", {"number": 1}, **more), cloud.section())
-    home = Home.find(tmp_path, {})
-    with pytest.raises(PlatformLacks, match="artifacts lie at file://"):
-        SAGEMAKER.jobs(home, Artifacts(home.artifacts_url, home.cache), cloud.section())

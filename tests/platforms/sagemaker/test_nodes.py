@@ -2,64 +2,22 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 
-from penstock.core.digests import digest_json
 from penstock.core.home import Home
-from penstock.platforms.contract import JobSpec
-from penstock.platforms.jobs_codec import finished
 from penstock.platforms.remote.hosts_file import told_by_file
 from penstock.platforms.sagemaker.platform import SAGEMAKER
 from penstock.store.artifacts import Artifacts
 from penstock.testing.emulators.sagemaker import SageMaker
 from penstock.testing.jobs_suite import ended
-
-STEPS = textwrap.dedent("""
-    import os
-    import socket
-    import time
-
-    def meet(number: int) -> int:
-        rank, place = int(os.environ["RANK"]), (os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]))
-        if rank:
-            while True:
-                try:
-                    with socket.create_connection(place, 5) as connection:
-                        connection.sendall(str(rank + number).encode())
-                        return rank + number
-                except OSError:
-                    time.sleep(0.05)
-        total = number
-        with socket.create_server(place) as server:
-            for _ in range(int(os.environ["WORLD_SIZE"]) - 1):
-                connection, _ = server.accept()
-                with connection:
-                    total += int(connection.recv(100))
-        return total
-
-    def break_second(number: int) -> int:
-        if os.environ["RANK"] == "1":
-            raise ValueError(f"{number} is too much for me")
-        time.sleep(600)
-        return number
-""")
-
-
-def job_of(folder: Path, function: str, nodes: int) -> JobSpec:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "machine_steps.py").write_text(STEPS)
-    config = {"uses": f"machine_steps:{function}", "values": {"number": 10}, "inputs": {}, "code": {}}
-    return JobSpec(digest_json([function, nodes]), "run-1", function, "user", config, code_path=(str(folder),), nodes=nodes)
+from penstock.testing.several_machines import job_of, value_of
 
 
 def test_they_meet_and_the_first_ones_result_stands(cloud: SageMaker, place: tuple[Home, Artifacts], tmp_path: Path) -> None:
     jobs, job = SAGEMAKER.jobs(*place, cloud.section()), job_of(tmp_path / "code", "meet", 2)
     state = ended(jobs, jobs.submit(job), 60)
     assert state.phase == "succeeded", state.error
-    result = finished(job.key, place[1])
-    assert result is not None
-    assert (place[1].materialize(result.outputs["value"]) / "value.json").read_bytes() == b"21"
+    assert value_of(place[1], job) == b"21"
 
 
 def test_one_that_fails_ends_all_and_says_why(cloud: SageMaker, place: tuple[Home, Artifacts], tmp_path: Path) -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +12,7 @@ from penstock.platforms.vertex.endpoints import VertexEndpoints
 from penstock.platforms.vertex.platform import VERTEX
 from penstock.store.artifacts import Artifacts
 from penstock.testing.emulators.vertex import VertexAI
-from penstock.testing.endpoints_suite import EndpointsConformance, bundle
+from penstock.testing.endpoints_suite import EndpointsConformance, kill_process
 from penstock.testing.serving import ECHO
 
 
@@ -27,15 +23,10 @@ def opened(cloud: VertexAI, home: Home, artifacts: Artifacts, **more: Any) -> Ve
 class TestVertexEndpoints(EndpointsConformance):
     @pytest.fixture(autouse=True)
     def _cloud(self, cloud: VertexAI) -> None:
-        self.cloud = cloud
-
-    def _opened(self, place: Path) -> tuple[Endpoints, Home, str, str]:
-        home = Home.find(place, {"PENSTOCK_ARTIFACTS": f"{self.cloud.bucket()}/store"})
-        artifacts = Artifacts(home.artifacts_url, home.cache)
-        return self.open(home, artifacts), home, bundle(artifacts, place, "one"), bundle(artifacts, place, "two")
+        self.cloud, self.bucket = cloud, cloud.bucket
 
     def open(self, home: Home, artifacts: Artifacts) -> Endpoints:
         return opened(self.cloud, home, artifacts)
 
     def kill(self, endpoints: Endpoints, home: Home, name: str, id_: str) -> None:  # noqa: ARG002 (a bridge is a process here)
-        os.kill(json.loads((home.replicas / name / id_ / "pid.json").read_bytes())["pid"], signal.SIGKILL)
+        kill_process(home, name, id_)

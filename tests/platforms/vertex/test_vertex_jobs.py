@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from penstock.core.home import Home
@@ -25,12 +23,7 @@ def opened(cloud: VertexAI, home: Home, artifacts: Artifacts) -> RemoteJobs:
 class TestVertexJobs(JobsConformance):
     @pytest.fixture(autouse=True)
     def _cloud(self, cloud: VertexAI) -> None:
-        self.cloud = cloud
-
-    def _opened(self, place: Path) -> tuple[Jobs, Artifacts, Home]:
-        home = Home.find(place, {"PENSTOCK_ARTIFACTS": f"{self.cloud.bucket()}/store"})
-        artifacts = Artifacts(home.artifacts_url, home.cache)
-        return self.open(home, artifacts), artifacts, home
+        self.cloud, self.bucket = cloud, cloud.bucket
 
     def open(self, home: Home, artifacts: Artifacts) -> Jobs:
         return opened(self.cloud, home, artifacts)

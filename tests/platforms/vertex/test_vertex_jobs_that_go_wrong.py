@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from penstock.core.errors import PenstockError, PlatformAway, PlatformDenied, PlatformFull, PlatformLacks
+from penstock.core.errors import PenstockError, PlatformDenied, PlatformFull, PlatformLacks
 from penstock.core.home import Home
+from penstock.platforms.contract import JobState
 from penstock.platforms.remote.cluster_spec import told_by_cluster
 from penstock.platforms.remote.jobs import RemoteJobs, name_of
-from penstock.platforms.remote.retrying import Patience
 from penstock.platforms.vertex.driver import CustomJobs
 from penstock.platforms.vertex.google import Google
 from penstock.platforms.vertex.platform import VERTEX
@@ -23,9 +22,9 @@ from penstock.store.artifacts import Artifacts
 from penstock.testing.emulators.vertex import VertexAI
 from penstock.testing.emulators.vertex import jobs as emulated_jobs
 from penstock.testing.emulators.vertex.jobs import KIND, State
+from penstock.testing.emulators.vertex.project import Project
 from penstock.testing.jobs_suite import ended, until, user_job
-
-QUICK = Patience(attempts=4, first_s=0.01, longest_s=0.02)
+from penstock.testing.wrong_jobs_suite import QUICK, WrongJobsConformance, check_refused
 
 
 @pytest.fixture
@@ -41,24 +40,40 @@ def driver_of(jobs: RemoteJobs) -> CustomJobs:
     return jobs.driver
 
 
-@pytest.mark.parametrize("kind", ["lose_answer", "lose_request"])
-def test_a_lost_answer_makes_no_second_job(cloud: VertexAI, jobs: RemoteJobs, tmp_path: Path, kind: str) -> None:
+class TestWrongJobs(WrongJobsConformance):
     """The service has no token by which a second call is the first one again."""
-    cloud.here.faults.plan(kind, "CreateCustomJob")  # type: ignore[arg-type]
+
+    platform, kind, creates, looks = VERTEX, KIND, ("CreateCustomJob",), "ListCustomJobs"
+    signed_out_says = ("invalid authentication", "gcloud auth")
+    full_says, image_says, exit_says = "Resources are insufficient in region", "Failed to pull image", "non-zero status of 1"
+
+    def state(self, cloud: VertexAI) -> Project:
+        return cloud.here
+
+    @contextmanager
+    def signed_out(self, cloud: VertexAI, look: Callable[[], JobState]) -> Iterator[None]:  # noqa: ARG002 (a new token is fetched)
+        cloud.here.identities.tokens.clear()
+        yield
+
+    def exhaust(self, state: Project) -> None:
+        state.dry.add("n1-standard-4")
+
+    def take_away(self, cloud: VertexAI, name: str) -> None:
+        cloud.take_away(cloud.job(name))
+
+
+def test_a_lost_request_makes_one_job(cloud: VertexAI, jobs: RemoteJobs, tmp_path: Path) -> None:
+    cloud.here.faults.plan("lose_request", "CreateCustomJob")
     assert ended(jobs, jobs.submit(user_job(tmp_path / "code", "double", {"number": 4}))).phase == "succeeded"
     assert len(cloud.here.of(KIND)) == 1
 
 
-@pytest.mark.parametrize("kind", ["throttle", "internal", "lose_request"])
-def test_what_may_pass_is_asked_again_and_then_told(cloud: VertexAI, jobs: RemoteJobs, tmp_path: Path, kind: str) -> None:
-    cloud.here.faults.plan(kind, "CreateCustomJob", times=3)  # type: ignore[arg-type]
-    handle = jobs.submit(user_job(tmp_path / "code", "wait", {"number": 1}))
-    cloud.here.faults.plan(kind, "ListCustomJobs", times=4)  # type: ignore[arg-type]
-    with pytest.raises(PlatformAway):
-        jobs.observe(handle)
-    assert jobs.observe(handle).phase in ("pending", "running")
-    jobs.cancel(handle)
-    assert ended(jobs, handle).phase == "cancelled"
+def test_jobs_are_listed_over_all_pages(cloud: VertexAI, jobs: RemoteJobs, tmp_path: Path) -> None:
+    cloud.here.start_s = 1000.0  # nothing starts: this is about rows
+    for number in range(12):
+        jobs.submit(user_job(tmp_path / "code", "wait", {"number": number}))
+    rows = driver_of(jobs).google.rows("JobService.ListCustomJobs", {"parent": cloud.here.parent, "page_size": 5})
+    assert len({row.name for row in rows}) == 12
 
 
 def test_of_twins_one_stays(cloud: VertexAI, jobs: RemoteJobs, tmp_path: Path) -> None:
@@ -73,15 +88,6 @@ def test_of_twins_one_stays(cloud: VertexAI, jobs: RemoteJobs, tmp_path: Path) -
     assert states[1] in (State.JOB_STATE_CANCELLING, State.JOB_STATE_CANCELLED)
     jobs.cancel(handle)
     assert ended(jobs, handle).phase == "cancelled"
-
-
-def test_a_token_that_ends_while_a_job_runs(cloud: VertexAI, jobs: RemoteJobs, tmp_path: Path) -> None:
-    handle = jobs.submit(user_job(tmp_path / "code", "double", {"number": 4}))
-    cloud.here.identities.tokens.clear()
-    with pytest.raises(PlatformDenied, match="invalid authentication") as told:
-        jobs.observe(handle)
-    assert "gcloud auth" in told.value.way_out
-    assert ended(jobs, handle).phase == "succeeded", "a new token was fetched"
 
 
 def deny(cloud: VertexAI, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 (one of a family)
@@ -133,19 +139,7 @@ def test_refusals_say_the_way_out(
 ) -> None:
     jobs = VERTEX.jobs(*place, cloud.section(service_account="penstock@penstock-emulated.iam.gserviceaccount.com"))
     how(cloud, monkeypatch)
-    with pytest.raises(PenstockError) as told:
-        jobs.submit(user_job(tmp_path / "code", "double", {"number": 4}))
-    assert type(told.value) is kind
-    assert says in str(told.value)
-    assert way_out in told.value.way_out
-
-
-def test_no_machine_is_free(cloud: VertexAI, jobs: RemoteJobs, tmp_path: Path) -> None:
-    cloud.here.dry.add("n1-standard-4")
-    state = ended(jobs, jobs.submit(user_job(tmp_path / "code", "double", {"number": 4})))
-    assert state.error is not None
-    assert (state.error["code"], state.error["transient"]) == ("platform-full", True)
-    assert "Resources are insufficient in region" in state.error["message"]
+    check_refused(jobs, user_job(tmp_path / "code", "double", {"number": 4}), kind, says, way_out)
 
 
 def test_a_job_waits_in_line_for_quota(cloud: VertexAI, jobs: RemoteJobs, tmp_path: Path) -> None:
@@ -156,19 +150,6 @@ def test_a_job_waits_in_line_for_quota(cloud: VertexAI, jobs: RemoteJobs, tmp_pa
     jobs.cancel(first)
     assert ended(jobs, first).phase == "cancelled"
     assert ended(jobs, second).phase == "succeeded"
-
-
-def test_a_spot_machine_goes_and_the_same_job_goes_on(cloud: VertexAI, jobs: RemoteJobs, tmp_path: Path) -> None:
-    job = user_job(tmp_path / "code", "count", {"number": 3, "until": 5}, spot=True)
-    handle = jobs.submit(job)
-    until(lambda: any("counted 3" in line for line in jobs.logs(handle).lines))
-    cursor = jobs.logs(handle).cursor
-    cloud.take_away(cloud.job(name_of(job, 0)))
-    state = ended(jobs, handle)
-    assert state.phase == "succeeded", state.error
-    after = [line for line in jobs.logs(handle, cursor).lines if "counted" in line]
-    assert [line.rpartition("counted ")[2][0] for line in after] == ["4", "5"]
-    assert len(cloud.here.of(KIND)) == 1
 
 
 def test_spot_machines_that_go_again_and_again(cloud: VertexAI, jobs: RemoteJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,61 +163,11 @@ def test_spot_machines_that_go_again_and_again(cloud: VertexAI, jobs: RemoteJobs
     assert ((state.error or {})["code"], (state.error or {})["transient"]) == ("platform-full", True)
 
 
-def test_a_job_that_runs_too_long_says_so(jobs: RemoteJobs, tmp_path: Path) -> None:
-    state = ended(jobs, jobs.submit(user_job(tmp_path / "code", "wait", {"number": 1}, timeout_s=1.0)))
-    assert state.phase == "failed"
-    assert state.error is not None
-    assert (state.error["code"], state.error["transient"]) == ("step-timeout", False)
-
-
-def test_an_image_that_is_not_there(cloud: VertexAI, jobs: RemoteJobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cloud.here, "images", set())
-    state = ended(jobs, jobs.submit(user_job(tmp_path / "code", "double", {"number": 1})))
-    assert "Failed to pull image" in str((state.error or {})["message"])
-
-
-def test_the_last_lines_come_from_cloud_logging(cloud: VertexAI, jobs: RemoteJobs, tmp_path: Path) -> None:
-    cloud.here.processes.environment = {"PYTHONHOME": "/nowhere"}
-    try:
-        state = ended(jobs, jobs.submit(user_job(tmp_path / "code", "double", {"number": 1})))
-    finally:
-        cloud.here.processes.environment = {}
-    assert "non-zero status of 1" in str((state.error or {})["message"])
-    assert "encodings" in str((state.error or {})["message"])
-
-
 def test_logs_that_may_not_be_read_are_no_error(cloud: VertexAI, jobs: RemoteJobs, tmp_path: Path) -> None:
     cloud.here.identities.denied.add("ListLogEntries")
     job = user_job(tmp_path / "code", "double", {"number": 1})
     jobs.submit(job)
     assert driver_of(jobs).tail(name_of(job, 0)) == []
-
-
-def test_a_job_deleted_behind_our_back_is_asked_for_anew(cloud: VertexAI, jobs: RemoteJobs, tmp_path: Path) -> None:
-    job = user_job(tmp_path / "code", "wait", {"number": 1})
-    handle = jobs.submit(job)
-    cloud.clear()
-    jobs.clock = lambda: time.time() + 1000
-    state = jobs.observe(handle)
-    assert (state.phase, (state.error or {}).get("transient")) == ("failed", True)
-    handle = jobs.submit(replace(job, attempt=2))
-    assert jobs.observe(handle).phase in ("pending", "running")
-    jobs.cancel(handle)
-
-
-def test_what_is_left_is_listed_over_all_pages(cloud: VertexAI, jobs: RemoteJobs, tmp_path: Path) -> None:
-    cloud.here.start_s = 1000.0  # nothing starts: this is about rows
-    driver = driver_of(jobs)
-    handles = [jobs.submit(user_job(tmp_path / "code", "wait", {"number": n})) for n in range(12)]
-    assert len(driver.left()) == 12
-    other = CustomJobs(Google(settings_of(cloud.section())), "gs://another/store")
-    assert other.left() == [], "another project's are not ours"
-    rows = driver.google.rows("JobService.ListCustomJobs", {"parent": cloud.here.parent, "page_size": 5})
-    assert len({row.name for row in rows}) == 12
-    for handle in handles:
-        jobs.cancel(handle)
-        jobs.observe(handle)
-    assert driver.left() == []
 
 
 def test_several_machines_meet_by_cluster_spec() -> None:
@@ -289,6 +220,3 @@ def test_what_it_cannot_do_is_refused_while_planning(cloud: VertexAI, tmp_path: 
     for more, says in (({"gpu_type": "tpu-v5e", "gpus": 4, "nodes": 2}, "slices"), ({"timeout_s": 3e6}, "7 at most")):
         with pytest.raises(PlatformLacks, match=says):
             VERTEX.quote(user_job(tmp_path / "code", "double", {"number": 1}, **more), cloud.section())
-    home = Home.find(tmp_path, {})
-    with pytest.raises(PlatformLacks, match="artifacts lie at file://"):
-        VERTEX.jobs(home, Artifacts(home.artifacts_url, home.cache), cloud.section())

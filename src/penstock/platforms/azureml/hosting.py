@@ -5,21 +5,18 @@ Of all that its instances are made of a deployment has a digest among its tags: 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from penstock.core.digests import digest_json, hex_of
 from penstock.platforms.azureml.arm import Arm, busy, not_there
+from penstock.platforms.azureml.bodies import Bodies
 from penstock.platforms.azureml.environments import HEALTH, SERVING, Environments
-from penstock.platforms.azureml.naming import SHAPE, TAG, deployment_name, store_mark, tags
+from penstock.platforms.azureml.naming import SHAPE, deployment_name
 from penstock.platforms.contract import EndpointSpec, VersionSpec
-from penstock.platforms.remote.told import telling
 from penstock.spec.platforms.azureml import AzureAutoscale
 
 BUSY = ("Creating", "Updating", "Scaling", "Deleting")
-LONGEST_ANSWER, AT_ONCE = "PT3M", 64  # what Azure allows at most; requests that an instance takes at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +122,18 @@ def _counted(fleet: Fleet, target: Target, bounds: AzureAutoscale | None) -> boo
 
 @dataclass(slots=True)
 class Hosting:
-    """`store`: the URL of the artifact store that containers read their bundle from; `machine`: type of instances."""
+    """`store`, `machine`, `replica`: as in Bodies."""
 
     arm: Arm
     store: str
     machine: str
     replica: Mapping[str, Any] = field(default_factory=dict)
     _environments: Environments = field(init=False)
+    _bodies: Bodies = field(init=False)
 
     def __post_init__(self) -> None:
         self._environments = Environments(self.arm)
+        self._bodies = Bodies(self.arm.settings, self.store, self.machine, self._environments.id_of(SERVING), self.replica)
 
     def look(self, endpoint: str) -> Seen | None:
         found = self.arm.call("GET", f"onlineEndpoints/{endpoint}", known=not_there)
@@ -158,9 +157,8 @@ class Hosting:
         for version in desired.versions:
             if version.replicas > 0:
                 weight = float(version.replicas) if version.weight is None else version.weight
-                shape = hex_of(digest_json(self._properties(desired, version)))[:16]
                 name = deployment_name(version.version, version.bundle)
-                found[name] = Target(version, self._count(version.replicas), weight, shape)
+                found[name] = Target(version, self._count(version.replicas), weight, self._bodies.shape(desired, version))
         return found
 
     def create(self, endpoint: str) -> str:
@@ -172,13 +170,7 @@ class Hosting:
     def deploy(self, endpoint: str, name: str, desired: EndpointSpec, target: Target) -> str:
         """Begins to make or to roll over a deployment; where Azure tells what became of it."""
         self._environments.of(SERVING)
-        body = {
-            "location": self.arm.settings.region,
-            "kind": "Managed",
-            "sku": {"name": "Default", "tier": "Standard", "capacity": target.count},
-            "tags": {**self._tags(), SHAPE: target.shape},
-            "properties": self._properties(desired, target.version),
-        }
+        body = self._bodies.deployment(desired, target.version, target.count)
         answer = self.arm.call("PUT", f"onlineEndpoints/{endpoint}/deployments/{name}", body, busy)
         return "" if answer is None else answer.operation
 
@@ -208,43 +200,12 @@ class Hosting:
         return f"{error.get('message', 'Azure gave no reason')} ({error.get('code', told['status'])})"
 
     def _put_endpoint(self, endpoint: str, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> str:
-        body: dict[str, Any] = {
-            "location": self.arm.settings.region,
-            "kind": "Managed",
-            "identity": self._identity(),
-            "tags": self._tags(),
-            "properties": {"authMode": "AADToken", "traffic": dict(traffic), "mirrorTraffic": dict(mirror)},
-        }
-        answer = self.arm.call("PUT", f"onlineEndpoints/{endpoint}", body, busy)
+        answer = self.arm.call("PUT", f"onlineEndpoints/{endpoint}", self._bodies.endpoint(traffic, mirror), busy)
         return "" if answer is None else answer.operation
-
-    def _properties(self, desired: EndpointSpec, version: VersionSpec) -> dict[str, Any]:
-        settings = self.arm.settings
-        told = {**settings.environment, **telling(desired, version, self.store)}
-        if self.replica:
-            told["PENSTOCK_REPLICA"] = json.dumps(self.replica)
-        probe = {"initialDelay": "PT10S", "period": "PT10S", "timeout": "PT5S", "failureThreshold": 30, "successThreshold": 1}
-        return {
-            "endpointComputeType": "Managed",
-            "environmentId": self._environments.id_of(SERVING),
-            "environmentVariables": told,
-            "instanceType": self.machine,
-            "scaleSettings": {"scaleType": "Default"},
-            "requestSettings": {"requestTimeout": LONGEST_ANSWER, "maxConcurrentRequestsPerInstance": AT_ONCE},
-            "livenessProbe": probe,
-            "readinessProbe": probe,
-        }
 
     def _count(self, replicas: int) -> int:
         bounds = self.arm.settings.autoscale
         return replicas if bounds is None else min(max(replicas, bounds.min), bounds.max)
-
-    def _identity(self) -> dict[str, Any]:
-        own = self.arm.settings.identity
-        return {"type": "UserAssigned", "userAssignedIdentities": {own: {}}} if own else {"type": "SystemAssigned"}
-
-    def _tags(self) -> dict[str, str]:
-        return tags(self.arm.settings.tags, {TAG: store_mark(self.store)})
 
 
 def order(steps: Sequence[Step]) -> list[Step]:

@@ -15,14 +15,12 @@ from typing import Any
 
 import httpx
 
-from penstock.core.errors import BadInput, PenstockError, UpstreamRefused
+from penstock.core.errors import PenstockError, UpstreamRefused
 from penstock.engines.upstream_server import told
 from penstock.platforms.azureml.arm import SCORING, credential
-from penstock.platforms.remote.bridge import Bridge
-from penstock.platforms.remote.bridges import NAME
+from penstock.platforms.remote.bridge import Bridge, Connections, address_in
 
-CONNECT_S, WHOLE_S = 5.0, 185.0
-CONNECTIONS = 256
+WHOLE_S = 185.0
 EARLY_S = 300.0  # that a token is renewed before it ends
 
 
@@ -37,10 +35,7 @@ class Address:
 
 def opened(folder: Path, settings: Mapping[str, Any]) -> Bridge:
     """The engine over a bridge's folder. Raises BadInput when it holds no address."""
-    try:
-        address = Address(**json.loads((folder / NAME).read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
-        raise BadInput(f"{folder / NAME} is not the address of an Azure ML deployment: {error}") from error
+    address = address_in(folder, Address, "an Azure ML deployment")
     return Bridge(Deployment(address), address.digest, settings)
 
 
@@ -54,7 +49,7 @@ class Deployment:
         self._credential: Any = None
         self._token: tuple[str, float] = ("", 0.0)
         self._renewing = asyncio.Lock()
-        self._client: httpx.AsyncClient | None = None
+        self._connections = Connections(WHOLE_S)
 
     async def send(self, path: str, body: Mapping[str, Any], stream: bool) -> AsyncGenerator[bytes]:  # noqa: ARG002 (streams come as they are)
         headers = {
@@ -65,7 +60,7 @@ class Deployment:
         }
         url = self._address.score
         try:
-            async with self._http().stream("POST", url, content=json.dumps(body).encode(), headers=headers) as answer:
+            async with self._connections.http().stream("POST", url, content=json.dumps(body).encode(), headers=headers) as answer:
                 if answer.status_code != 200:
                     refused = refusal(answer.status_code, answer.headers, await answer.aread())
                     if refused.status == 401:
@@ -77,8 +72,7 @@ class Deployment:
             raise UpstreamRefused(f"{url} was lost: {error or type(error).__name__}", 502) from error
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
+        await self._connections.close()
 
     async def _signed(self) -> str:
         """A token that is good for a while; asked for in a thread, by one request for all."""
@@ -99,12 +93,6 @@ class Deployment:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise UpstreamRefused(f"there are no Azure credentials on this machine ({first}); sign in (`az login`)", 401) from error
         return str(found.token), float(found.expires_on)
-
-    def _http(self) -> httpx.AsyncClient:
-        if self._client is None:
-            limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-            self._client = httpx.AsyncClient(limits=limits, trust_env=False, timeout=httpx.Timeout(WHOLE_S, connect=CONNECT_S))
-        return self._client
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamRefused:

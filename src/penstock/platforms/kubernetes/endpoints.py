@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from penstock.core.home import Home
     from penstock.store.artifacts import Artifacts
 
+READY_S = 900.0  # an image may have to be fetched, and a node to come
 APPLIED = "penstock.dev/applied"
 COST = "controller.kubernetes.io/pod-deletion-cost"
 BESIDE = ("Service", "PodDisruptionBudget", "NetworkPolicy")
@@ -66,7 +67,7 @@ class KubernetesEndpoints:
         """The oldest pods first."""
         pods = sorted(self._mine("Pod", name), key=lambda p: (str(p["metadata"].get("creationTimestamp")), p["metadata"]["name"]))
         counted = self._place.settings.autoscale.by != "penstock"
-        return EndpointState(name, tuple(self._adapted(name, pod, state_of(pod)) for pod in pods), counted)
+        return EndpointState(name, tuple(self._adapted(name, pod, state_of(pod)) for pod in pods), counted, READY_S)
 
     def delete(self, name: str) -> None:
         """Returns when its pods are gone, a little after their grace at most. Idempotent."""

@@ -18,11 +18,12 @@ class Answered(Exception):
         self.details: dict[str, Any] = {}
         self.said = body.decode("utf-8", "replace")[:500]
         try:
-            value: dict[str, Any] = json.loads(body)
-            self.said, self.reason = str(value.get("message", self.said)), str(value.get("reason", ""))
-            self.details = value.get("details") or {}
+            value = json.loads(body)
         except ValueError:
-            pass  # not every proxy answers as the API server does
+            value = None
+        if isinstance(value, dict):  # not every proxy answers as the API server does
+            self.said, self.reason = str(value.get("message", self.said)), str(value.get("reason", ""))
+            self.details = found if isinstance(found := value.get("details"), dict) else {}
         super().__init__(f"{status} {self.reason}: {self.said}")
 
 

@@ -9,13 +9,18 @@ import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
-from penstock.core.errors import EngineClosed, UpstreamRefused
+import httpx
+
+from penstock.core.errors import BadInput, EngineClosed, UpstreamRefused
 from penstock.engines.contract import Chunk, EngineInfo, Request, Text
 from penstock.engines.tally import Tally
+from penstock.platforms.remote.bridges import NAME
 
 HEALTH = "/healthz"
+CONNECT_S, CONNECTIONS = 5.0, 256
 
 
 class Vendor(Protocol):
@@ -28,6 +33,36 @@ class Vendor(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+AddressT = TypeVar("AddressT")
+
+
+def address_in(folder: Path, kind: type[AddressT], what: str) -> AddressT:
+    """The address of `what` (for people) in a bridge's folder. Raises BadInput when there is none."""
+    try:
+        return kind(**json.loads((folder / NAME).read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise BadInput(f"{folder / NAME} is not the address of {what}: {error}") from error
+
+
+class Connections:
+    """To one vendor over HTTP, made when first asked for: then inside the loop that uses them."""
+
+    def __init__(self, longest_s: float) -> None:
+        self._longest_s = longest_s
+        self._client: httpx.AsyncClient | None = None
+
+    def http(self) -> httpx.AsyncClient:
+        if self._client is None:
+            limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
+            timeout = httpx.Timeout(self._longest_s, connect=CONNECT_S)
+            self._client = httpx.AsyncClient(limits=limits, trust_env=False, timeout=timeout)
+        return self._client
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
 
 
 class Bridge:

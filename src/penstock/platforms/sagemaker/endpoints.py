@@ -9,15 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.errors import PlatformAway
-from penstock.platforms.contract import EndpointSpec, EndpointState, ReplicaState
+from penstock.platforms.contract import EndpointSpec, EndpointState
 from penstock.platforms.remote import noted
-from penstock.platforms.remote.adapters import AdapterWishes
 from penstock.platforms.remote.bridges import Bridges, Crossing
-from penstock.platforms.remote.instances import Instances
+from penstock.platforms.remote.hosted import LOOK_S, Hosted, had
 from penstock.platforms.remote.machines import Need, choose
 from penstock.platforms.remote.noted import Held, Noted
 from penstock.platforms.sagemaker.aws import Aws
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 ENGINE = "penstock.platforms.sagemaker.invoking:opened"
 SMALLEST = Need(cpus=2, memory_bytes=4 << 30)
-REMOVE_S, LOOK_S = 30.0, 0.5
+REMOVE_S = 30.0
 
 
 @dataclass(slots=True)
@@ -45,46 +44,35 @@ class SageMakerEndpoints:
     aws: Aws
     clock: Callable[[], float] = time.time
     _hosting: Hosting = field(init=False)
-    _bridges: Bridges = field(init=False)
     _scaling: Scaling = field(init=False)
-    _wishes: AdapterWishes = field(init=False)
-    _instances: Instances = field(init=False)
+    _here: Hosted = field(init=False)
 
     def __post_init__(self) -> None:
         self._hosting = Hosting(self.aws, self.artifacts.url, shape_of(self.settings))
         self._scaling = Scaling(self.aws)
-        self._wishes = AdapterWishes(self.artifacts)
-        self._instances = Instances(self._hosting.ask, self._wishes)
-        self._bridges = Bridges(self.home, self.artifacts, ENGINE, self.settings.drain_s)
+        bridges = Bridges(self.home, self.artifacts, ENGINE, self.settings.drain_s)
+        self._here = Hosted(self.home, self.artifacts, "sagemaker", bridges, variant_name, self._hosting.ask)
 
     def apply(self, desired: EndpointSpec) -> None:
         """Raises PlatformDenied, PlatformFull, PlatformAway, BadInput; what SageMaker finds out later shows as a failed replica."""
         parts = self._parts(desired)
-        seen = {endpoint: self._look(endpoint, desired.name) for endpoint in parts}
+        notes = self._here.notes(desired.name)
+        seen = {at: self._here.sure(partial(self._hosting.look, at), at in notes and bool(notes[at].config)) for at in parts}
         crossings = [crossing for endpoint, part in parts.items() for crossing in self._crossings(part, endpoint, seen[endpoint])]
-        self._bridges.apply(desired.name, crossings, {})
-        crossed = {variant_name(row.version, row.bundle) for row in self._bridges.observe(desired.name) if row.phase != "failed"}
+        self._here.bridges.apply(desired.name, crossings, {})
+        crossed = self._here.crossed(desired.name)
         for endpoint, part in parts.items():
             self._bring(endpoint, part, seen[endpoint], crossed)
 
     def observe(self, name: str) -> EndpointState:
-        """Bridges, and in the place of each that cannot be yet a replica that starts, or that failed with SageMaker's reason."""
-        rows = list(self._bridges.observe(name))
-        for known in noted.read_all(self._folder(name)).values():
-            for version, bundle, count in known.wanted:
-                there = sum((row.version, row.bundle) == (version, bundle) and row.phase != "draining" for row in rows)
-                rows += [_absent(version, bundle, number, known.reason) for number in range(there, count)]
-            for version, bundle, adapters, errors in known.held:
-                mine = [(row.version, row.bundle) == (version, bundle) for row in rows]
-                rows = [replace(row, adapters=adapters, adapter_errors=errors) if m else row for row, m in zip(rows, mine, strict=True)]
-        return EndpointState(name, tuple(rows))
+        return self._here.state_by_notes(name)
 
     def delete(self, name: str) -> None:
         """Returns when SageMaker has begun to take the endpoint away, which it then does by itself. Idempotent.
 
         Raises PlatformAway when it is still being made or changed after REMOVE_S: ask again.
         """
-        self._bridges.delete(name)
+        self._here.bridges.delete(name)
         deadline = time.monotonic() + REMOVE_S
         for endpoint in self._parts(EndpointSpec(name, ())):
             self._scaling.keep(endpoint, ())
@@ -93,22 +81,13 @@ class SageMakerEndpoints:
                     raise PlatformAway(f"endpoint {endpoint} is still being changed; SageMaker deletes it only after that")
                 time.sleep(LOOK_S)
             self._hosting.sweep(endpoint, None)
-            noted.forget(self._folder(name), endpoint)
+            noted.forget(self._here.place(name), endpoint)
         if self.settings.metrics:
             CloudWatch(self.aws, self.artifacts.url).remove(name)
 
-    def _look(self, endpoint: str, name: str) -> Seen | None:
-        """One that was there is looked for twice before it counts as gone: an answer may come from a copy that lags behind."""
-        seen = self._hosting.look(endpoint)
-        known = noted.read(self._folder(name), endpoint)
-        if seen is None and known is not None and known.config:
-            time.sleep(LOOK_S)
-            seen = self._hosting.look(endpoint)
-        return seen
-
     def _parts(self, desired: EndpointSpec) -> dict[str, EndpointSpec]:
         """By endpoint, what is wanted of it: of those that nobody wants any more, nothing."""
-        known: dict[str, EndpointSpec] = {at: replace(desired, versions=()) for at in noted.read_all(self._folder(desired.name))}
+        known: dict[str, EndpointSpec] = {at: replace(desired, versions=()) for at in self._here.notes(desired.name)}
         if self.settings.serverless is None:
             return {**known, endpoint_name(desired.name, self.artifacts.url): desired}
         own = {f"{desired.name}-{variant_name(v.version, v.bundle)}": replace(desired, versions=(v,)) for v in desired.versions}
@@ -116,7 +95,7 @@ class SageMakerEndpoints:
 
     def _bring(self, endpoint: str, part: EndpointSpec, seen: Seen | None, crossed: set[str]) -> None:
         """One step of one endpoint, and what is to be remembered of it."""
-        folder = self._folder(part.name)
+        folder = self._here.place(part.name)
         before = noted.read(folder, endpoint)
         targets = self._hosting.targets(endpoint, part)
         for variant in crossed & set(seen.variants if seen else ()) - set(targets):
@@ -132,15 +111,12 @@ class SageMakerEndpoints:
 
     def _held(self, endpoint: str, part: EndpointSpec, seen: Seen | None, before: Noted | None) -> tuple[Held, ...]:
         """Adapters of each version that wants some, or had some. Asks nobody otherwise."""
-        had = {(version, bundle) for version, bundle, adapters, _ in before.held if adapters} if before is not None else set()
         found: list[Held] = []
         for version in part.versions:
-            self._wishes.want(part.name, version.version, version.bundle, version.adapters)
-            variant = variant_name(version.version, version.bundle)
-            fleet = seen.variants.get(variant) if seen is not None else None
-            if fleet is not None and (version.adapters or (version.version, version.bundle) in had):
-                holding = self._instances.holding(part.name, endpoint, variant, 1 if fleet.current is None else max(1, fleet.current))
-                found.append((version.version, version.bundle, dict(holding.adapters), dict(holding.errors)))
+            self._here.want_adapters(part.name, version)
+            fleet = seen.variants.get(variant_name(version.version, version.bundle)) if seen is not None else None
+            if fleet is not None and (version.adapters or had(before.held if before is not None else (), version)):
+                found.append(self._here.held(part.name, version, endpoint, 1 if fleet.current is None else max(1, fleet.current)))
         return tuple(found)
 
     def _step(self, desired: EndpointSpec, endpoint: str, known: Noted, seen: Seen | None, targets: Mapping[str, Target]) -> Noted:
@@ -180,9 +156,6 @@ class SageMakerEndpoints:
                 found.append(Crossing(version, count, address))
         return found
 
-    def _folder(self, name: str) -> Path:
-        return self.home.folder / "sagemaker" / name
-
 
 def shape_of(settings: Settings) -> dict[str, Any]:
     """What variants run on. Raises PlatformLacks for a machine type that is not known."""
@@ -190,8 +163,3 @@ def shape_of(settings: Settings) -> dict[str, Any]:
         given = settings.serverless
         return {"ServerlessConfig": {"MemorySizeInMB": given.memory_gb * 1024, "MaxConcurrency": given.concurrency}}
     return {"InstanceType": choose(HOSTING, replace(SMALLEST, machine=settings.machine), "SageMaker").name}
-
-
-def _absent(version: str, bundle: str, number: int, reason: str) -> ReplicaState:
-    id_ = f"{variant_name(version, bundle)}-{number}"
-    return ReplicaState(id_, version, bundle, "failed" if reason else "starting", None, reason or None)

@@ -13,14 +13,12 @@ from typing import Any
 
 import httpx
 
-from penstock.core.errors import BadInput, UpstreamRefused
+from penstock.core.errors import UpstreamRefused
 from penstock.engines.upstream_server import told
-from penstock.platforms.remote.bridge import Bridge
-from penstock.platforms.remote.bridges import NAME
+from penstock.platforms.remote.bridge import CONNECT_S, Bridge, Connections, address_in
 from penstock.platforms.sagemaker.errors import THROTTLED
 
-CONNECT_S, WHOLE_S, STREAM_S = 5.0, 65.0, 485.0
-CONNECTIONS = 256
+WHOLE_S, STREAM_S = 65.0, 485.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +34,7 @@ class Address:
 
 def opened(folder: Path, settings: Mapping[str, Any]) -> Bridge:
     """The engine over a bridge's folder. Raises BadInput when it holds no address."""
-    try:
-        address = Address(**json.loads((folder / NAME).read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
-        raise BadInput(f"{folder / NAME} is not the address of a SageMaker variant: {error}") from error
+    address = address_in(folder, Address, "a SageMaker variant")
     return Bridge(Variant(address), address.digest, settings)
 
 
@@ -51,7 +46,7 @@ class Variant:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._signer: Signer | None = None
-        self._client: httpx.AsyncClient | None = None
+        self._connections = Connections(WHOLE_S)
 
     async def send(self, path: str, body: Mapping[str, Any], stream: bool) -> AsyncGenerator[bytes]:
         if self._signer is None:
@@ -68,7 +63,7 @@ class Variant:
             },
         )
         try:
-            async with self._http().stream("POST", url, content=data, headers=headers, timeout=_patience(stream)) as answer:
+            async with self._connections.http().stream("POST", url, content=data, headers=headers, timeout=_patience(stream)) as answer:
                 if answer.status_code != 200:
                     raise self._refusal(answer, await answer.aread())
                 async for piece in _payloads(answer) if stream else answer.aiter_bytes():
@@ -77,14 +72,7 @@ class Variant:
             raise UpstreamRefused(f"{url} was lost: {error or type(error).__name__}", 502) from error
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
-
-    def _http(self) -> httpx.AsyncClient:
-        if self._client is None:
-            limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-            self._client = httpx.AsyncClient(limits=limits, trust_env=False)
-        return self._client
+        await self._connections.close()
 
     def _refusal(self, answer: httpx.Response, body: bytes) -> UpstreamRefused:
         kind = answer.headers.get("x-amzn-errortype", "").partition(":")[0]

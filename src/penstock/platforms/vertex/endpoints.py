@@ -13,17 +13,15 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.errors import PlatformAway, UpstreamRefused
-from penstock.platforms.contract import EndpointSpec, EndpointState, ReplicaState, VersionSpec
+from penstock.platforms.contract import EndpointSpec, EndpointState, VersionSpec
 from penstock.platforms.remote import noted
-from penstock.platforms.remote.adapters import AdapterWishes
 from penstock.platforms.remote.bridges import Bridges, Crossing
-from penstock.platforms.remote.instances import Instances
+from penstock.platforms.remote.hosted import LOOK_S, Hosted, had
 from penstock.platforms.remote.machines import Need, choose
-from penstock.platforms.remote.noted import Noted
+from penstock.platforms.remote.noted import Held, Noted
 from penstock.platforms.vertex.google import Google
 from penstock.platforms.vertex.hosting import HEALTH, Hosting, Seen, shares
 from penstock.platforms.vertex.invoking import Address, fresh
@@ -39,8 +37,7 @@ if TYPE_CHECKING:
 ENGINE = "penstock.platforms.vertex.invoking:opened"
 WHOLE = "endpoint"  # the name under which the endpoint itself is noted; a slot begins with `v`
 SMALLEST = Need(cpus=4, memory_bytes=8 << 30)
-REMOVE_S, LOOK_S, ASK_S = 30.0, 0.5, 10.0
-Held = tuple[str, str, Mapping[str, str], Mapping[str, str]]
+REMOVE_S, ASK_S = 30.0, 10.0
 
 
 @dataclass(slots=True)
@@ -51,28 +48,25 @@ class VertexEndpoints:
     google: Google
     clock: Callable[[], float] = time.time
     _hosting: Hosting = field(init=False)
-    _bridges: Bridges = field(init=False)
-    _wishes: AdapterWishes = field(init=False)
-    _instances: Instances = field(init=False)
+    _here: Hosted = field(init=False)
     _addresses: dict[str, str] = field(default_factory=dict)
     _credentials: Any = None
 
     def __post_init__(self) -> None:
         need = SMALLEST if self.settings.machine is None else Need(machine=self.settings.machine)
         self._hosting = Hosting(self.google, self.artifacts.url, choose(HOSTING, need, "Vertex AI"))
-        self._wishes = AdapterWishes(self.artifacts)
-        self._instances = Instances(self._answering, self._wishes)
-        self._bridges = Bridges(self.home, self.artifacts, ENGINE, self.settings.drain_s)
+        bridges = Bridges(self.home, self.artifacts, ENGINE, self.settings.drain_s)
+        self._here = Hosted(self.home, self.artifacts, "vertex", bridges, slot_name, self._answering)
 
     def apply(self, desired: EndpointSpec) -> None:
         """Raises PlatformDenied, PlatformFull, PlatformAway, BadInput; what Vertex AI finds out later shows as a failed replica."""
         endpoint = endpoint_name(desired.name, self.artifacts.url)
         wanted = {slot_name(v.version, v.bundle): v for v in desired.versions if v.replicas > 0}
-        folder = self._folder(desired.name)
-        seen = self._look(endpoint, folder)
-        self._bridges.apply(desired.name, self._crossings(endpoint, wanted, seen), {})
-        crossed = {slot_name(row.version, row.bundle) for row in self._bridges.observe(desired.name) if row.phase != "failed"}
-        before = noted.read(folder, WHOLE) or Noted()
+        folder = self._here.place(desired.name)
+        known = noted.read(folder, WHOLE)
+        seen = self._here.sure(lambda: self._hosting.look(endpoint), known is not None)
+        self._here.bridges.apply(desired.name, self._crossings(endpoint, wanted, seen), {})
+        crossed, before = self._here.crossed(desired.name), known or Noted()
         rows = tuple((v.version, v.bundle, v.replicas) for v in desired.versions)
         held = self._held(endpoint, desired, seen, before)
         swept = before.swept and before.wanted == rows
@@ -91,22 +85,14 @@ class VertexEndpoints:
             noted.write(folder, WHOLE, after)
 
     def observe(self, name: str) -> EndpointState:
-        """Bridges, and in the place of each that cannot be yet a replica that starts, or that failed with Vertex AI's reason."""
-        rows, notes = list(self._bridges.observe(name)), noted.read_all(self._folder(name))
+        notes = self._here.notes(name)
         known = notes.get(WHOLE, Noted())
-        for version, bundle, count in known.wanted:
-            there = sum((row.version, row.bundle) == (version, bundle) and row.phase != "draining" for row in rows)
-            reason = notes.get(slot_name(version, bundle), Noted()).reason
-            rows += [_absent(version, bundle, number, reason) for number in range(there, count)]
-        for version, bundle, adapters, errors in known.held:
-            mine = [(row.version, row.bundle) == (version, bundle) for row in rows]
-            rows = [replace(row, adapters=adapters, adapter_errors=errors) if m else row for row, m in zip(rows, mine, strict=True)]
-        return EndpointState(name, tuple(rows))
+        return self._here.state(name, [(*row, notes.get(slot_name(*row[:2]), Noted()).reason) for row in known.wanted], known.held)
 
     def delete(self, name: str) -> None:
         """Idempotent. Raises PlatformAway when Vertex AI has not let go of everything after REMOVE_S: ask again."""
         endpoint, deadline = endpoint_name(name, self.artifacts.url), time.monotonic() + REMOVE_S
-        self._bridges.delete(name)
+        self._here.bridges.delete(name)
         while not self._emptied(endpoint):
             if time.monotonic() > deadline:
                 raise PlatformAway(f"endpoint {endpoint} still has models that come or go; Vertex AI deletes it only after that")
@@ -114,7 +100,7 @@ class VertexEndpoints:
         self._hosting.sweep(endpoint, set())
         if self.settings.metrics:
             CloudMonitoring(self.google, self.artifacts.url).remove(name)
-        shutil.rmtree(self._folder(name), ignore_errors=True)
+        shutil.rmtree(self._here.place(name), ignore_errors=True)
 
     def _emptied(self, endpoint: str) -> bool:
         """One step towards nothing."""
@@ -124,17 +110,9 @@ class VertexEndpoints:
         self._let_go(endpoint, set(seen.fleets), seen)
         return not seen.fleets and self._hosting.remove(endpoint)
 
-    def _look(self, endpoint: str, folder: Path) -> Seen | None:
-        """One that was there is looked for twice before it counts as gone: an answer may come from a copy that lags behind."""
-        seen = self._hosting.look(endpoint)
-        if seen is None and noted.read(folder, WHOLE) is not None:
-            time.sleep(LOOK_S)
-            seen = self._hosting.look(endpoint)
-        return seen
-
     def _bring(self, desired: EndpointSpec, endpoint: str, slot: str, version: VersionSpec, seen: Seen) -> bool:
         """One step of one version; True when it is as it should be."""
-        folder, now = self._folder(desired.name), self.clock()
+        folder, now = self._here.place(desired.name), self.clock()
         before = noted.read(folder, slot) or Noted()
         after, fleet, counts = self._heard(before), seen.fleets.get(slot), self._hosting.counts(version)
         if fleet is not None and (fleet.least, fleet.most) == counts:
@@ -193,16 +171,13 @@ class VertexEndpoints:
 
     def _held(self, endpoint: str, desired: EndpointSpec, seen: Seen | None, before: Noted) -> tuple[Held, ...]:
         """Adapters of each version that wants some, or had some. Asks nobody otherwise."""
-        had = {(version, bundle) for version, bundle, adapters, _ in before.held if adapters}
         found: list[Held] = []
         for version in desired.versions:
-            self._wishes.want(desired.name, version.version, version.bundle, version.adapters)
-            slot = slot_name(version.version, version.bundle)
-            fleet = seen.fleets.get(slot) if seen is not None else None
-            if seen is not None and fleet is not None and (version.adapters or (version.version, version.bundle) in had):
+            self._here.want_adapters(desired.name, version)
+            fleet = seen.fleets.get(slot_name(version.version, version.bundle)) if seen is not None else None
+            if seen is not None and fleet is not None and (version.adapters or had(before.held, version)):
                 self._addresses[endpoint] = seen.address
-                holding = self._instances.holding(desired.name, endpoint, slot, max(1, fleet.up))
-                found.append((version.version, version.bundle, dict(holding.adapters), dict(holding.errors)))
+                found.append(self._here.held(desired.name, version, endpoint, max(1, fleet.up)))
         return tuple(found)
 
     def _answering(self, endpoint: str, slot: str) -> str | None:
@@ -216,11 +191,3 @@ class VertexEndpoints:
                 return str(json.loads(answer.read())["id"])
         except (urllib.error.URLError, UpstreamRefused, OSError):
             return None
-
-    def _folder(self, name: str) -> Path:
-        return self.home.folder / "vertex" / name
-
-
-def _absent(version: str, bundle: str, number: int, reason: str) -> ReplicaState:
-    id_ = f"{slot_name(version, bundle)}-{number}"
-    return ReplicaState(id_, version, bundle, "failed" if reason else "starting", None, reason or None)

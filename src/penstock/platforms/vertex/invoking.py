@@ -14,14 +14,12 @@ from typing import Any
 
 import httpx
 
-from penstock.core.errors import BadInput, UpstreamRefused
+from penstock.core.errors import UpstreamRefused
 from penstock.engines.upstream_server import told
-from penstock.platforms.remote.bridge import Bridge
-from penstock.platforms.remote.bridges import NAME
+from penstock.platforms.remote.bridge import Bridge, Connections, address_in
 from penstock.platforms.vertex.google import found_credentials
 
-CONNECT_S, LONGEST_S = 5.0, 605.0
-CONNECTIONS = 256
+LONGEST_S = 605.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +38,7 @@ class Address:
 
 def opened(folder: Path, settings: Mapping[str, Any]) -> Bridge:
     """The engine over a bridge's folder. Raises BadInput when it holds no address."""
-    try:
-        address = Address(**json.loads((folder / NAME).read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
-        raise BadInput(f"{folder / NAME} is not the address of a deployed model: {error}") from error
+    address = address_in(folder, Address, "a deployed model")
     return Bridge(DeployedModel(address), address.digest, settings)
 
 
@@ -55,12 +50,12 @@ class DeployedModel:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._token = Token()
-        self._client: httpx.AsyncClient | None = None
+        self._connections = Connections(LONGEST_S)
 
     async def send(self, path: str, body: Mapping[str, Any], stream: bool) -> AsyncGenerator[bytes]:  # noqa: ARG002 (both come alike)
         url, headers = self._address.url(path), {"content-type": "application/json", "authorization": await self._token.bearer()}
         try:
-            async with self._http().stream("POST", url, content=json.dumps(body).encode(), headers=headers) as answer:
+            async with self._connections.http().stream("POST", url, content=json.dumps(body).encode(), headers=headers) as answer:
                 if answer.status_code != 200:
                     raise self._refusal(answer.status_code, await answer.aread())
                 async for piece in answer.aiter_bytes():
@@ -69,15 +64,7 @@ class DeployedModel:
             raise UpstreamRefused(f"{url} was lost: {error or type(error).__name__}", 502) from error
 
     async def close(self) -> None:
-        if self._client is not None:
-            await self._client.aclose()
-
-    def _http(self) -> httpx.AsyncClient:
-        if self._client is None:
-            limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
-            timeout = httpx.Timeout(LONGEST_S, connect=CONNECT_S)
-            self._client = httpx.AsyncClient(limits=limits, timeout=timeout, trust_env=False)
-        return self._client
+        await self._connections.close()
 
     def _refusal(self, status: int, body: bytes) -> UpstreamRefused:
         refused = refusal(status, body)

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import itertools
-import socket
 from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.testing.emulators.azure.errors import ArmError
 from penstock.testing.emulators.azure.workspace import Operation, Workspace
+from penstock.testing.emulators.instances import Instance, cut_to, gone, looked, stop
+from penstock.testing.ports import free_port
 
-ASK_S = 2.0
 _numbers = itertools.count(1)
-
-
-@dataclass(slots=True)
-class Instance:
-    container: str
-    port: int
-    ready: bool = False
 
 
 @dataclass(slots=True)
@@ -59,7 +50,7 @@ def settle(workspace: Workspace, one: Deployment) -> None:
     """Starts what is missing, stops what is too much, notices who is ready and who died."""
     if one.state == "Deleting":
         one.leaving, one.instances, one.rolling = [*one.leaving, *one.rolling, *one.instances], [], []
-        if not _still(workspace, one.leaving):
+        if gone(workspace.processes, one.leaving):
             one.gone = True
             one.operation.end()
         return
@@ -68,24 +59,17 @@ def settle(workspace: Workspace, one: Deployment) -> None:
     changing = one.state in ("Creating", "Updating", "Scaling")
     if changing and (workspace.clock() - one.changed < workspace.start_s or not _room(workspace, one)):
         return
-    for instance in list(one.instances):
-        sight = workspace.processes.look(instance.container)
-        if sight is not None and sight.phase != "running":
-            one.instances.remove(instance)
-            if one.state in ("Creating", "Updating"):
-                _fail(workspace, one, ArmError(400, "ResourceNotReady", _why(workspace, instance, sight.reason or sight.phase)))
-                return
-        elif not instance.ready:
-            instance.ready = _answers(instance.port, _route(workspace, one, "readinessRoute")["path"])
-    for instance in one.instances[one.wanted :]:
-        workspace.processes.stop(instance.container)
-        one.leaving.append(instance)
-    del one.instances[one.wanted :]
+    lost = looked(workspace.processes, one.instances, _route(workspace, one, "readinessRoute")["path"])
+    if lost is not None and one.state in ("Creating", "Updating"):
+        _fail(workspace, one, ArmError(400, "ResourceNotReady", _why(workspace, *lost)))
+        return
+    over = cut_to(one.instances, one.wanted)
+    stop(workspace.processes, over)
+    one.leaving += over
     while len(one.instances) < one.wanted:
         one.instances.append(_start(workspace, one))
     if changing and all(instance.ready for instance in one.instances):
-        for instance in one.rolling:
-            workspace.processes.stop(instance.container)
+        stop(workspace.processes, one.rolling)
         one.leaving, one.rolling = [*one.leaving, *one.rolling], []
         one.state = "Succeeded"
         one.operation.end()
@@ -94,8 +78,7 @@ def settle(workspace: Workspace, one: Deployment) -> None:
 def end(workspace: Workspace, one: Deployment) -> None:
     """Begins to take the deployment away."""
     one.state = "Deleting"
-    for instance in (*one.instances, *one.rolling):
-        workspace.processes.stop(instance.container)
+    stop(workspace.processes, (*one.instances, *one.rolling))
 
 
 def log_of(workspace: Workspace, one: Deployment) -> list[str]:
@@ -123,8 +106,7 @@ def _room(workspace: Workspace, one: Deployment) -> bool:
 
 
 def _fail(workspace: Workspace, one: Deployment, error: ArmError) -> None:
-    for instance in one.instances:
-        workspace.processes.stop(instance.container)
+    stop(workspace.processes, one.instances)
     one.leaving += one.instances
     one.instances, one.state = [], "Failed"
     one.operation.end(error)
@@ -138,7 +120,7 @@ def _why(workspace: Workspace, instance: Instance, reason: str) -> str:
 def _start(workspace: Workspace, one: Deployment) -> Instance:
     """The image's own command: a deployment cannot say another."""
     properties = one.body["properties"]
-    port, container = _free_port(), f"{one.endpoint}.{one.name}.{next(_numbers)}"
+    port, container = free_port(), f"{one.endpoint}.{one.name}.{next(_numbers)}"
     told = {"AZUREML_ENTRY_ENDPOINT": one.endpoint, **(properties.get("environmentVariables") or {})}
     # Here all containers share one machine, so each is told a port of its own in place of the route's.
     workspace.run(container, ("penstock", "serve"), {**told, "PENSTOCK_SERVE_PORT": str(port)})
@@ -149,25 +131,3 @@ def _route(workspace: Workspace, one: Deployment, name: str) -> dict[str, Any]:
     config = workspace.image_of(one.body["properties"]["environmentId"])["inferenceConfig"]
     route: dict[str, Any] = config[name]
     return route
-
-
-def _still(workspace: Workspace, instances: list[Instance]) -> bool:
-    sights = [workspace.processes.look(instance.container) for instance in instances]
-    return any(sight is not None and sight.phase == "running" for sight in sights)
-
-
-def _free_port() -> int:
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        return int(listener.getsockname()[1])
-
-
-def _answers(port: int, path: str) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ASK_S)
-    try:
-        connection.request("GET", path)
-        with connection.getresponse() as answer:
-            return answer.status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()

@@ -5,16 +5,15 @@ Source: JobStatus of the REST reference, and "Submit a training job in Studio" f
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shlex
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.testing.emulators.azure.errors import conflict, invalid, not_found, user_error
 from penstock.testing.emulators.azure.workspace import ID, Workspace, shown
+from penstock.testing.ports import free_port
 
 KIND = "jobs"
 ENDED = ("Completed", "Failed", "Canceled")
@@ -167,7 +166,7 @@ def _launch(workspace: Workspace, job: Job, now: float) -> None:
 
 def _run(workspace: Workspace, job: Job) -> None:
     told = {"AZUREML_RUN_ID": job.name, **(job.properties.get("environmentVariables") or {})}
-    port = str(_free_port())
+    port = str(free_port())
     for rank, container in enumerate(job.containers()):
         several = {}
         if (job.properties.get("distribution") or {}).get("distributionType") == "PyTorch":
@@ -243,8 +242,3 @@ def _named(workspace: Workspace, name: str) -> Job:
         raise not_found("job", name)
     settle(workspace, job)
     return job
-
-
-def _free_port() -> int:
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        return int(listener.getsockname()[1])

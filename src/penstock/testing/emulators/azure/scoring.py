@@ -16,6 +16,8 @@ from penstock.testing.emulators.azure import fleet
 from penstock.testing.emulators.azure.endpoints import KIND, Endpoint, settle
 from penstock.testing.emulators.azure.errors import ArmError
 from penstock.testing.emulators.azure.workspace import Workspace
+from penstock.testing.emulators.http import passed_on
+from penstock.testing.emulators.instances import Instance
 
 LONGEST_S, MAX_BODY = 180.0, 10 << 20
 TARGET = "azureml-model-deployment"
@@ -70,7 +72,7 @@ def invoke(workspace: Workspace, asked: Invocation) -> Answer:
         more = {"ms-azureml-model-error-statuscode": status, "ms-azureml-model-error-reason": f"model_error ({reason})"}
         return Answer(424, {**kept, **more}, body)
     if answer.headers.get("content-length") is None:
-        return Answer(200, kept, parts=_parts(connection, answer))
+        return Answer(200, kept, parts=passed_on(connection, answer))
     body = answer.read()
     connection.close()
     return Answer(200, kept, body)
@@ -91,14 +93,14 @@ def _chosen(workspace: Workspace, asked: Invocation) -> tuple[Endpoint, fleet.De
     return endpoint, endpoint.deployments[name]
 
 
-def _instance(one: fleet.Deployment) -> fleet.Instance:
+def _instance(one: fleet.Deployment) -> Instance:
     if not one.ready:
         raise ArmError(503, "ServiceUnavailable", f"Deployment {one.name} has no instance that is ready.")
     one.turn += 1
     return one.ready[one.turn % len(one.ready)]
 
 
-def _mirrored(endpoint: Endpoint) -> list[fleet.Instance]:
+def _mirrored(endpoint: Endpoint) -> list[Instance]:
     found = [endpoint.deployments[name] for name, share in endpoint.mirror.items() if random.uniform(0, 100) < share]
     return [_instance(one) for one in found if one.ready]
 
@@ -116,13 +118,4 @@ def _forget(port: int, method: str, path: str, body: bytes, headers: dict[str, s
     except OSError:
         return
     finally:
-        connection.close()
-
-
-def _parts(connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> Generator[bytes]:
-    try:
-        while piece := answer.read1(65536):
-            yield piece
-    finally:
-        answer.close()
         connection.close()

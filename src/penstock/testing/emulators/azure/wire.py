@@ -6,24 +6,26 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from uuid import uuid4
 
+from penstock.testing.emulators import http
 from penstock.testing.emulators.azure import autoscale, deployments, endpoints, environments, history, jobs, monitor, scoring
 from penstock.testing.emulators.azure.errors import ArmError, internal, throttled
 from penstock.testing.emulators.azure.identity import ARM, ML, MONITOR
 from penstock.testing.emulators.azure.schemas import API_VERSION
 from penstock.testing.emulators.azure.workspace import GROUP_ID, ID, PAGE, REGION, SUBSCRIPTION, Operation, Workspace, shown
+from penstock.testing.emulators.http import Reply
 
 _OPERATIONS = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.MachineLearningServices/locations/{REGION}/mfeOperationsStatus"
 _SCORING = re.compile(r"/serving/([^/]+)(/.*)")
 
 
 @dataclass(slots=True)
-class Asked:
-    """One HTTP request; names of headers in lower case; `names`: what the address names, outermost first."""
+class Meant:
+    """What an HTTP request is about; names of headers in lower case; `names`: what the address names, outermost first."""
 
     method: str
     path: str
@@ -39,18 +41,7 @@ class Asked:
             raise ArmError(400, "InvalidRequestContent", "The request content was invalid and could not be deserialized.") from None
 
 
-@dataclass(slots=True)
-class Reply:
-    """`cut`: the connection is closed instead. `answer`: a deployment's own answer."""
-
-    status: int
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
-    answer: scoring.Answer | None = None
-    cut: bool = False
-
-
-Handler = Callable[[Workspace, Asked], Reply]
+Handler = Callable[[Workspace, Meant], Reply]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +57,10 @@ class Route:
     audience: str = ARM
 
 
-def asked_of(method: str, target: str, headers: Mapping[str, str], body: bytes) -> Asked:
-    parts = urlsplit(target)
-    return Asked(method, unquote(parts.path), dict(parse_qsl(parts.query)), headers, body)
-
-
-def answer(workspace: Workspace, asked: Asked) -> Reply:
+def answer(workspace: Workspace, request: http.Asked) -> Reply:
     """What the service would say, faults that were planned included."""
+    parts = urlsplit(request.target)
+    asked = Meant(request.method, unquote(parts.path), dict(parse_qsl(parts.query)), request.headers, request.body)
     try:
         if asked.path == "/msi/token":
             return _json(200, workspace.identity.token(asked.query, asked.headers, workspace.clock()))
@@ -85,16 +73,16 @@ def answer(workspace: Workspace, asked: Asked) -> Reply:
         return _told(error)
 
 
-def _scored(workspace: Workspace, asked: Asked, endpoint: str, path: str) -> Reply:
+def _scored(workspace: Workspace, asked: Meant, endpoint: str, path: str) -> Reply:
     fault = _fault(workspace, "POST score")
     if fault == "cut":
         return Reply(0, cut=True)
     workspace.identity.check(asked.headers, (ML,), "score", workspace.clock())
     given = scoring.invoke(workspace, scoring.Invocation(endpoint, asked.method, path, asked.headers, asked.body))
-    return Reply(given.status, given.body, dict(given.headers), given, cut=fault == "lose")
+    return Reply(given.status, given.body, given.headers, given.parts, cut=fault == "lose")
 
 
-def _managed(workspace: Workspace, asked: Asked) -> Reply:
+def _managed(workspace: Workspace, asked: Meant) -> Reply:
     for route in ROUTES:
         found = route.address.fullmatch(asked.path)
         if found is None or route.method != asked.method:
@@ -143,7 +131,7 @@ def _pending(workspace: Workspace, operation: Operation, status: int, body: Any 
     return _json(status, body, told) if body is not None else Reply(status, b"", told)
 
 
-def _page(workspace: Workspace, asked: Asked, rows: Sequence[Any]) -> Reply:
+def _page(workspace: Workspace, asked: Meant, rows: Sequence[Any]) -> Reply:
     begin = asked.query.get("$skip", "0")
     if not begin.isdigit():
         raise ArmError(400, "UserError", f"Invalid $skip: {begin}")
@@ -154,12 +142,12 @@ def _page(workspace: Workspace, asked: Asked, rows: Sequence[Any]) -> Reply:
     return _json(200, {"value": list(rows[at : at + PAGE]), **more})
 
 
-def _workspace(workspace: Workspace, asked: Asked) -> Reply:  # noqa: ARG001
+def _workspace(workspace: Workspace, asked: Meant) -> Reply:  # noqa: ARG001
     told = {"discoveryUrl": f"{workspace.url}/discovery", "provisioningState": "Succeeded"}
     return _json(200, {**shown(ID, "", told, 0.0), "type": "Microsoft.MachineLearningServices/workspaces", "location": REGION})
 
 
-def _operation(workspace: Workspace, asked: Asked) -> Reply:
+def _operation(workspace: Workspace, asked: Meant) -> Reply:
     found = workspace.operations.get(asked.names[0])
     if found is None:
         raise ArmError(404, "NotFound", f"No operation {asked.names[0]}")
@@ -167,43 +155,43 @@ def _operation(workspace: Workspace, asked: Asked) -> Reply:
     return _json(200, found.body())
 
 
-def _cancel(workspace: Workspace, asked: Asked) -> Reply:
+def _cancel(workspace: Workspace, asked: Meant) -> Reply:
     jobs.cancel(workspace, asked.names[0])
     return Reply(200)
 
 
-def _delete_job(workspace: Workspace, asked: Asked) -> Reply:
+def _delete_job(workspace: Workspace, asked: Meant) -> Reply:
     if asked.names[0] not in workspace.of(jobs.KIND):
         return Reply(204)
     jobs.delete(workspace, asked.names[0])
     return Reply(200)
 
 
-def _put_endpoint(workspace: Workspace, asked: Asked) -> Reply:
+def _put_endpoint(workspace: Workspace, asked: Meant) -> Reply:
     status, body, operation = endpoints.put(workspace, asked.names[0], asked.json())
     return _pending(workspace, operation, status, body)
 
 
-def _delete_endpoint(workspace: Workspace, asked: Asked) -> Reply:
+def _delete_endpoint(workspace: Workspace, asked: Meant) -> Reply:
     operation = endpoints.delete(workspace, asked.names[0])
     return Reply(204) if operation is None else _pending(workspace, operation, 202)
 
 
-def _put_deployment(workspace: Workspace, asked: Asked) -> Reply:
+def _put_deployment(workspace: Workspace, asked: Meant) -> Reply:
     status, body, operation = deployments.put(workspace, asked.names[0], asked.names[1], asked.json())
     return _pending(workspace, operation, status, body)
 
 
-def _patch_deployment(workspace: Workspace, asked: Asked) -> Reply:
+def _patch_deployment(workspace: Workspace, asked: Meant) -> Reply:
     return _pending(workspace, deployments.patch(workspace, asked.names[0], asked.names[1], asked.json()), 202)
 
 
-def _delete_deployment(workspace: Workspace, asked: Asked) -> Reply:
+def _delete_deployment(workspace: Workspace, asked: Meant) -> Reply:
     operation = deployments.delete(workspace, asked.names[0], asked.names[1])
     return Reply(204) if operation is None else _pending(workspace, operation, 202)
 
 
-def _deployment_log(workspace: Workspace, asked: Asked) -> Reply:
+def _deployment_log(workspace: Workspace, asked: Meant) -> Reply:
     return _json(200, {"content": deployments.log(workspace, asked.names[0], asked.names[1], asked.json())})
 
 
@@ -215,7 +203,7 @@ def _route(method: str, below: str, name: str, handle: Handler, action: str | No
     return Route(method, address, f"{method} {name}", f"Microsoft.MachineLearningServices/workspaces/{action or f'{kind}/{verb}'}", handle)
 
 
-def _published(workspace: Workspace, asked: Asked) -> Reply:
+def _published(workspace: Workspace, asked: Meant) -> Reply:
     monitor.publish(workspace, asked.json())
     return Reply(200)
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from pathlib import Path
 
 from penstock.testing.emulators.kubernetes.cluster import Cluster
+from penstock.testing.emulators.started import until_told
 
 
 def main(folder: str, crds: str | None = None) -> None:
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+    ended = until_told()
     with Cluster(Path(folder).absolute(), crds=Path(crds) if crds else None) as cluster:
         print(f"kubeconfig: {cluster.kubeconfig}", flush=True)
         ended.wait()

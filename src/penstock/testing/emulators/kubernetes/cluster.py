@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import threading
 import time
@@ -17,13 +16,15 @@ from typing import Any
 
 from penstock.testing.containers import Processes
 from penstock.testing.emulators.kubernetes import certificates
-from penstock.testing.emulators.kubernetes.controllers import deployments, disruption, garbage, inference, jobs, scaling, trainjobs
+from penstock.testing.emulators.kubernetes.access import Access
+from penstock.testing.emulators.kubernetes.controllers import deployments, garbage, inference, jobs, scaling, trainjobs
 from penstock.testing.emulators.kubernetes.faults import Faults
 from penstock.testing.emulators.kubernetes.kinds import BUILT_IN, Kind
 from penstock.testing.emulators.kubernetes.kubelet import Kubelet
 from penstock.testing.emulators.kubernetes.objects import Object, Objects
 from penstock.testing.emulators.kubernetes.schemas import Schemas
-from penstock.testing.emulators.kubernetes.server import Api, Target, serving
+from penstock.testing.emulators.kubernetes.server import Api, serving
+from penstock.testing.emulators.kubernetes.subresources import Subresources
 from penstock.testing.emulators.kubernetes.verbs import Verbs
 from penstock.testing.emulators.kubernetes.world import World, active, condition, with_condition
 from penstock.testing.emulators.table import Emulated
@@ -47,16 +48,18 @@ class Cluster:
         self.processes = Processes(folder / "containers", "kubernetes", environment or {})
         self.kubelet = Kubelet(self.world, self.processes, folder / "volumes")
         self.api = Api(self.world.verbs, kinds, secrets.token_hex(16))
-        self.api.special = {"log": self._log, "eviction": self._evict, "scale": self._scale}
-        self.url, self.kubeconfig = "", folder / "kubeconfig"
+        below = Subresources(self.world, self.kubelet, self.processes)
+        self.api.special = {"log": below.log, "eviction": below.eviction, "scale": below.scale}
+        self.kubeconfig = folder / "kubeconfig"
+        self.access = Access(self.api, self.kubeconfig)
         self._stack, self._ending = contextlib.ExitStack(), threading.Event()
         self._loop = threading.Thread(target=self._work, name="kubernetes-controllers", daemon=True)
 
     def __enter__(self) -> Cluster:
         self.folder.mkdir(parents=True, exist_ok=True)
         certificate, key = certificates.make(self.folder)
-        self.url = self._stack.enter_context(serving(self.api, certificate, key))
-        self._write_kubeconfig()
+        self.access.url = self._stack.enter_context(serving(self.api, certificate, key))
+        self.access.renew()
         self.add_namespace("default")
         self.add_node("general-1")
         self.add_claim(CLAIM)
@@ -131,30 +134,11 @@ class Cluster:
         """Those that have not ended."""
         return [job for job in self.world.all("Job") if not (condition(job, "Complete") or condition(job, "Failed"))]
 
-    def expire_credentials(self) -> str:
-        """Nobody's token counts any more; the new one, for `renew`."""
-        self.api.token = secrets.token_hex(16)
-        return self.api.token
-
-    def renew(self) -> None:
-        self._write_kubeconfig()
-
     def cut_watches(self, *, forget: bool = False) -> None:
         """Every watch ends; with `forget`, what they saw last is too old to go on from (410)."""
         if forget:
             self.objects.forget()
         self.api.cuts += 1
-
-    def _write_kubeconfig(self) -> None:
-        value = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "emulated",
-            "contexts": [{"name": "emulated", "context": {"cluster": "emulated", "user": "emulated", "namespace": "default"}}],
-            "clusters": [{"name": "emulated", "cluster": {"server": self.url, "certificate-authority": "tls.crt"}}],
-            "users": [{"name": "emulated", "user": {"token": self.api.token}}],
-        }
-        self.kubeconfig.write_text(json.dumps(value))
 
     def _work(self) -> None:
         synced, at = -1, 0.0
@@ -169,29 +153,6 @@ class Cluster:
             except Exception:  # told on the terminal of the test; the next pass goes on
                 traceback.print_exc()
             self._ending.wait(TICK_S if self.objects.version != before else IDLE_S)
-
-    def _log(self, method: str, at: Target, query: dict[str, str], body: Any) -> tuple[int, str]:  # noqa: ARG002 (as all special answers)
-        pod = self.world.verbs.get(at.kind, at.namespace or "", at.name)
-        running = self.kubelet.pods.get(pod["metadata"]["uid"])
-        prefix = f"{at.name}.{pod['metadata']['uid'][:8]}."
-        name = running.process if running is not None and running.process else f"{prefix}{running.restarts if running else 0}"
-        lines = list(self.processes.tail(name))
-        if query.get("tailLines"):
-            lines = lines[-int(query["tailLines"]) :]
-        return 200, "".join(f"{line}\n" for line in lines)
-
-    def _evict(self, method: str, at: Target, query: dict[str, str], body: Any) -> tuple[int, Object]:  # noqa: ARG002
-        disruption.evict(self.world.verbs.get(at.kind, at.namespace or "", at.name), self.world)
-        return 201, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
-
-    def _scale(self, method: str, at: Target, query: dict[str, str], body: Any) -> tuple[int, Object]:
-        verbs, space = self.world.verbs, at.namespace or ""
-        if method == "PATCH":
-            wanted = {"spec": {"replicas": body["spec"]["replicas"]}}
-            verbs.patch(at.kind, space, at.name, wanted, ("application/merge-patch+json", query))
-        found = verbs.get(at.kind, space, at.name)
-        spec = {"replicas": found["spec"].get("replicas", 1)}
-        return 200, {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": found["metadata"], "spec": spec}
 
 
 @contextlib.contextmanager

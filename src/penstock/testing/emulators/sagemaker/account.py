@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -75,17 +73,17 @@ class Account:
 
     def client(self, service: str) -> Any:
         """For S3, CloudWatch and its logs, as the service itself calls them."""
-        if service not in self._clients:
-            import boto3
+        with self.lock:
+            if service not in self._clients:
+                import boto3
 
-            self._clients[service] = boto3.client(
-                service,
-                endpoint_url=self.aws["AWS_ENDPOINT_URL"],
-                region_name=self.region,
-                aws_access_key_id=self.aws["AWS_ACCESS_KEY_ID"],
-                aws_secret_access_key=self.aws["AWS_SECRET_ACCESS_KEY"],
-            )
-        return self._clients[service]
+                session = boto3.session.Session(  # boto3's own one, which a test may use in its thread, makes one client at a time only
+                    region_name=self.region,
+                    aws_access_key_id=self.aws["AWS_ACCESS_KEY_ID"],
+                    aws_secret_access_key=self.aws["AWS_SECRET_ACCESS_KEY"],
+                )
+                self._clients[service] = session.client(service, endpoint_url=self.aws["AWS_ENDPOINT_URL"])
+            return self._clients[service]
 
 
 @dataclass(slots=True)
@@ -118,11 +116,6 @@ def check_tags(tags: Sequence[Mapping[str, str]]) -> None:
         raise invalid("aws: prefixed tag key names are not allowed for external use.")
     if len({row["Key"] for row in tags}) != len(tags):
         raise invalid("Duplicate tag keys found.")
-
-
-def free_port() -> int:
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _quietly(call: Callable[[], object], logs: Any) -> None:

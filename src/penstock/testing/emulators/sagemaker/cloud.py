@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import secrets
 import shutil
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from penstock.testing.emulators.http import HttpServer
 from penstock.testing.emulators.sagemaker.account import IMAGE, NUMBER, REGION, ROLE, Account
-from penstock.testing.emulators.sagemaker.events import KIND
 from penstock.testing.emulators.sagemaker.training import KIND as TRAINING
-from penstock.testing.emulators.sagemaker.wire import Asked, Reply, answer, request_id
+from penstock.testing.emulators.sagemaker.wire import answer
 from penstock.testing.emulators.table import Emulated
 
 
@@ -47,20 +44,16 @@ class SageMaker:
         }
         self.account = Account(folder, aws)
         self.account.identities.secrets[key] = secret
-        self._server = _Server(("127.0.0.1", 0), _Handler)
-        self._server.account = self.account
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._http = HttpServer(lambda asked: answer(self.account, asked))
+        self.url = self._http.url
         self.environment = {**aws, "AWS_ENDPOINT_URL_SAGEMAKER": self.url, "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": self.url}
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     def __enter__(self) -> SageMaker:
-        self._thread.start()
+        self._http.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._http.close()
         self.account.processes.close()
         self._moto.stop()
 
@@ -92,52 +85,6 @@ class SageMaker:
         with self.account.lock:
             for name in self.account.of(TRAINING)[job].containers():
                 self.account.processes.take_away(name, warned=warned)
-
-
-class _Server(ThreadingHTTPServer):
-    account: Account
-    daemon_threads = True
-    request_queue_size = 128
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def do_POST(self) -> None:
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        body = self.rfile.read(int(headers.get("content-length", 0)))
-        host = headers.get("host", "")
-        reply = answer(self.server.account, Asked(self.command, f"http://{host}{self.path}", self.path, headers, body))
-        if reply.cut:
-            self.close_connection = True
-            return
-        self._send(reply)
-
-    do_GET = do_PUT = do_DELETE = do_POST
-
-    def _send(self, reply: Reply) -> None:
-        parts = reply.answer.parts if reply.answer is not None else None
-        self.send_response(reply.status)
-        for name, value in reply.headers.items():
-            self.send_header(name, value)
-        self.send_header("x-amzn-requestid", request_id())
-        if parts is None:
-            self.send_header("content-length", str(len(reply.body)))
-            self.end_headers()
-            self.wfile.write(reply.body)
-            return
-        self.send_header("content-type", KIND)
-        self.send_header("transfer-encoding", "chunked")
-        self.end_headers()
-        for piece in parts:
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-        self.wfile.write(b"0\r\n\r\n")
-
-    def log_message(self, format: str, *args: Any) -> None:
-        if os.environ.get("PENSTOCK_EMULATOR_LOG"):
-            super().log_message(format, *args)
 
 
 @contextlib.contextmanager

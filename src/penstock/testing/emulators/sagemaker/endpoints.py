@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from penstock.testing.emulators.instances import gone
 from penstock.testing.emulators.sagemaker.account import IMAGE, Account, page
 from penstock.testing.emulators.sagemaker.errors import invalid, not_found, over_limit
-from penstock.testing.emulators.sagemaker.fleet import Variant, gone, stop, tend, variant_of
+from penstock.testing.emulators.sagemaker.fleet import Variant, stop, tend, variant_of
 from penstock.testing.emulators.sagemaker.models import CONFIG, ENDPOINT
 
 BUSY = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
@@ -109,7 +110,7 @@ def delete(account: Account, request: Mapping[str, Any]) -> dict[str, Any]:
 def settle(account: Account, endpoint: Endpoint) -> None:
     """Moves the endpoint on as far as its instances have."""
     if endpoint.status == "Deleting":
-        if all(gone(account, variant) for variant in endpoint.variants.values()):
+        if all(gone(account.processes, variant.instances) for variant in endpoint.variants.values()):
             account.tags.pop(endpoint.arn, None)
             account.of(ENDPOINT).pop(endpoint.name, None)
         return

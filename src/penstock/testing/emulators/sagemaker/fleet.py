@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import http.client
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from penstock.testing.emulators.sagemaker.account import Account, Log, free_port
+from penstock.testing.emulators import instances
+from penstock.testing.emulators.sagemaker.account import Account, Log
 from penstock.testing.emulators.sagemaker.models import MODEL
+from penstock.testing.ports import free_port
 
-PING_S = 2.0
 _numbers = itertools.count(1)
 
 
-@dataclass(slots=True)
-class Instance:
-    container: str
-    port: int
+@dataclass(slots=True, kw_only=True)
+class Instance(instances.Instance):
     log: Log
-    ready: bool = False
 
 
 @dataclass(slots=True)
@@ -58,17 +55,12 @@ def variant_of(settings: Mapping[str, Any]) -> Variant:
 
 def tend(account: Account, endpoint: str, variant: Variant, *, replace: bool) -> None:
     """Starts what is missing, stops what is too much, notices who is ready and who died; `replace` those."""
-    for instance in list(variant.instances):
+    for instance in variant.instances:
         instance.log.ship(account)
-        sight = account.processes.look(instance.container)
-        if sight is not None and sight.phase != "running":
-            variant.instances.remove(instance)
-            variant.lost = sight.reason or sight.phase
-        elif not instance.ready:
-            instance.ready = _ping(instance.port)
-    for instance in variant.instances[variant.wanted :]:
+    lost = instances.looked(account.processes, variant.instances, "/ping")
+    variant.lost = lost[1] if lost is not None else variant.lost
+    for instance in instances.cut_to(variant.instances, variant.wanted):
         stop(account, instance)
-    del variant.instances[variant.wanted :]
     if variant.lost and not replace:
         return
     while len(variant.instances) < variant.wanted:
@@ -80,27 +72,10 @@ def stop(account: Account, instance: Instance) -> None:
     account.processes.stop(instance.container)
 
 
-def gone(account: Account, variant: Variant) -> bool:
-    sights = [account.processes.look(instance.container) for instance in variant.instances]
-    return all(sight is None or sight.phase != "running" for sight in sights)
-
-
 def _start(account: Account, endpoint: str, variant: Variant) -> Instance:
     model = account.of(MODEL).get(variant.settings["ModelName"])
     given = model.request["PrimaryContainer"].get("Environment", {}) if model is not None else {"PENSTOCK_SERVING": "the model is gone"}
     port, container = free_port(), f"{endpoint}.{variant.name}.{next(_numbers)}"
     account.run(container, ("penstock", "serve"), {**given, "SAGEMAKER_BIND_TO_PORT": str(port)})
     log = Log(container, f"/aws/sagemaker/Endpoints/{endpoint}", f"{variant.name}/i-{container.rpartition('.')[2]:0>17}")
-    return Instance(container, port, log)
-
-
-def _ping(port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PING_S)
-    try:
-        connection.request("GET", "/ping")
-        with connection.getresponse() as answer:
-            return answer.status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()
+    return Instance(container, port, log=log)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import http.client
 import random
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 
+from penstock.testing.emulators.http import passed_on
 from penstock.testing.emulators.sagemaker.account import Account
 from penstock.testing.emulators.sagemaker.capturing import captured
 from penstock.testing.emulators.sagemaker.endpoints import settle
@@ -35,7 +36,7 @@ class Invocation:
 class Answer:
     headers: Mapping[str, str]
     body: bytes = b""
-    parts: Iterator[bytes] | None = None
+    parts: Generator[bytes] | None = None
 
 
 def invoke(account: Account, asked: Invocation) -> Answer:
@@ -68,7 +69,7 @@ def invoke(account: Account, asked: Invocation) -> Answer:
         told[_ATTRIBUTES] = answer.headers[_ATTRIBUTES]
     if asked.streamed:
         told["x-amzn-sagemaker-content-type"] = told.pop("content-type")
-        return Answer(told, parts=_parts(connection, answer))
+        return Answer(told, parts=(part(piece) for piece in passed_on(connection, answer)))
     body = answer.read()
     connection.close()
     captured(account, asked.endpoint, variant.name, (asked.body, sent.get("content-type", "")), (body, told["content-type"]))
@@ -92,15 +93,6 @@ def _placed(account: Account, asked: Invocation) -> tuple[Variant, Instance]:
         raise AwsError("ServiceUnavailable", "Service Unavailable", 503)
     variant.turn += 1
     return variant, variant.ready[variant.turn % len(variant.ready)]
-
-
-def _parts(connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    try:
-        while piece := answer.read1(65536):
-            yield part(piece)
-    finally:
-        answer.close()
-        connection.close()
 
 
 def _model_error(variant: Variant, status: int, body: str) -> AwsError:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from penstock.testing.emulators.sagemaker.account import Account, Log, free_port, page
+from penstock.testing.emulators.sagemaker.account import Account, Log, page
 from penstock.testing.emulators.sagemaker.errors import AwsError, in_use, invalid, not_found, over_limit
+from penstock.testing.ports import free_port
 
 KIND = "training-job"
 ENDED = ("Completed", "Failed", "Stopped")

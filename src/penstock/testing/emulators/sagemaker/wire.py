@@ -6,45 +6,29 @@ import datetime
 import json
 import re
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+from penstock.testing.emulators.http import Asked, Reply
 from penstock.testing.emulators.sagemaker import shapes
 from penstock.testing.emulators.sagemaker.account import Account, check_tags
 from penstock.testing.emulators.sagemaker.errors import AwsError, invalid, not_found
-from penstock.testing.emulators.sagemaker.invoking import Answer, Invocation, invoke
+from penstock.testing.emulators.sagemaker.events import KIND
+from penstock.testing.emulators.sagemaker.invoking import Invocation, invoke
 from penstock.testing.emulators.sagemaker.operations import OPERATIONS
 
 _INVOKE = re.compile(r"/endpoints/([^/]+)/(invocations|invocations-response-stream|async-invocations)")
 _RUNTIME = {"invocations": "InvokeEndpoint", "invocations-response-stream": "InvokeEndpointWithResponseStream"}
 
 
-@dataclass(slots=True)
-class Asked:
-    """One HTTP request; names of headers in lower case."""
-
-    method: str
-    url: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(slots=True)
-class Reply:
-    """`cut`: the connection is closed instead."""
-
-    status: int
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    answer: Answer | None = None
-    cut: bool = False
-
-
 def answer(account: Account, asked: Asked) -> Reply:
     """What the service would say, faults that were planned included."""
+    reply = _answer(account, asked)
+    reply.headers = {**reply.headers, "x-amzn-requestid": str(uuid4())}
+    return reply
+
+
+def _answer(account: Account, asked: Asked) -> Reply:
     try:
         operation = _operation(asked)
         fault = account.faults.next(operation)
@@ -58,20 +42,21 @@ def answer(account: Account, asked: Asked) -> Reply:
             raise AwsError("InternalFailure", "The request processing has failed because of an unknown error, exception or failure.", 500)
         if fault is not None and fault.kind == "unseen":
             raise not_found("it")
-        account.identities.check(asked.method, asked.url, asked.headers, asked.body, account.region, operation)
-        reply = _runtime(account, asked, operation) if asked.path.startswith("/endpoints/") else _control(account, asked, operation)
+        url = f"http://{asked.headers.get('host', '')}{asked.target}"
+        account.identities.check(asked.method, url, asked.headers, asked.body, account.region, operation)
+        reply = _runtime(account, asked, operation) if asked.target.startswith("/endpoints/") else _control(account, asked, operation)
         return Reply(0, cut=True) if fault is not None and fault.kind == "lose_answer" else reply
     except AwsError as error:
-        return _told(error, asked.path.startswith("/endpoints/"))
+        return _told(error, asked.target.startswith("/endpoints/"))
 
 
 def _operation(asked: Asked) -> str:
-    found = _INVOKE.fullmatch(asked.path)
+    found = _INVOKE.fullmatch(asked.target)
     if found and asked.method == "POST" and found[2] in _RUNTIME:
         return _RUNTIME[found[2]]
     service, _, name = asked.headers.get("x-amz-target", "").partition(".")
-    if asked.path != "/" or asked.method != "POST" or service != "SageMaker" or name not in OPERATIONS:
-        raise AwsError("UnknownOperationException", f"{asked.headers.get('x-amz-target') or asked.path} is not emulated", 404)
+    if asked.target != "/" or asked.method != "POST" or service != "SageMaker" or name not in OPERATIONS:
+        raise AwsError("UnknownOperationException", f"{asked.headers.get('x-amz-target') or asked.target} is not emulated", 404)
     return name
 
 
@@ -95,10 +80,11 @@ def _control(account: Account, asked: Asked, operation: str) -> Reply:
 
 
 def _runtime(account: Account, asked: Asked, operation: str) -> Reply:
-    found = _INVOKE.fullmatch(asked.path)
+    found = _INVOKE.fullmatch(asked.target)
     assert found is not None
     given = invoke(account, Invocation(found[1], asked.headers, asked.body, operation == "InvokeEndpointWithResponseStream"))
-    return Reply(200, given.body, given.headers, given)
+    headers = given.headers if given.parts is None else {**given.headers, "content-type": KIND}
+    return Reply(200, given.body, headers, given.parts)
 
 
 def _told(error: AwsError, rest: bool) -> Reply:
@@ -108,10 +94,6 @@ def _told(error: AwsError, rest: bool) -> Reply:
         return Reply(error.status, json.dumps(body).encode(), {"content-type": "application/json", "x-amzn-errortype": error.code})
     body = {"__type": error.code, "message": error.message, **error.fields}
     return Reply(error.status, json.dumps(body).encode(), {"content-type": "application/x-amz-json-1.1"})
-
-
-def request_id() -> str:
-    return str(uuid4())
 
 
 def _plain(value: Any) -> Any:

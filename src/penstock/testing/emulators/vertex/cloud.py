@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import shutil
-import sys
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import grpc
 
+from penstock.testing.emulators.http import Asked, HttpServer, Reply
 from penstock.testing.emulators.table import Emulated
 from penstock.testing.emulators.vertex import jobs
 from penstock.testing.emulators.vertex.invoking import invoke
 from penstock.testing.emulators.vertex.project import ACCOUNT, IMAGE, PROJECT, REGION, Project
-from penstock.testing.emulators.vertex.storage import Asked, Reply, Storage
+from penstock.testing.emulators.vertex.storage import Storage
 from penstock.testing.emulators.vertex.wire import Handler
 
 
@@ -35,10 +32,8 @@ class VertexAI:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.here, self.storage = Project(folder), Storage(folder / "buckets")
-        self._http = _Server(("127.0.0.1", 0), _Handler)
-        self._http.cloud = self
-        self.here.dns = f"127.0.0.1:{self._http.server_address[1]}"
-        self.http_url = f"http://{self.here.dns}"
+        self._http = HttpServer(self.answer)
+        self.here.dns, self.http_url = self._http.address, self._http.url
         self._grpc = grpc.server(ThreadPoolExecutor(16, "vertex-emulator"), options=[("grpc.so_reuseport", 0)])
         self._grpc.add_generic_rpc_handlers((Handler(self.here),))
         self.url = f"http://127.0.0.1:{self._grpc.add_insecure_port('127.0.0.1:0')}"
@@ -46,18 +41,15 @@ class VertexAI:
         self.here.identities.new_key(ACCOUNT, f"{self.http_url}/token", self.key)
         self.environment = {"GOOGLE_APPLICATION_CREDENTIALS": str(self.key), "STORAGE_EMULATOR_HOST": self.http_url}
         self.here.environment.update(self.environment)
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     def __enter__(self) -> VertexAI:
-        self._thread.start()
+        self._http.start()
         self._grpc.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._grpc.stop(0.2).wait()
-        self._http.shutdown()
-        self._http.server_close()
-        self._thread.join()
+        self._http.close()
         self.here.processes.close()
 
     def bucket(self) -> str:
@@ -98,47 +90,6 @@ class VertexAI:
             status, told = self.here.identities.exchange(asked.body)
             return Reply(status, json.dumps(told).encode(), {"content-type": "application/json"})
         return invoke(self.here, asked) or self.storage.answer(asked) or Reply(404, b'{"error": {"code": 404, "message": "Not Found"}}')
-
-
-class _Server(ThreadingHTTPServer):
-    cloud: VertexAI
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is none."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def do_POST(self) -> None:
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        body = self.rfile.read(int(headers.get("content-length", 0)))
-        reply = self.server.cloud.answer(Asked(self.command, self.path, headers, body))
-        self.send_response(reply.status)
-        for name, value in reply.headers.items():
-            self.send_header(name, value)
-        if reply.parts is None:
-            self.send_header("content-length", str(len(reply.body)))
-            self.end_headers()
-            self.wfile.write(reply.body)
-            return
-        self.send_header("transfer-encoding", "chunked")
-        self.end_headers()
-        for piece in reply.parts:
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
-        self.wfile.write(b"0\r\n\r\n")
-
-    do_GET = do_PUT = do_DELETE = do_POST
-
-    def log_message(self, format: str, *args: Any) -> None:
-        if os.environ.get("PENSTOCK_EMULATOR_LOG"):
-            super().log_message(format, *args)
 
 
 @contextlib.contextmanager

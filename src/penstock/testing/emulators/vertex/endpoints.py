@@ -13,9 +13,10 @@ from typing import Any
 from google.cloud import aiplatform_v1 as v1
 from google.cloud.aiplatform_v1.types import operation as gca_operation
 
+from penstock.testing.emulators.instances import gone, stop
 from penstock.testing.emulators.vertex import models, operations
 from penstock.testing.emulators.vertex.errors import VertexError, invalid, not_found, over_quota, precondition
-from penstock.testing.emulators.vertex.fleet import Deployed, gone, stop_all, tend
+from penstock.testing.emulators.vertex.fleet import Deployed, tend
 from penstock.testing.emulators.vertex.listing import matcher, page
 from penstock.testing.emulators.vertex.machine_types import refused
 from penstock.testing.emulators.vertex.project import Project, check_labels, stamp
@@ -183,7 +184,7 @@ def _deploying(project: Project, endpoint: Endpoint, deployed: Deployed, split: 
 
 
 def _given_up(project: Project, endpoint: Endpoint, deployed: Deployed, error: VertexError) -> VertexError:
-    stop_all(project, deployed.replicas)
+    stop(project.processes, deployed.replicas)
     endpoint.deployed.pop(deployed.row.id, None)
     endpoint.busy.discard(deployed.row.id)
     return error
@@ -202,10 +203,10 @@ def undeploy(project: Project, request: Any) -> Any:
     endpoint.row.traffic_split = {} if last else {other: share for other, share in split.items() if other != id_}
     endpoint.busy.add(id_)
     deployed.settled = False
-    stop_all(project, deployed.replicas)
+    stop(project.processes, deployed.replicas)
 
     def advance() -> Any:
-        if not gone(project, deployed):
+        if not gone(project.processes, deployed.replicas):
             return None
         endpoint.deployed.pop(id_, None)
         endpoint.busy.discard(id_)

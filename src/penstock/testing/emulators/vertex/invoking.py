@@ -9,13 +9,13 @@ import http.client
 import json
 import random
 import re
-from collections.abc import Iterator
 
+from penstock.testing.emulators.http import Asked, Reply, passed_on
+from penstock.testing.emulators.instances import Instance
 from penstock.testing.emulators.vertex.endpoints import KIND, Endpoint, shown
 from penstock.testing.emulators.vertex.errors import VertexError, not_found
-from penstock.testing.emulators.vertex.fleet import Deployed, Replica
+from penstock.testing.emulators.vertex.fleet import Deployed
 from penstock.testing.emulators.vertex.project import Project
-from penstock.testing.emulators.vertex.storage import Asked, Reply
 
 LONGEST_S = 600.0
 _PATH = re.compile(r"/v1/(projects/[^/]+/locations/[^/]+/endpoints/[^/]+)(?:/deployedModels/(\d+))?/invoke(/.*)")
@@ -38,7 +38,7 @@ def invoke(project: Project, asked: Asked) -> Reply | None:
     return _forwarded(asked, found[3], replica)
 
 
-def _placed(project: Project, name: str, id_: str | None) -> Replica:
+def _placed(project: Project, name: str, id_: str | None) -> Instance:
     endpoint: Endpoint | None = project.of(KIND).get(name)
     if endpoint is None:
         raise not_found("Endpoint", name)
@@ -58,7 +58,7 @@ def _placed(project: Project, name: str, id_: str | None) -> Replica:
     return deployed.ready[deployed.turn % len(deployed.ready)]
 
 
-def _forwarded(asked: Asked, path: str, replica: Replica) -> Reply:
+def _forwarded(asked: Asked, path: str, replica: Instance) -> Reply:
     connection = http.client.HTTPConnection("127.0.0.1", replica.port, timeout=LONGEST_S)
     try:
         connection.request(asked.method, path, asked.body, {"content-type": asked.headers.get("content-type", "application/json")})
@@ -69,13 +69,4 @@ def _forwarded(asked: Asked, path: str, replica: Replica) -> Reply:
             503, json.dumps({"error": {"code": 503, "message": f"upstream connect error: {error}", "status": "UNAVAILABLE"}}).encode()
         )
     kept = {name: value for name in ("content-type", "retry-after") if (value := answer.headers.get(name)) is not None}
-    return Reply(answer.status, b"", kept, _pieces(connection, answer))
-
-
-def _pieces(connection: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> Iterator[bytes]:
-    try:
-        while piece := answer.read1(65536):
-            yield piece
-    finally:
-        answer.close()
-        connection.close()
+    return Reply(answer.status, b"", kept, passed_on(connection, answer))

@@ -19,7 +19,8 @@ from penstock.testing.emulators.vertex import operations
 from penstock.testing.emulators.vertex.errors import VertexError, invalid, not_found, over_quota, precondition
 from penstock.testing.emulators.vertex.listing import matcher, page
 from penstock.testing.emulators.vertex.machine_types import quota_of, refused
-from penstock.testing.emulators.vertex.project import Project, check_labels, free_port, stamp
+from penstock.testing.emulators.vertex.project import Project, check_labels, stamp
+from penstock.testing.ports import free_port
 
 KIND = "customJobs"
 State = v1.JobState

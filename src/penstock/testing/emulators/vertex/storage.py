@@ -6,6 +6,7 @@ Not covered: access control, object versions, composed and encrypted objects, HT
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import hashlib
 import itertools
@@ -13,12 +14,12 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from penstock.testing.emulators.http import Asked, Reply
 
 PAGE = 1000
 _OBJECT = re.compile(r"/storage/v1/b/([^/]+)/o/([^/]+)")
@@ -27,22 +28,6 @@ _REWRITE = re.compile(r"/storage/v1/b/([^/]+)/o/([^/]+)/rewriteTo/b/([^/]+)/o/([
 _UPLOAD = re.compile(r"/upload/storage/v1/b/([^/]+)/o")
 _DOWNLOAD = re.compile(r"/download/storage/v1/b/([^/]+)/o/([^/]+)")
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    method: str
-    target: str  # path and query, as they came
-    headers: dict[str, str]  # names in lower case
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    status: int
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
-    parts: Iterator[bytes] | None = None  # instead of a body: sent as they come
 
 
 class Storage:
@@ -80,19 +65,19 @@ class Storage:
         )
 
     def _object(self, asked: Asked, query: dict[str, str], bucket: str, name: str) -> Reply:
-        path = self._path(bucket, name)
-        if not path.is_file():
-            return _error(404, f"No such object: {bucket}/{name}")
-        if asked.method == "DELETE":
-            path.unlink()
-            return Reply(204)
-        return self._download(asked, query, bucket, name) if query.get("alt") == "media" else _json(_shown(bucket, name, path))
+        try:
+            if asked.method == "DELETE":
+                self._path(bucket, name).unlink()
+                return Reply(204)
+            return self._download(asked, query, bucket, name) if query.get("alt") == "media" else _json(self._shown(bucket, name))
+        except FileNotFoundError:
+            return _missing(bucket, name)
 
     def _download(self, asked: Asked, query: dict[str, str], bucket: str, name: str) -> Reply:  # noqa: ARG002 (as every route has it)
         try:
             data = self._path(bucket, name).read_bytes()
         except FileNotFoundError:
-            return _error(404, f"No such object: {bucket}/{name}")
+            return _missing(bucket, name)
         headers = {"content-type": "application/octet-stream", "x-goog-hash": f"md5={_md5(data)}"}
         asked_for = re.fullmatch(r"bytes=(\d+)-(\d*)", asked.headers.get("range", ""))
         if asked_for is None:
@@ -139,9 +124,8 @@ class Storage:
         try:
             data = self._path(bucket, name).read_bytes()
         except FileNotFoundError:
-            return _error(404, f"No such object: {bucket}/{name}")
-        self._store(to_bucket, to_name, data)
-        shown = _shown(to_bucket, to_name, self._path(to_bucket, to_name))
+            return _missing(bucket, name)
+        shown = self._kept(to_bucket, to_name, data)
         return _json({"kind": "storage#rewriteResponse", "done": True, "objectSize": len(data), "resource": shown})
 
     def _list(self, asked: Asked, query: dict[str, str], bucket: str) -> Reply:  # noqa: ARG002
@@ -154,23 +138,33 @@ class Storage:
         )
         plain = [name for name in names if not delimiter or delimiter not in name[len(prefix) :]]
         begin, size = int(query.get("pageToken") or 0), min(int(query.get("maxResults") or PAGE), PAGE)
-        items = [_shown(bucket, name, self._path(bucket, name)) for name in plain[begin : begin + size]]
+        items = []
+        for one in plain[begin : begin + size]:
+            with contextlib.suppress(FileNotFoundError):  # it was deleted since
+                items.append(self._shown(bucket, one))
         answer: dict[str, Any] = {"kind": "storage#objects", "items": items, "prefixes": folders if not begin else []}
         if begin + size < len(plain):
             answer["nextPageToken"] = str(begin + size)
         return _json(answer)
 
     def _store(self, bucket: str, name: str, data: bytes) -> Reply:
+        return _json(self._kept(bucket, name, data))
+
+    def _kept(self, bucket: str, name: str, data: bytes) -> dict[str, Any]:
+        """What is shown of it: of these bytes, whoever writes another object of that name meanwhile."""
         path = self._path(bucket, name)
         with self._lock:
             beside = path.with_name(f"~{next(self._numbers)}")
         beside.write_bytes(data)
+        stat = beside.stat()
         os.replace(beside, path)
-        return _json(_shown(bucket, name, path))
+        return _described(bucket, name, data, stat)
+
+    def _shown(self, bucket: str, name: str) -> dict[str, Any]:
+        with self._path(bucket, name).open("rb") as file:
+            return _described(bucket, name, file.read(), os.fstat(file.fileno()))
 
     def _path(self, bucket: str, name: str) -> Path:
-        from urllib.parse import quote
-
         return self._folder / bucket / quote(name, safe="")
 
 
@@ -184,21 +178,20 @@ def _parts(asked: Asked) -> tuple[str, bytes]:
     return name, re.sub(rb"\r?\n\Z", b"", data[:end], count=1)
 
 
-def _shown(bucket: str, name: str, path: Path) -> dict[str, Any]:
-    stat = path.stat()
+def _described(bucket: str, name: str, data: bytes, stat: os.stat_result) -> dict[str, Any]:
     when = datetime.datetime.fromtimestamp(stat.st_mtime, datetime.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return {
         "kind": "storage#object",
         "id": f"{bucket}/{name}/1",
         "name": name,
         "bucket": bucket,
-        "size": str(stat.st_size),
+        "size": str(len(data)),
         "updated": when,
         "timeCreated": when,
         "generation": str(stat.st_mtime_ns),
         "storageClass": "STANDARD",
         "contentType": "application/octet-stream",
-        "md5Hash": _md5(path.read_bytes()),
+        "md5Hash": _md5(data),
     }
 
 
@@ -208,6 +201,10 @@ def _md5(data: bytes) -> str:
 
 def _json(value: Any, status: int = 200) -> Reply:
     return Reply(status, json.dumps(value).encode(), {"content-type": "application/json; charset=UTF-8"})
+
+
+def _missing(bucket: str, name: str) -> Reply:
+    return _error(404, f"No such object: {bucket}/{name}")
 
 
 def _error(status: int, message: str) -> Reply:

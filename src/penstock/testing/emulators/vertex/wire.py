@@ -81,7 +81,6 @@ class Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
         return grpc.unary_unary_rpc_method_handler(
             functools.partial(self._answer, call.method.rpartition("/")[2], method),
             request_deserializer=functools.partial(_decoded, method.request),
-            response_serializer=_encoded,
         )
 
     def _answer(self, name: str, method: Method, request: Any, context: Any) -> Any:
@@ -94,10 +93,11 @@ class Handler(grpc.GenericRpcHandler):  # type: ignore[misc]
             )
             if hasattr(type(request), "pb"):
                 check(request, not method.partial)
-            with project.lock:
-                answer = method.answer(project, request)
+            with project.lock:  # rows are shown as they lie here, and change as soon as it is let go
+                found = method.answer(project, request)
+                answer = _encoded(found)
             if fault is not None and fault.kind == "unseen":
-                answer = _lagging(name, request, answer)
+                answer = _encoded(_lagging(name, request, found))
             if fault is not None and fault.kind == "lose_answer":
                 raise VertexError("UNAVAILABLE", "recvmsg:Connection reset by peer")
         except VertexError as error:
