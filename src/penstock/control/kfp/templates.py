@@ -58,8 +58,11 @@ def is_template(uri: str) -> bool:
     return split_uri(uri)[1].startswith(FOLDER)
 
 
-def bound_job(uri: str, given: Given, artifacts: Artifacts) -> JobSpec:
-    """The job of a template with its inputs, published as every job is. Raises NotFound, BadInput, and StepFailed (see _given_up)."""
+def bound_job(uri: str, given: Given, artifacts: Artifacts) -> tuple[JobSpec, str]:
+    """The job of a template with its inputs, published as every job is, and a name for this try of it.
+
+    Raises NotFound, BadInput, and StepFailed (see _try).
+    """
     data = artifacts.get_note(split_uri(uri)[1])
     if data is None:
         raise NotFound(f"no step at {uri}", remedy="Export the pipeline again: what it runs is kept in the artifact store.")
@@ -69,16 +72,18 @@ def bound_job(uri: str, given: Given, artifacts: Artifacts) -> JobSpec:
         raise BadInput(f"step {node.name!r} takes --input {', '.join(sorted(wanted)) or 'nothing'}; wrong: {', '.join(wrong)}")
     inputs = {name: given.inputs.get(name, binding.digest) for name, binding in node.inputs.items()}
     job = job_of(node, key=step_key(key_parts(node, inputs)), run=given.run, inputs=inputs, attempt=1)
-    _given_up(node, job, artifacts)
+    name = _try(node, job, artifacts)
     publish(job, artifacts, artifacts.url)
-    return job
+    return job, name
 
 
-def _given_up(node: Node, job: JobSpec, artifacts: Artifacts) -> None:
+def _try(node: Node, job: JobSpec, artifacts: Artifacts) -> str:
     """Pipeline systems try again whatever a task ended by. What failed for good in this run is told again, not done again."""
-    known = failure(artifacts, reference_of(job.key, job.attempt), job.run)
+    number, known = 1, None
+    while (failed := failure(artifacts, reference_of(job.key, job.attempt), f"{job.run}.{number}")) is not None:
+        number, known = number + 1, failed
     if known is None or known.get("transient") or known.get("type") in node.retry_on or known.get("code") == Interrupted.code:
-        return
+        return f"{job.run}.{number}"
     raise StepFailed(
         f"an earlier try of this run failed for good: {known.get('message')}",
         remedy=str(known.get("remedy") or StepFailed.remedy),
