@@ -75,11 +75,12 @@ def execute(
 
 def _spec(uri: str, artifacts: Artifacts, remote: str | None, inputs: Sequence[str], sets: Sequence[str]) -> tuple[JobSpec, str | None]:
     """The job, and the name by which it leaves its log in the store, if it shall. Raises NotFound, BadInput, StepFailed."""
-    from penstock.control.kfp.templates import Given, bound_job, is_template, pairs
     from penstock.core.errors import BadInput
-    from penstock.platforms.jobs_codec import fetch
+    from penstock.platforms.jobs_codec import fetch, is_template
 
     if is_template(uri):
+        from penstock.control.kfp.templates import Given, bound_job, pairs
+
         spec, name = bound_job(uri, Given(remote or "by-hand", pairs(inputs, "--input"), pairs(sets, "--set")), artifacts)
         return spec, name if remote is not None else None
     if inputs or sets:

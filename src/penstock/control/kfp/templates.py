@@ -21,14 +21,12 @@ from penstock.core.digests import digest_bytes, hex_of
 from penstock.core.errors import BadInput, Interrupted, NotFound, StepFailed
 from penstock.core.files import write_atomic
 from penstock.platforms.contract import JobResult, JobSpec
-from penstock.platforms.jobs_codec import publish, split_uri
+from penstock.platforms.jobs_codec import TEMPLATES, publish, split_uri
 from penstock.platforms.remote.carrying import carried
 from penstock.platforms.remote.notes import failure, reference_of
 
 if TYPE_CHECKING:
     from penstock.store.artifacts import Artifacts
-
-FOLDER = "jobs/templates/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +47,9 @@ def portable(node: Node, artifacts: Artifacts, scratch: Path) -> Node:
 def keep(node: Node, artifacts: Artifacts) -> str:
     """Stores a portable step; gives the URI that `penstock exec` takes. The same step has the same one."""
     data = json.dumps(node.as_json(), sort_keys=True).encode()
-    note = f"{FOLDER}{hex_of(digest_bytes(data))}.json"
+    note = f"{TEMPLATES}{hex_of(digest_bytes(data))}.json"
     artifacts.put_note(note, data)
     return f"{artifacts.url}#{note}"
-
-
-def is_template(uri: str) -> bool:
-    return split_uri(uri)[1].startswith(FOLDER)
 
 
 def bound_job(uri: str, given: Given, artifacts: Artifacts) -> tuple[JobSpec, str]:
