@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from penstock.control.mirroring import mirror
 from penstock.control.outside import wanting
 from penstock.core.home import Home
@@ -95,7 +97,7 @@ class MirrorConformance:
         assert ours.mirror() == 0
         ours.store.close()
 
-    def test_one_that_may_not_is_told(self, tmp_path: Path, caplog: Any) -> None:
+    def test_one_that_may_not_is_told(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         ours = self.opened(tmp_path)
         named = self.deny_adding()
         with caplog.at_level(logging.WARNING):
