@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from penstock.control.api import RunResult, run
 from penstock.control.graph import Binding, Node
@@ -168,6 +170,18 @@ def test_what_cannot_be_exported_says_why(project: Path, monkeypatch: pytest.Mon
     monkeypatch.delenv("PENSTOCK_ARTIFACTS")
     with pytest.raises(PlatformLacks, match="lies on this machine"):
         export(project / "penstock.yaml", on="gcp")
+
+
+def test_the_command_writes_both_forms(cloud: VertexAI, project: Path) -> None:
+    spot = {"name": "table", "uses": "work:table", "with": {"value": 3, "times": 10}, "resources": {"spot": True}}
+    write(project, cloud, [spot])
+    command = Command(project, {**cloud.environment, "PENSTOCK_ARTIFACTS": os.environ["PENSTOCK_ARTIFACTS"]})
+    told = command("export", "kfp", "--on", "gcp", "-o", "pipeline.yaml")
+    assert yaml.safe_load((project / "pipeline.yaml").read_text()) == told["document"]
+    assert [(one["step"], "spot" in one["why"]) for one in told["left_out"]] == [("table", True)]
+    assert told["job"] is None
+    assert not cloud.here.of(KIND)
+    assert command("export", "kfp", "--on", "gcp", "-o", "pipeline.json")["document"] == json.loads((project / "pipeline.json").read_text())
 
 
 def test_a_task_is_the_machine_that_a_job_would_have(cloud: VertexAI, tmp_path: Path) -> None:
