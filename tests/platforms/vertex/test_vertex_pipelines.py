@@ -20,7 +20,10 @@ from penstock.control.kfp.ir import Task, pipeline_spec
 from penstock.core.errors import BadInput, PlatformDenied, PlatformLacks
 from penstock.core.home import Home
 from penstock.platforms.jobs_codec import finished
+from penstock.platforms.vertex.google import Google
+from penstock.platforms.vertex.left import left
 from penstock.platforms.vertex.pipelines import PIPELINES
+from penstock.platforms.vertex.settings import settings_of
 from penstock.platforms.workflows import Container
 from penstock.store.artifacts import Artifacts
 from penstock.store.store import Store
@@ -30,7 +33,7 @@ from penstock.testing.emulators.vertex.errors import VertexError
 from penstock.testing.emulators.vertex.pipeline_spec import parsed
 from penstock.testing.emulators.vertex.pipelines import ENDED, KIND, Pipeline, settle
 from penstock.testing.everywhere import PIPELINE, TEXT, Command
-from penstock.testing.jobs_suite import user_job
+from penstock.testing.jobs_suite import until, user_job
 
 WAIT_S = 240.0  # for a busy machine
 CODE = """
@@ -152,10 +155,17 @@ def test_what_failed_for_good_is_not_done_again(cloud: VertexAI, project: Path) 
     assert tries.read_text() == "xx"
 
 
-def test_a_lost_answer_starts_no_second_pipeline(cloud: VertexAI, project: Path) -> None:
+def test_a_lost_answer_starts_no_second_pipeline_and_one_that_runs_is_told(cloud: VertexAI, project: Path) -> None:
     cloud.here.faults.plan("lose_answer", "CreatePipelineJob")
     made = export(project / "penstock.yaml", on="gcp", start=True)
     assert list(cloud.here.of(KIND)) == [made.job]
+    google, store = Google(settings_of(cloud.section())), Home.find(project).artifacts_url
+    assert made.job is not None
+    assert left(google, store) == [f"pipeline {made.job.rpartition('/')[2]}"]
+    google.call("PipelineService.CancelPipelineJob", {"name": made.job})
+    until(lambda: not left(google, store), WAIT_S)
+    assert states(cloud.here.of(KIND)[made.job]) == {"table": "CANCELLED", "total": "CANCELLED"}
+    google.call("PipelineService.DeletePipelineJob", {"name": made.job})
     cloud.here.identities.denied.add("CreatePipelineJob")
     with pytest.raises(PlatformDenied, match="CreatePipelineJob"):
         export(project / "penstock.yaml", on="gcp", start=True)

@@ -22,7 +22,8 @@ def left(google: Google, store: str) -> Sequence[str]:
     request = {"parent": google.settings.parent, "filter": f'labels.penstock_store="{store_mark(store)}"'}
     for what, operation in _LISTS:
         found += [f"{what} {row.name.rpartition('/')[2]}" for row in google.rows(operation, request) if MARK not in row.labels]
-    live = {"parent": google.settings.parent, "filter": f'{request["filter"]} AND state="PIPELINE_STATE_RUNNING"'}
+    unended = " AND ".join(f'state!="PIPELINE_STATE_{state}"' for state in ("SUCCEEDED", "FAILED", "CANCELLED"))
+    live = {"parent": google.settings.parent, "filter": f"{request['filter']} AND {unended}"}
     found += [f"pipeline {row.name.rpartition('/')[2]}" for row in google.rows("PipelineService.ListPipelineJobs", live)]
     if google.settings.metrics:
         found += CloudMonitoring(google, store).left()
