@@ -1,13 +1,15 @@
 """Our registry and that of a cloud kept the same, for models that were made on a platform whose section says `registry: true`.
 
-What both last agreed on stands in a file. Without it a refusal on either side stands, and else our state.
+What both were last seen to agree on stands in a file, so that an answer that lags behind a change of ours is not taken for theirs.
+Without the file a refusal on either side stands, and else our state; aliases are then ours.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from penstock.core.digests import digest_json, hex_of
 from penstock.core.errors import NotFound, PenstockError
 from penstock.core.files import write_atomic
 from penstock.core.home import Home
-from penstock.platforms.mirrors import Card, Mirror, agreed
+from penstock.platforms.mirrors import REFUSED, Card, Mirror, agreed, followed
 from penstock.platforms.table import PLATFORMS
 from penstock.store.registry import ModelVersion
 from penstock.store.store import Store
@@ -57,33 +59,95 @@ def _section(store: Store, version: ModelVersion) -> dict[str, Any]:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """`states` by number of the version, `aliases` by name."""
+
+    states: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One model in our registry and in `there`, a registry of `kind`."""
+
+    store: Store
+    there: Mirror
+    kind: str
+    model: str
+
+    @property
+    def by(self) -> str:
+        return f"the registry of {self.kind}"
+
+
 def _follow(store: Store, home: Home, there: Mirror, config: dict[str, Any], versions: list[ModelVersion]) -> int:
-    model = versions[0].model
-    place = home.folder / "outside" / f"registry-{hex_of(digest_json([config, model]))[:16]}.json"
-    theirs, last, changes = there.states(model), _last(place), 0
-    for version in versions:
-        if version.version not in theirs:
-            there.add(Card(model, version.version, version.bundle, version.run, version.task, version.state, version.metrics))
-            changes += 1
-            continue
-        both = agreed(last.get(str(version.version)), version.state, theirs[version.version])
-        if both != version.state:
-            store.registry.set_state(model, version.version, both)
-            said = {"from": version.state, "to": both, "by": f"the registry of {config['kind']}"}
-            store.audit.append(f"registry {config['kind']}", "model.decide", f"{model}:{version.version}", said)
-        elif both != theirs[version.version]:
-            there.decide(model, version.version, both, f"{both} at Penstock")
-        changes += both != version.state or both != theirs[version.version]
-    states = {str(v.version): store.registry.get(model, v.version).state for v in versions}
-    if states != last:
+    pair = Pair(store, there, config["kind"], versions[0].model)
+    place = home.folder / "outside" / f"registry-{hex_of(digest_json([config, pair.model]))[:16]}.json"
+    last, theirs = _last(place), there.states(pair.model)
+    changes = sum(_state(pair, version, last, theirs) for version in versions)
+    states = {version.version: store.registry.get(pair.model, version.version).state for version in versions}
+    changes += _aliases(pair, last, states)
+    after = _seen(pair, last, states, there.states(pair.model) if changes else theirs)
+    if after != last:
         place.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(place, json.dumps(states).encode(), sync=False)
+        write_atomic(place, json.dumps(asdict(after)).encode(), sync=False)
     return changes
 
 
-def _last(place: Path) -> dict[str, str]:
+def _state(pair: Pair, version: ModelVersion, last: Agreed, theirs: Mapping[int, str]) -> bool:
+    """Whether either side was changed."""
+    number = version.version
+    if number not in theirs:
+        pair.there.add(Card(pair.model, number, version.bundle, version.run, version.task, version.state, version.metrics))
+        return True
+    both = agreed(last.states.get(str(number)), version.state, theirs[number])
+    if both != version.state:
+        pair.store.registry.set_state(pair.model, number, both)
+        said = {"from": version.state, "to": both, "by": pair.by}
+        pair.store.audit.append(f"registry {pair.kind}", "model.decide", f"{pair.model}:{number}", said)
+    elif both != theirs[number]:
+        pair.there.decide(pair.model, number, both, f"{both} at Penstock")
+    return both != version.state or both != theirs[number]
+
+
+def _aliases(pair: Pair, last: Agreed, states: Mapping[int, str]) -> int:
+    """As `penstock models promote`, an alias there takes no version that its gates refused: it is moved back."""
+    registry, changes = pair.store.registry, 0
+    ours, theirs = _named(pair, states), pair.there.aliases(pair.model)
+    for alias in sorted(name for name in {*ours, *theirs} if pair.there.takes(name)):
+        mine = ours.get(alias)
+        both = followed(last.aliases.get(alias), mine, theirs.get(alias))
+        if both != mine and both is not None and states.get(both) == REFUSED:
+            log.warning("%s %s: %s names version %d, which its gates refused; it is moved back", pair.model, alias, pair.by, both)
+            both = mine
+        if both != mine:
+            said = {"alias": alias, "before": registry.aliases(pair.model).get(alias), "by": pair.by}
+            registry.set_alias(pair.model, alias, both, f"registry {pair.kind}")
+            pair.store.audit.append(f"registry {pair.kind}", "model.promote", f"{pair.model}:{both}", said)
+        elif both != theirs.get(alias):
+            pair.there.point(pair.model, alias, both)
+        changes += both != mine or both != theirs.get(alias)
+    return changes
+
+
+def _named(pair: Pair, states: Mapping[int, str]) -> dict[str, int]:
+    """Our aliases of versions that are there too."""
+    return {alias: number for alias, number in pair.store.registry.aliases(pair.model).items() if number in states}
+
+
+def _seen(pair: Pair, last: Agreed, states: Mapping[int, str], theirs: Mapping[int, str]) -> Agreed:
+    """What both sides show now, and of the rest what they last agreed on."""
+    same = {str(number): state for number, state in states.items() if theirs.get(number) == state}
+    ours, there = _named(pair, states), pair.there.aliases(pair.model)
+    alike = {alias: number for alias, number in there.items() if pair.there.takes(alias) and ours.get(alias) == number}
+    gone = {alias for alias in last.aliases if alias not in ours and alias not in there}
+    kept = {alias: number for alias, number in last.aliases.items() if alias not in gone}
+    return Agreed({**last.states, **same}, {**kept, **alike})
+
+
+def _last(place: Path) -> Agreed:
     try:
-        value: dict[str, str] = json.loads(place.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return value
+        return Agreed(**json.loads(place.read_bytes()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return Agreed()

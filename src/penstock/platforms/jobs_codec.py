@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from penstock.store.artifacts import Artifacts
 
 
+TEMPLATES = "jobs/templates/"  # of steps whose inputs are not known yet (control/kfp)
+
+
 def note_of(key: str) -> str:
     return f"jobs/{hex_of(key)}.json"
 
@@ -39,6 +42,10 @@ def split_uri(uri: str) -> tuple[str, str]:
             f"{uri!r} is not the URI of a job", remedy="Write STORE-URL#jobs/KEY.json, such as file:///srv/artifacts#jobs/0a1b….json"
         )
     return store, note
+
+
+def is_template(uri: str) -> bool:
+    return split_uri(uri)[1].startswith(TEMPLATES)
 
 
 def _as_json(record: JobSpec | JobResult) -> dict[str, Any]:

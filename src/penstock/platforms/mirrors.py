@@ -33,6 +33,18 @@ class Mirror(Protocol):
 
     def decide(self, model: str, version: int, state: str, why: str) -> None: ...
 
+    def takes(self, alias: str) -> bool:
+        """Whether versions there can go by such a name."""
+        ...
+
+    def aliases(self, model: str) -> Mapping[str, int]:
+        """By alias the version, by our number."""
+        ...
+
+    def point(self, model: str, alias: str, version: int | None) -> None:
+        """Moves an alias there; None takes it away."""
+        ...
+
 
 def agreed(last: str | None, ours: str, theirs: str) -> str:
     """The state of both from now on: whoever changed it since they last agreed; where both did, a refusal stands."""
@@ -41,3 +53,11 @@ def agreed(last: str | None, ours: str, theirs: str) -> str:
     if ours == last:
         return theirs
     return REFUSED if REFUSED in (ours, theirs) else ours
+
+
+def followed(last: int | None, ours: int | None, theirs: int | None) -> int | None:
+    """The version that an alias names on both sides from now on: as whoever moved it since they last agreed; where both did, as we do.
+
+    What was taken away there is put back: a list that lags looks the same, and a champion must not go by that.
+    """
+    return theirs if theirs is not None and ours == last else ours

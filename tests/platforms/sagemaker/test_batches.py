@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from penstock.control.batch import BatchOptions, batch
-from penstock.control.world import open_world
-from penstock.core.errors import BadInput
-from penstock.core.home import Home
+from penstock.testing.batch_suite import BatchConformance
 from penstock.testing.emulators.sagemaker import SageMaker
 from penstock.testing.emulators.sagemaker.training import KIND
-from penstock.testing.serving import ECHO
-
-OPTIONS = BatchOptions(engine_class=ECHO, params={"max_tokens": 2})
 
 
-def test_rows_go_there_and_answers_come_back(cloud: SageMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PENSTOCK_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PENSTOCK_ARTIFACTS", f"{cloud.bucket()}/store")
-    monkeypatch.delenv("PENSTOCK_DATABASE", raising=False)
-    (tmp_path / "bundle").mkdir()
-    (tmp_path / "bundle" / "note.txt").write_text("an engine without weights")
-    world = open_world(Home.find())
-    bundle = world.store.artifacts.commit(tmp_path / "bundle", "bundle", {}).digest
-    run = world.store.resources.create("run", "echo", {"platforms": {"aws": cloud.section()}})
-    world.store.registry.register("echo", bundle, run=run.id, task="text-generation", metrics={}, gates=[], facts={})
-    world.store.close()
-    source, output = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
-    source.write_text("".join(json.dumps({"id": n, "text": f"row {n} says"}) + "\n" for n in range(20)))
-    with pytest.raises(BadInput, match="no platform is called 'gcp' \\(there are: aws, laptop\\)"):
-        batch("echo", source, output, options=OPTIONS, on="gcp")
-    result = batch("echo", source, output, options=OPTIONS, on="aws")
-    assert (result.rows, result.failures) == (20, 0)
-    assert [json.loads(line)["answer"] for line in output.read_text().splitlines()][7] == "row 7 "
-    (job,) = cloud.account.of(KIND).values()
-    assert job.name.startswith("penstock-predict-")
-    again = batch("echo", source, tmp_path / "again.jsonl", options=OPTIONS)
-    assert again.artifact == result.artifact, "the same batch here: it is answered already"
+class TestBatchesAtSageMaker(BatchConformance):
+    @pytest.fixture(autouse=True)
+    def _cloud(self, cloud: SageMaker) -> None:
+        self.cloud = cloud
+
+    def place(self) -> tuple[str, dict[str, Any]]:
+        return f"{self.cloud.bucket()}/store", self.cloud.section()
+
+    def jobs(self) -> Sequence[str]:
+        return [job.name for job in self.cloud.account.of(KIND).values()]

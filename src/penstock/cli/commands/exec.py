@@ -1,4 +1,7 @@
-"""`penstock exec JOB-URI`: runs one job in this process. Platforms start it; people need it only to repeat a step by hand."""
+"""`penstock exec JOB-URI`: runs one job in this process. Platforms start it; people need it only to repeat a step by hand.
+
+Of a step of an exported pipeline (`penstock export kfp`) the URI names a template, and the options say the rest.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,17 @@ import os
 import signal
 import sys
 import threading
-from typing import Annotated, Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from penstock.cli.output import here
+
+if TYPE_CHECKING:
+    from penstock.platforms.contract import JobSpec
+    from penstock.store.artifacts import Artifacts
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -20,6 +29,10 @@ app = typer.Typer(rich_markup_mode=None)
 def execute(
     job: Annotated[str, typer.Argument(metavar="JOB-URI", help="STORE-URL#jobs/KEY.json")],
     remote: Annotated[str | None, typer.Option(metavar="NAME", help="Of the container: log, failure and scratch go to the store.")] = None,
+    inputs: Annotated[list[str] | None, typer.Option("--input", metavar="NAME=DIGEST", help="Of a template: what it reads.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Of a template: a value of its config.")] = None,
+    outputs: Annotated[list[str] | None, typer.Option("--output", metavar="NAME=FILE", help="Write the output's digest there.")] = None,
+    key: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the build's key there.")] = None,
 ) -> None:
     """Execute one job (used by platforms).
 
@@ -28,14 +41,14 @@ def execute(
     from penstock.core.home import Home
     from penstock.platforms.execute import execute as run
     from penstock.platforms.failures import as_penstock
-    from penstock.platforms.jobs_codec import fetch, result_to_json, split_uri
+    from penstock.platforms.jobs_codec import result_to_json, split_uri
     from penstock.platforms.log_lines import LineWriter
     from penstock.store.artifacts import Artifacts
 
     url, _ = split_uri(job)
     home = Home.find(environ={**os.environ, "PENSTOCK_ARTIFACTS": url})
     artifacts = Artifacts(url, home.cache)
-    spec = fetch(job, artifacts)
+    spec, name = _spec(job, artifacts, remote, inputs or (), sets or ())
     stop = threading.Event()
 
     def ask(*_: Any) -> None:
@@ -43,17 +56,36 @@ def execute(
 
     signal.signal(signal.SIGTERM, ask)
     try:
-        if remote is not None:
+        if name is not None:
             from penstock.platforms.remote.inside import run as run_remote
 
-            result = run_remote(spec, remote, artifacts, home, stopping=stop.is_set, say=_write)
+            result = run_remote(spec, name, artifacts, home, stopping=stop.is_set, say=_write)
         else:
             with contextlib.closing(LineWriter(_write)) as lines:
                 result = run(spec, artifacts, home, emit=lines, stopping=stop.is_set)
     except Exception as error:
         raise as_penstock(error, spec.code_path) from error
+    if outputs or key:
+        from penstock.control.kfp.templates import pairs, tell
+
+        tell(result, {name: Path(file) for name, file in pairs(outputs or (), "--output").items()}, key)
     data = result_to_json(result)
     here().show(data, lambda: [f"{spec.step}: {name} {digest}" for name, digest in result.outputs.items()])
+
+
+def _spec(uri: str, artifacts: Artifacts, remote: str | None, inputs: Sequence[str], sets: Sequence[str]) -> tuple[JobSpec, str | None]:
+    """The job, and the name by which it leaves its log in the store, if it shall. Raises NotFound, BadInput, StepFailed."""
+    from penstock.core.errors import BadInput
+    from penstock.platforms.jobs_codec import fetch, is_template
+
+    if is_template(uri):
+        from penstock.control.kfp.templates import Given, bound_job, pairs
+
+        spec, name = bound_job(uri, Given(remote or "by-hand", pairs(inputs, "--input"), pairs(sets, "--set")), artifacts)
+        return spec, name if remote is not None else None
+    if inputs or sets:
+        raise BadInput("--input and --set are for templates of exported pipelines; a job has all it needs")
+    return fetch(uri, artifacts), remote
 
 
 def _write(data: bytes) -> None:

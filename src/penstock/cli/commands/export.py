@@ -1,9 +1,9 @@
-"""`penstock export`: rules for Prometheus, dashboards for Grafana."""
+"""`penstock export`: rules for Prometheus, dashboards for Grafana, the steps as a pipeline of Kubeflow's form."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,7 +15,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.callback()
 def export() -> None:
-    """Write what other monitoring systems need to watch a deployment."""
+    """Write what other systems need: to watch a deployment, or to run the steps of a file."""
 
 
 @app.command()
@@ -62,3 +62,44 @@ def dashboards(
 
     files = [str(path) for path in write_boards(folder, system)]
     here().show({"system": system, "files": files}, lambda: [f"written to {path}" for path in files])
+
+
+@app.command()
+def kfp(
+    file: Annotated[Path, typer.Argument(help="The pipeline file.")] = Path("penstock.yaml"),
+    on: Annotated[str | None, typer.Option(metavar="NAME", help="Platform of the file whose pipelines run it (kind vertex).")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file: .yaml, or .json.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the file.")] = None,
+    parameters: Annotated[
+        list[str] | None, typer.Option("--parameter", metavar="PATH", help="Value that may be changed when it is started: train.epochs.")
+    ] = None,
+    submit: Annotated[bool, typer.Option("--submit", help="Start it there, once.")] = False,
+) -> None:
+    """Write the steps of a run as a Kubeflow pipeline (KFP IR), which Vertex AI Pipelines runs. What they read is sent to the store.
+
+    Afterwards `penstock run --on NAME` finds what was built there, judges it by the gates, registers and deploys it.
+    """
+    from dataclasses import asdict
+
+    from penstock.control.kfp.export import export as made_of
+    from penstock.core.files import write_atomic
+
+    made = made_of(file, overrides=sets or (), on=on, parameters=parameters or (), start=submit)
+    for one in made.left_out:
+        here().note(f"left out: step {one['step']}: {one['why']}")
+    text = _text(made.document, output)
+    if output is not None:
+        write_atomic(output, text.encode())
+    lines = [f"written to {output}"] if output is not None else [] if submit else [text.rstrip("\n")]
+    lines += [f"started as {made.job}"] if made.job else []
+    here().show({**asdict(made), "file": str(output) if output is not None else None}, lambda: lines)
+
+
+def _text(document: dict[str, Any], file: Path | None) -> str:
+    if file is not None and file.suffix == ".json":
+        import json
+
+        return json.dumps(document, indent=1)
+    from penstock.core.yaml_text import as_yaml
+
+    return as_yaml(document)

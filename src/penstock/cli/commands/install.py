@@ -34,8 +34,9 @@ def kubernetes(
 
     They may do in their namespace what jobs and endpoints need, and nothing elsewhere.
     """
+    from penstock.core.yaml_text import as_yaml
     from penstock.platforms.kubernetes.install import Wish, objects
-    from penstock.platforms.kubernetes.kustomize import as_yaml, tree
+    from penstock.platforms.kubernetes.kustomize import tree
 
     wish = Wish(image, store, namespace, secret, disk, dict(_pair(text) for text in annotate or ()))
     if dry_run and kustomize is None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
+from penstock.core.yaml_text import as_yaml
 from penstock.platforms.kubernetes.install import NAME, Wish, objects
 
 HEAD = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
@@ -19,17 +19,6 @@ def tree(wish: Wish) -> dict[str, str]:
     files["overlays/trial/kustomization.yaml"] = as_yaml(_overlay(_room("500m", "1Gi"), _storage("2Gi")))
     files["overlays/production/kustomization.yaml"] = as_yaml(_overlay(_room("2", "8Gi"), _storage("100Gi"), _secret()))
     return files
-
-
-def as_yaml(*values: Any) -> str:
-    from ruamel.yaml import YAML
-
-    writer, text = YAML(), io.StringIO()
-    writer.default_flow_style = False
-    writer.width = 140
-    writer.representer.ignore_aliases = lambda _: True
-    writer.dump_all(values, text)
-    return text.getvalue().removeprefix("---\n")
 
 
 def _file(value: dict[str, Any]) -> str:

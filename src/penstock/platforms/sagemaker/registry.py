@@ -70,6 +70,16 @@ class ModelPackages:
         status = _STATUS.get(state, UNDECIDED)
         self.aws.call("sagemaker:UpdateModelPackage", ModelPackageArn=arn, ModelApprovalStatus=status, ApprovalDescription=why[:1024])
 
+    def takes(self, alias: str) -> bool:  # noqa: ARG002 (as every mirror has it)
+        """Packages have no aliases."""
+        return False
+
+    def aliases(self, model: str) -> Mapping[str, int]:  # noqa: ARG002
+        return {}
+
+    def point(self, model: str, alias: str, version: int | None) -> None:
+        """Is not asked for: no alias is taken."""
+
     def _number(self, arn: str) -> int:
         """0 for a package that is not ours."""
         if arn not in self._numbers:

@@ -20,6 +20,7 @@ Known = Callable[[Exception], bool]
 _SERVICES = {
     "JobService": ("google.cloud.aiplatform_v1.services.job_service", "JobServiceClient"),
     "EndpointService": ("google.cloud.aiplatform_v1.services.endpoint_service", "EndpointServiceClient"),
+    "PipelineService": ("google.cloud.aiplatform_v1.services.pipeline_service", "PipelineServiceClient"),
     "ModelService": ("google.cloud.aiplatform_v1.services.model_service", "ModelServiceClient"),
     "Logging": ("google.cloud.logging_v2.services.logging_service_v2", "LoggingServiceV2Client"),
     "Alerts": ("google.cloud.monitoring_v3.services.alert_policy_service", "AlertPolicyServiceClient"),

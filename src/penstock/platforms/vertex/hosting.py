@@ -16,7 +16,7 @@ from penstock.platforms.remote.told import telling
 from penstock.platforms.vertex.google import Google, already, not_there
 from penstock.platforms.vertex.machines import machine_spec
 from penstock.platforms.vertex.naming import deployed_id, model_name, slot_name
-from penstock.platforms.vertex.settings import labels, store_mark
+from penstock.platforms.vertex.settings import Settings, labels, store_mark
 
 HEALTH, PORT = "/healthz", 8080
 _CPU = "aiplatform.googleapis.com/prediction/online/cpu/utilization"
@@ -92,16 +92,7 @@ class Hosting:
         told = {**settings.environment, **telling(desired, version, self.store)}
         if settings.replica:
             told["PENSTOCK_REPLICA"] = json.dumps(settings.replica)
-        container = {
-            "image_uri": settings.image,
-            "command": ["penstock"],
-            "args": ["serve"],
-            "env": [{"name": name, "value": value} for name, value in sorted(told.items())],
-            "ports": [{"container_port": PORT}],
-            "health_route": HEALTH,
-            "invoke_route_prefix": "/*",
-        }
-        return {"display_name": f"{desired.name} {version.version}"[:128], "container_spec": container}
+        return {"display_name": f"{desired.name} {version.version}"[:128], "container_spec": container_spec(settings, told)}
 
     def deploy(self, endpoint: str, version: VersionSpec, model: str, seen: Seen) -> str:
         """The operation, empty when one of an earlier call is under way. The first model gets all traffic, another none yet."""
@@ -174,6 +165,19 @@ class Hosting:
 
     def _labels(self, endpoint: str) -> dict[str, str]:
         return labels(self.google.settings.labels, {"penstock_endpoint": endpoint, "penstock_store": store_mark(self.store)})
+
+
+def container_spec(settings: Settings, told: Mapping[str, str]) -> dict[str, Any]:
+    """The ModelContainerSpec of a replica that is `told` by its environment what to serve."""
+    return {
+        "image_uri": settings.image,
+        "command": ["penstock"],
+        "args": ["serve"],
+        "env": [{"name": name, "value": value} for name, value in sorted(told.items())],
+        "ports": [{"container_port": PORT}],
+        "health_route": HEALTH,
+        "invoke_route_prefix": "/*",
+    }
 
 
 def fleet_of(row: Any) -> Fleet:

@@ -18,6 +18,7 @@ from penstock.platforms.vertex.google import Google
 from penstock.platforms.vertex.left import left
 from penstock.platforms.vertex.machines import PRICES_OF
 from penstock.platforms.vertex.metrics import CloudMonitoring
+from penstock.platforms.vertex.registry import ModelVersions
 from penstock.platforms.vertex.settings import settings_of
 
 if TYPE_CHECKING:
@@ -48,8 +49,9 @@ class VertexPlatform:
         told = settings_of(settings)
         return CloudMonitoring(Google(told), artifacts.url) if told.metrics else None
 
-    def mirror(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> None:
-        """Vertex AI's registry is not followed; models there are what endpoints are made of."""
+    def mirror(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> ModelVersions | None:  # noqa: ARG002
+        told = settings_of(settings)
+        return ModelVersions(Google(told), artifacts.url) if told.registry else None
 
     def left(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 (as every platform has it)
         return left(Google(settings_of(settings)), artifacts.url)

@@ -41,6 +41,7 @@ class Settings:
     disk_gb: int = 100
     longest: float = DAY_S
     metrics: bool = False
+    registry: bool = False
     drain_s: float = 30.0
     replica: Mapping[str, Any] = field(default_factory=dict)
 

@@ -41,5 +41,6 @@ class VertexPlatform(Record):
         default=None, description="Vertex counts the endpoints' replicas; default: `deploy.scale` does"
     )
     metrics: bool = Field(default=False, description="signals to Cloud Monitoring, with a dashboard and alert policies")
+    registry: bool = Field(default=False, description="versions in the Model Registry too; aliases and states count on both sides")
     disk_gb: int = Field(default=100, ge=100, le=64000, description="disk of a job's machine")
     longest: Seconds = Field(default=86400.0, ge=60, le=7 * 86400, description="that a step without `timeout` may run")

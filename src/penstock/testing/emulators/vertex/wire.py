@@ -18,13 +18,14 @@ from google.longrunning import operations_pb2
 from grpc_status import rpc_status
 
 from penstock.testing.emulators.faults import Fault
-from penstock.testing.emulators.vertex import endpoints, jobs, logs, models, monitoring, operations
+from penstock.testing.emulators.vertex import endpoints, jobs, logs, models, monitoring, operations, pipelines
 from penstock.testing.emulators.vertex.errors import VertexError, not_found, too_many_requests
 from penstock.testing.emulators.vertex.project import Project
 from penstock.testing.emulators.vertex.schemas import check
 
 _V1 = "google.cloud.aiplatform.v1"
 _JOBS, _MODELS, _ENDPOINTS = f"{_V1}.JobService", f"{_V1}.ModelService", f"{_V1}.EndpointService"
+_PIPELINES = f"{_V1}.PipelineService"
 
 _ALERTS, _BOARDS = "google.monitoring.v3.AlertPolicyService", "google.monitoring.dashboard.v1.DashboardsService"
 
@@ -44,9 +45,17 @@ METHODS = {
     f"/{_JOBS}/ListCustomJobs": Method(v1.ListCustomJobsRequest, jobs.list_),
     f"/{_JOBS}/CancelCustomJob": Method(v1.CancelCustomJobRequest, jobs.cancel),
     f"/{_JOBS}/DeleteCustomJob": Method(v1.DeleteCustomJobRequest, jobs.delete),
+    f"/{_PIPELINES}/CreatePipelineJob": Method(v1.CreatePipelineJobRequest, pipelines.create),
+    f"/{_PIPELINES}/GetPipelineJob": Method(v1.GetPipelineJobRequest, pipelines.get),
+    f"/{_PIPELINES}/ListPipelineJobs": Method(v1.ListPipelineJobsRequest, pipelines.list_),
+    f"/{_PIPELINES}/CancelPipelineJob": Method(v1.CancelPipelineJobRequest, pipelines.cancel),
+    f"/{_PIPELINES}/DeletePipelineJob": Method(v1.DeletePipelineJobRequest, pipelines.delete),
     f"/{_MODELS}/UploadModel": Method(v1.UploadModelRequest, models.upload),
     f"/{_MODELS}/GetModel": Method(v1.GetModelRequest, models.get),
     f"/{_MODELS}/ListModels": Method(v1.ListModelsRequest, models.list_),
+    f"/{_MODELS}/ListModelVersions": Method(v1.ListModelVersionsRequest, models.list_versions),
+    f"/{_MODELS}/UpdateModel": Method(v1.UpdateModelRequest, models.update, partial=True),
+    f"/{_MODELS}/MergeVersionAliases": Method(v1.MergeVersionAliasesRequest, models.merge_aliases),
     f"/{_MODELS}/DeleteModel": Method(v1.DeleteModelRequest, models.delete),
     f"/{_ENDPOINTS}/CreateEndpoint": Method(v1.CreateEndpointRequest, endpoints.create),
     f"/{_ENDPOINTS}/GetEndpoint": Method(v1.GetEndpointRequest, endpoints.get),

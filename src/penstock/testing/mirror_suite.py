@@ -1,0 +1,106 @@
+"""The conformance suite of Mirror: `class TestMyMirror(MirrorConformance)`; versions and decisions on them, in both directions.
+
+What the service shows and what people do there goes by its own calls, not by the Mirror.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.control.mirroring import mirror
+from penstock.control.outside import wanting
+from penstock.core.home import Home
+from penstock.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Ours: two versions of `intents`, made on a platform that mirrors, and one of a model that was made here. Close it."""
+
+    store: Store
+    home: Home
+
+    def mirror(self) -> int:
+        return mirror(self.store, self.home)
+
+    def states(self) -> list[str]:
+        return [self.store.registry.get("intents", number).state for number in (1, 2)]
+
+
+class MirrorConformance:
+    """Facts of a version, as the service shows them: `state` in our words, and `told`, all that was said of it as text."""
+
+    def place(self) -> tuple[str, dict[str, Any]]:
+        """(URL for artifacts, the platform's section with `registry: true`)."""
+        raise NotImplementedError
+
+    def there(self) -> Mapping[int, Mapping[str, str]]:
+        """Facts by our number."""
+        raise NotImplementedError
+
+    def decide_there(self, number: int, state: str) -> None:
+        raise NotImplementedError
+
+    def lose_an_answer(self) -> None:
+        """Of the next call that adds a version: done, and not heard."""
+        raise NotImplementedError
+
+    def deny_adding(self) -> str:
+        """Takes the right away; what the error names."""
+        raise NotImplementedError
+
+    def opened(self, folder: Path) -> Side:
+        artifacts, section = self.place()
+        home = Home.find(folder, {"PENSTOCK_ARTIFACTS": artifacts})
+        made = Store.open(home)
+        run = made.resources.create("run", "intents", {"platform": {"name": "there", "config": section}})
+        here = made.resources.create("run", "other", {"platform": {"name": "laptop", "config": {"kind": "local"}}})
+        for number in (1, 2):
+            made.registry.register("intents", f"sha256:{number:064x}", run=run.id, task="t", metrics={"accuracy": 0.9}, gates=[], facts={})
+        made.registry.register("other", "sha256:" + "9" * 64, run=here.id, task="t", metrics={}, gates=[], facts={})
+        made.registry.set_state("intents", 2, "passed")
+        return Side(made, home)
+
+    def test_versions_come_once(self, tmp_path: Path) -> None:
+        ours = self.opened(tmp_path)
+        assert wanting(ours.store)
+        self.lose_an_answer()
+        assert ours.mirror() == 2
+        assert ours.mirror() == 0
+        found = self.there()
+        assert {number: row["state"] for number, row in found.items()} == {1: "registered", 2: "passed"}
+        assert f"sha256:{2:064x}" in found[2]["told"]
+        assert "accuracy" in found[2]["told"]
+        assert "0.9" in found[2]["told"]
+        ours.store.close()
+
+    def test_decisions_go_both_ways(self, tmp_path: Path) -> None:
+        ours = self.opened(tmp_path)
+        ours.mirror()
+        ours.mirror()
+        ours.store.registry.set_state("intents", 1, "refused")
+        assert ours.mirror() == 1
+        found = self.there()
+        assert found[1]["state"] == "refused"
+        assert "refused at Penstock" in found[1]["told"]
+        self.decide_there(2, "refused")
+        self.decide_there(1, "passed")
+        assert ours.mirror() == 2
+        assert ours.states() == ["passed", "refused"]
+        assert [entry.action for entry in ours.store.audit.list()][-2:] == ["model.decide"] * 2
+        assert ours.mirror() == 0
+        ours.store.close()
+
+    def test_one_that_may_not_is_told(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        ours = self.opened(tmp_path)
+        named = self.deny_adding()
+        with caplog.at_level(logging.WARNING):
+            assert ours.mirror() == 0
+        assert named in caplog.text
+        ours.store.close()
