@@ -20,7 +20,8 @@ from penstock.testing.emulators.vertex import operations
 from penstock.testing.emulators.vertex.errors import VertexError, invalid, not_found, precondition
 from penstock.testing.emulators.vertex.listing import matcher, page
 from penstock.testing.emulators.vertex.pipeline_spec import PLACEHOLDER, Spec, has_type, parsed, refused
-from penstock.testing.emulators.vertex.project import Project, check_labels, free_port, stamp
+from penstock.testing.emulators.vertex.project import Project, check_labels, stamp
+from penstock.testing.ports import free_port
 
 KIND, CACHE = "pipelineJobs", "pipelineCache"
 State = v1.PipelineState
