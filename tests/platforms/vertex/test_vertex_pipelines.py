@@ -32,9 +32,23 @@ from penstock.testing.emulators.vertex import jobs as custom_jobs
 from penstock.testing.emulators.vertex.errors import VertexError
 from penstock.testing.emulators.vertex.pipeline_spec import parsed
 from penstock.testing.emulators.vertex.pipelines import ENDED, KIND, Pipeline, settle
-from penstock.testing.everywhere import PIPELINE, TEXT, Command
+from penstock.testing.everywhere import Command
 from penstock.testing.jobs_suite import until, user_job
 
+TEXT = "the quick brown fox jumps over the lazy dog while rain falls on small green hills near a quiet town"
+PIPELINE = {
+    "name": "writer",
+    "task": "text-generation",
+    "data": {"sources": [{"uri": "rows.jsonl"}], "clean": []},
+    "train": {
+        "method": {"pretrain": {"layers": 1, "hidden": 64, "heads": 2, "context": 64, "vocabulary": 300}},
+        "steps": 20,
+        "batch_size": 8,
+    },
+    "evaluate": {"resamples": 200, "latency_requests": 10},
+    "gates": ["bits_per_character <= 12"],
+    "deploy": {"to": "laptop"},
+}
 WAIT_S = 240.0  # for a busy machine
 CODE = """
 from pathlib import Path
