@@ -116,7 +116,7 @@ class Story:
         before = self.live()
         self.house.mix(0.2)  # the first version knows nothing of new intents, and must not fall for that
         made = self.house.penstock("deploy", "story", "1", "--force")
-        with self.house.slowed(1, stopped_s=2.5, working_s=0.05):
+        with self.house.slowed(1, stopped_s=2.5, working_s=0.2):
             rollout = self.over(made["rollout"])
         expect(rollout["phase"] == "rolled_back", f"it was not sent back: {rollout}")
         expect("ms" in rollout["reason"], f"it was sent back for another reason: {rollout['reason']}")
