@@ -49,11 +49,11 @@ def wheel(
         digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
         rows.writerow([path, f"sha256={digest}", len(data)])
     rows.writerow([f"{info}/RECORD", "", ""])
-    path = folder / f"{name}-{version}-{tag}.whl"
-    with zipfile.ZipFile(path, "w") as file:
+    made = folder / f"{name}-{version}-{tag}.whl"
+    with zipfile.ZipFile(made, "w") as file:
         for inner, data in {**held, f"{info}/RECORD": record.getvalue().encode()}.items():
             file.writestr(inner, data)
-    return path
+    return made
 
 
 def lock_of(folder: Path, path: Path) -> Path:

@@ -91,11 +91,12 @@ def function(
     if kind not in KINDS:
         raise BadInput(f"--for {kind!r}: choose from {', '.join(KINDS)}")
     try:
-        sizes = {"memory_bytes": size_bytes(memory), "timeout_s": seconds(timeout)}
+        memory_bytes, timeout_s = size_bytes(memory), seconds(timeout)
     except ValueError as error:
         raise BadInput(f"--memory or --timeout: {error}") from None
     plain, told = _serving(model, bundled)
-    made = KINDS[kind](Wanted(name or plain, image, told, cpus=cpus, concurrency=concurrency, most=most, role=role, **sizes))
+    wanted = Wanted(name or plain, image, told, memory_bytes, cpus, timeout_s, concurrency, most, role)
+    made = KINDS[kind](wanted)
     text = _written(made, kind)
     if out is not None:
         write_atomic(out, text.encode())

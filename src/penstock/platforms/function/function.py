@@ -1,6 +1,6 @@
 """A replica without a socket: the engine of one bundle, asked by calls. The replica's own code answers, on a loop in a thread of its own.
 
-Calls may come from several threads at once (Lambda's managed instances); the engine gathers them into batches as it does for HTTP.
+Calls may come from several threads at once; the engine gathers them into batches as it does for HTTP.
 An engine that broke answers 503 and is opened anew for the next call.
 """
 

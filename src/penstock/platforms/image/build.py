@@ -29,7 +29,7 @@ from penstock.platforms.image.contract import (
 from penstock.platforms.image.layers import complete, pack
 from penstock.platforms.image.layout import Built, config_of, moment, write
 from penstock.platforms.image.machine import AT, GROUP, PASSWD, interpreter, libraries, surroundings
-from penstock.platforms.image.packages import installed, needed, own
+from penstock.platforms.image.packages import installed, need_packaging, needed, own
 from penstock.platforms.image.wheels import unpacked
 
 
@@ -69,6 +69,7 @@ class Planned:
 
 def plan(wish: Wish, scratch: Path) -> Planned:
     """What the layers shall hold, but for bytecode; nothing is packed. Raises BadInput, ExtraMissing, ArtifactCorrupt."""
+    need_packaging()
     base = read_base(wish.base, scratch) if wish.base is not None else None
     python = base.python if base is not None else f"{AT}/bin/{PYTHON}"
     if wish.wheels is not None:

@@ -28,7 +28,8 @@ for source, target, shown in json.load(sys.stdin):
 
 def bytecode(entries: Sequence[Entry], scratch: Path) -> list[Entry]:
     """An entry for each Python source among `entries`; the bytecode lies in folder `scratch`."""
-    work, found = [], []
+    work: list[tuple[str, str, str]] = []
+    found: list[tuple[Path, str]] = []
     for entry in sorted(entries, key=lambda one: one.path):
         if not entry.path.endswith(".py") or entry.source is None:
             continue

@@ -23,9 +23,9 @@ def pack(part: Part, created: int, beside: Path) -> Layer:
     """Writes the layer into folder `beside`. `created`: seconds since the epoch, of every file in it."""
     target = beside / f"{part.name}.tar.gz"
     with target.open("wb") as file:
-        packed = _Hashed(file)
+        packed: Any = _Hashed(file)
         with gzip.GzipFile("", "wb", LEVEL, packed, mtime=0) as zipped:
-            plain = _Hashed(zipped)
+            plain: Any = _Hashed(zipped)
             with tarfile.open(fileobj=plain, mode="w|", format=tarfile.PAX_FORMAT) as tar:
                 for entry in complete(part.entries):
                     _add(tar, entry, created)
@@ -42,8 +42,8 @@ def complete(entries: Iterable[Entry]) -> Sequence[Entry]:
         if found.setdefault(entry.path, entry) != entry and not _same(found[entry.path], entry):
             raise BadInput(f"two packages want /{entry.path}, with different bytes", remedy="Leave one of them out of the extras.")
     for path in list(found):
-        for parent in list(PurePosixPath(path).parents)[:-1]:
-            found.setdefault(str(parent), folder(str(parent)))
+        for above in list(PurePosixPath(path).parents)[:-1]:
+            found.setdefault(str(above), folder(str(above)))
     return [found[path] for path in sorted(found)]
 
 

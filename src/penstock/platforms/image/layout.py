@@ -73,7 +73,7 @@ def write(to: Path, layers: Sequence[Layer], config: Mapping[str, Any], annotati
             _archive(to, files)
         else:
             _folder(to, files)
-    size = sum(row["size"] for row in rows) + descriptor["size"] + manifest["size"]
+    size = sum(layer.size for layer in layers) + descriptor["size"] + manifest["size"]
     return Built(manifest["digest"], size, tuple(layers), config)
 
 

@@ -10,6 +10,7 @@ import difflib
 import re
 from collections.abc import Iterator, Sequence
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 
 import penstock
@@ -33,10 +34,8 @@ def own() -> list[Entry]:
 
 def needed(extras: Sequence[str]) -> list[Distribution]:
     """What is installed of what Penstock needs with `extras`, sorted by name. Raises BadInput, ExtraMissing (not installed)."""
-    try:
-        from packaging.requirements import Requirement
-    except ModuleNotFoundError as error:
-        raise ExtraMissing("building an image needs packaging, which is not installed", remedy="Run: pip install packaging") from error
+    from packaging.requirements import Requirement
+
     root = _found(_NAME)
     known = root.metadata.get_all("Provides-Extra") or []
     for extra in extras:
@@ -89,6 +88,12 @@ def below(site: Path) -> list[Entry]:
     for points in sorted(site.glob("*.dist-info/entry_points.txt")):
         entries += scripts(points.read_text(encoding="utf-8"))
     return entries
+
+
+def need_packaging() -> None:
+    """Raises ExtraMissing where the package that reads requirements and names of wheels is not installed."""
+    if find_spec("packaging") is None:
+        raise ExtraMissing("building an image needs packaging, which is not installed", remedy="Run: pip install 'penstock[image]'")
 
 
 def scripts(points: str) -> Iterator[Entry]:
