@@ -71,6 +71,7 @@ def test_a_direct_invocation_is_answered_by_the_body(handler: Handler) -> None:
     told = handler({"model": "intents", "input": "where is my card"}, Context())
     assert told["object"] == "classification"
     assert told["id"] == Context.aws_request_id
+    assert handler({"model": "intents", "input": "x", "top_k": 1 << 70}, Context())["error"]["type"] == "invalid_request_error"
     assert handler({"model": "other", "input": "x"}, Context())["error"]["code"] == "model_not_found"
 
 
@@ -78,13 +79,14 @@ def test_a_direct_invocation_is_answered_by_the_body(handler: Handler) -> None:
     ("event", "status", "code"),
     [
         (web("/v1/classify", "{"), 400, "invalid_json"),
-        (web("/v1/classify", {"model": "intents"}), 400, "missing_field"),
+        (web("/v1/classify", {"model": "intents"}), 400, "invalid_value"),
         (web("/v1/classify", {"model": "other", "input": "x"}), 404, "model_not_found"),
         (web("/v1/chat/completions", {"model": "intents", "messages": [{"role": "user", "content": "x"}]}), 400, "wrong_task"),
-        (web("/nothing", {}), 404, "unknown_route"),
+        (web("/nothing", {}), 405, "method_not_allowed"),
         (web("/nothing", method="GET"), 404, "unknown_route"),
         (web("/v1/classify", method="GET"), 405, "method_not_allowed"),
         (web("/v1/classify", {"model": "intents", "input": "boom"}), 500, "engine_failed"),
+        ({"model": "intents", "input": "x", "top_k": 1 << 70, "requestContext": None}, 400, "invalid_event"),
         ({"httpMethod": "POST", "requestContext": {}}, 400, "invalid_event"),
     ],
 )

@@ -84,7 +84,8 @@ def test_events_are_answered_one_after_the_other(api: RuntimeApi, environ: dict[
 def test_a_bundle_that_cannot_be_served_is_an_error_of_init(api: RuntimeApi, environ: dict[str, str]) -> None:
     environ["PENSTOCK_REPLICA"] = json.dumps({"engine_class": ECHO, "settings": {"fail": "load"}})
     process = start(api, environ)
-    assert process.wait(60) == 1
+    told = process.communicate(timeout=60)[0].decode()
+    assert process.returncode == 1, told
     assert api.init_error is not None
     assert "told to fail" in api.init_error["errorMessage"]
     assert api.init_error["errorType"] == "BadInput"

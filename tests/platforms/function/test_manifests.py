@@ -25,6 +25,9 @@ def pod_of(service: dict[str, Any]) -> dict[str, Any]:
     for own in ("containerConcurrency", "timeoutSeconds"):
         assert isinstance(spec.pop(own), int)
     spec["containers"] = [{"name": "user-container", **one} for one in spec["containers"]]
+    for one in spec["containers"]:
+        for probe in (one[name] for name in ("readinessProbe", "startupProbe") if name in one):
+            probe["httpGet"] = {"port": one["ports"][0]["containerPort"], **probe["httpGet"]}  # as Knative fills it in
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": spec}
     kubernetes_validate.validate(pod, "1.37", strict=True)
     return spec

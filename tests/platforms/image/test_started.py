@@ -1,6 +1,6 @@
 """The image of this machine's Python and Penstock without extras, laid out and started: a real job, a real replica.
 
-As root it is a root of its own (chroot) and the user is the image's; else the same Python with the image's packages and nothing else.
+As root it is a root of its own, read-only as under Kubernetes, and the user is the image's; else this Python with the image's packages.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -25,11 +26,11 @@ from penstock.platforms.image.check import check
 from penstock.platforms.image.contract import SITE, USER
 from penstock.platforms.jobs_codec import publish
 from penstock.store.artifacts import Artifacts
-from penstock.testing.images import config, laid_out
+from penstock.testing.images import can_enter, config, enter, laid_out
 from penstock.testing.jobs_suite import until, user_job
 from penstock.testing.serving import ECHO
 
-OWN_ROOT = os.geteuid() == 0 and hasattr(os, "chroot")
+OWN_ROOT = can_enter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,9 @@ class Container:
         command = [f"/{SITE.partition('/lib/')[0]}/bin/penstock", *arguments]
         if OWN_ROOT:
             environment = {**given, **(environ or {})}
-            return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=self._enter)
+            return subprocess.Popen(
+                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=partial(enter, self.root, USER)
+            )
         places = {name: str(self.root / given[name].lstrip("/")) for name in ("HOME", "PENSTOCK_HOME", "XDG_CACHE_HOME")}
         environment = {
             "PATH": os.environ["PATH"],
@@ -68,13 +71,6 @@ class Container:
         out, err = self.start(arguments, environ).communicate(timeout=120)
         assert out, err.decode()
         return out.decode()
-
-    def _enter(self) -> None:
-        os.chroot(self.root)
-        os.chdir("/work")
-        os.setgroups([])
-        os.setgid(USER)
-        os.setuid(USER)
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +92,17 @@ def own(path: Path) -> None:
 
 def test_it_starts(container: Container) -> None:
     assert container.run("--version") == f"penstock {penstock.__version__}\n"
+
+
+def test_nothing_else_can_be_written_to_while_it_runs(container: Container) -> None:
+    if not OWN_ROOT:
+        pytest.skip("needs the right to mount")
+    places = "/", "/etc", "/opt/penstock", "/work", "/tmp"
+    script = f"import os; print([os.access(place, os.W_OK) for place in {places}], os.geteuid())"
+    process = subprocess.run(
+        ["/opt/penstock/bin/python", "-c", script], capture_output=True, text=True, preexec_fn=partial(enter, container.root, USER)
+    )
+    assert process.stdout == f"[False, False, False, True, True] {USER}\n"
 
 
 def test_only_its_own_folders_can_be_written_to(container: Container) -> None:

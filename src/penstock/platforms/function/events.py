@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,7 +50,7 @@ def call_of(event: Any) -> Call:
             "This function answers payload format 2.0 (HTTP APIs, function URLs) and direct invocations; this event is of another kind"
         )
         raise RequestRefused(400, message, "invalid_event")
-    return Call("POST", DIRECT, {}, orjson.dumps(event), web=False)
+    return Call("POST", DIRECT, {}, json.dumps(event).encode(), web=False)  # orjson refuses numbers that the event may hold
 
 
 def _web(event: Mapping[str, Any], http: Mapping[str, Any], stage: str) -> Call:

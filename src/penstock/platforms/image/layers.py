@@ -41,10 +41,10 @@ def complete(entries: Iterable[Entry]) -> Sequence[Entry]:
             raise BadInput(f"{entry.path!r} cannot be a path in an image")
         if found.setdefault(entry.path, entry) != entry and not _same(found[entry.path], entry):
             raise BadInput(f"two packages want /{entry.path}, with different bytes", remedy="Leave one of them out of the extras.")
-    for path in list(found):
-        for above in list(PurePosixPath(path).parents)[:-1]:
+    for name in list(found):
+        for above in list(PurePosixPath(name).parents)[:-1]:
             found.setdefault(str(above), folder(str(above)))
-    return [found[path] for path in sorted(found)]
+    return [found[name] for name in sorted(found)]
 
 
 def _same(one: Entry, other: Entry) -> bool:
