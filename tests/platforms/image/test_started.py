@@ -23,8 +23,9 @@ import penstock
 from penstock.core.home import Home
 from penstock.platforms.image.build import Wish, build
 from penstock.platforms.image.check import check
-from penstock.platforms.image.contract import SITE, USER
+from penstock.platforms.image.contract import SITE
 from penstock.platforms.jobs_codec import publish
+from penstock.platforms.remote.container import USER
 from penstock.store.artifacts import Artifacts
 from penstock.testing.images import can_enter, config, enter, laid_out
 from penstock.testing.jobs_suite import until, user_job

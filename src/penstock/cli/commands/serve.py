@@ -5,7 +5,6 @@ from __future__ import annotations
 import typer
 
 app = typer.Typer(rich_markup_mode=None)
-PORT = 8080
 _PORTS = ("PENSTOCK_SERVE_PORT", "SAGEMAKER_BIND_TO_PORT", "AIP_HTTP_PORT", "PORT")
 
 
@@ -24,6 +23,7 @@ def serve() -> int:
         return invoked()
 
     from penstock.core.home import Home
+    from penstock.platforms.remote.container import PORT
     from penstock.platforms.remote.replica import serve as run
     from penstock.platforms.remote.told import further, told
 

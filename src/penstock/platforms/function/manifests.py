@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.core.errors import BadInput
-from penstock.platforms.image.base import architecture
-from penstock.platforms.image.contract import PORT, USER
+from penstock.platforms.remote.container import PORT, USER, WORK, architecture
 
 LAMBDA_MEMORY_MB = (128, 10240)
 LAMBDA_LONGEST_S = 900
@@ -39,7 +38,7 @@ class Wanted:
 def knative(wanted: Wanted) -> dict[str, Any]:
     """Down to none while nobody asks. Admitted under restricted pod security."""
     _named(wanted)
-    writable = [{"name": name, "mountPath": path} for name, path in (("work", "/work"), ("tmp", "/tmp"))]
+    writable = [{"name": name, "mountPath": path} for name, path in (("work", WORK), ("tmp", "/tmp"))]
     container = {
         **_container(wanted, {}),
         "readinessProbe": {"httpGet": {"path": "/ping"}, "periodSeconds": 1, "failureThreshold": 3},

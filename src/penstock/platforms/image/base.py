@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import platform
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,8 +17,8 @@ from typing import IO, Any, cast
 from penstock.core.digests import digest_file, hex_of
 from penstock.core.errors import ArtifactCorrupt, BadInput
 from penstock.platforms.image.contract import CONFIG, INDEX, LAYER_GZIP, LAYER_TAR, MANIFEST, PYTHON, Layer
+from penstock.platforms.remote.container import architecture
 
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _PYTHONS = (f"usr/local/bin/{PYTHON}", f"usr/bin/{PYTHON}", f"bin/{PYTHON}")
 _DOCKER = {  # the same bytes under the names that Docker gave them first
     "application/vnd.docker.image.rootfs.diff.tar.gzip": LAYER_GZIP,
@@ -39,10 +38,6 @@ class Base:
     python: str
     digest: str = ""
     files: Mapping[str, bytes] = field(default_factory=dict)
-
-
-def architecture() -> str:
-    return ARCHITECTURES.get(platform.machine(), platform.machine())
 
 
 def read_base(path: Path, scratch: Path) -> Base:

@@ -10,17 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import penstock
-from penstock.platforms.image.base import Base, architecture, read_base
+from penstock.platforms.image.base import Base, read_base
 from penstock.platforms.image.compiled import bytecode
 from penstock.platforms.image.contract import (
     BUNDLE,
     COMMAND,
     ENTRYPOINT,
-    PORT,
     PREFIX,
     PYTHON,
-    USER,
-    WORK,
     Entry,
     Layer,
     Part,
@@ -31,6 +28,7 @@ from penstock.platforms.image.layout import Built, config_of, moment, write
 from penstock.platforms.image.machine import AT, GROUP, PASSWD, interpreter, libraries, surroundings
 from penstock.platforms.image.packages import installed, need_packaging, needed, own
 from penstock.platforms.image.wheels import unpacked
+from penstock.platforms.remote.container import PLACES, PORT, USER, WORK, architecture
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +105,7 @@ def container(wish: Wish) -> dict[str, Any]:
     """What a container is started with."""
     variables = {
         "PATH": f"/{PREFIX}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "HOME": WORK,
-        "PENSTOCK_HOME": f"{WORK}/penstock",
-        "XDG_CACHE_HOME": f"{WORK}/cache",
+        **PLACES,
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "LANG": "C.UTF-8",

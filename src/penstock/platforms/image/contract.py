@@ -1,7 +1,4 @@
-"""What an image is made of, and what of it the platforms rely on: entry, user, folders, variables.
-
-Kubernetes mounts WORK and /tmp over a read-only root and runs as USER; hosting starts the image's own command; Lambda ignores the user.
-"""
+"""What an image is made of, and where things lie in it. What platforms rely on beside its entry stands in remote/container.py."""
 
 from __future__ import annotations
 
@@ -10,13 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-USER = 1000
-WORK = "/work"  # what the user may write to, beside /tmp
 PREFIX = "opt/penstock"  # a virtual environment
 PYTHON = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 SITE = f"{PREFIX}/lib/{PYTHON}/site-packages"
 BUNDLE = "opt/bundle"
-PORT = 8080
 ENTRYPOINT, COMMAND = ("penstock",), ("serve",)
 
 INDEX = "application/vnd.oci.image.index.v1+json"

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from penstock.core.errors import BadInput
-from penstock.platforms.image.contract import PYTHON, USER, WORK, Entry, folder
+from penstock.platforms.image.contract import PYTHON, Entry, folder
+from penstock.platforms.remote.container import USER, WORK
 
 AT = "usr/local"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
