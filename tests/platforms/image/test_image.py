@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tarfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from penstock.platforms.image.build import Baked, Wish, build
 from penstock.platforms.image.check import check
 from penstock.platforms.image.contract import SITE, Entry, Part
 from penstock.platforms.image.layers import complete, pack
+from penstock.platforms.image.layout import Built
 from penstock.platforms.image.wheels import locked
 from penstock.platforms.kubernetes.pods import Container, pod_spec
 from penstock.platforms.remote.baked import baked
@@ -31,14 +32,35 @@ POINTS = "[console_scripts]\ngreet = greeting.main:say\n[other]\nx = y:z\n"
 CODE = b"def say():\n    print('hello', {'a', 'b', 'c'})\n"
 
 
-@pytest.fixture
-def wish(tmp_path: Path) -> Wish:
+def small(folder: Path) -> Wish:
     """Two wheels on a root that is a tar; no bytecode, which has a test of its own."""
-    wheels = tmp_path / "wheels"
+    wheels = folder / "wheels"
     wheel(wheels, "greeting", {"greeting/__init__.py": b"", "greeting/main.py": CODE}, points=POINTS)
     wheel(wheels, "tool", {"tool-1.0.data/scripts/tool.sh": b"#!/bin/sh\n", "tool-1.0.data/purelib/tool.py": b"x = 1\n"})
-    base = root_tar(tmp_path / "root.tar")
-    return Wish((), base, wheels, lock_of(wheels, tmp_path / "lock.txt"), compiled=False)
+    base = root_tar(folder / "root.tar")
+    return Wish((), base, wheels, lock_of(wheels, folder / "lock.txt"), compiled=False)
+
+
+@pytest.fixture
+def wish(tmp_path: Path) -> Wish:
+    return small(tmp_path)
+
+
+@dataclass(frozen=True)
+class Made:
+    """An image of `wish` in `layout`, and what a container sees of it. Tests leave it as it is."""
+
+    wish: Wish
+    built: Built
+    layout: Path
+    root: Path
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    place = tmp_path_factory.mktemp("made")
+    built = build(small(place), place / "image")
+    return Made(small(place), built, place / "image", laid_out(place / "image", place / "root"))
 
 
 def test_the_same_inputs_give_the_same_bytes(wish: Wish, tmp_path: Path) -> None:
@@ -70,9 +92,8 @@ def test_what_changes_is_one_layer(wish: Wish, tmp_path: Path) -> None:
     assert build(replace(wish, lock=None, created=86400), tmp_path / "three").digest != second.digest
 
 
-def test_what_kubernetes_and_hosting_rely_on(wish: Wish, tmp_path: Path) -> None:
-    build(wish, tmp_path / "image")
-    about = config(tmp_path / "image")["config"]
+def test_what_kubernetes_and_hosting_rely_on(made: Made) -> None:
+    about = config(made.layout)["config"]
     variables = dict(pair.split("=", 1) for pair in about["Env"])
     pod = pod_spec(Container("c", ("penstock",)), Machine("any", 1.0, 1 << 30), False, KubernetesPlatform(kind="kubernetes", image="i"))
     user = pod["securityContext"]["runAsUser"]
@@ -82,18 +103,16 @@ def test_what_kubernetes_and_hosting_rely_on(wish: Wish, tmp_path: Path) -> None
     work = next(mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "work")
     assert about["WorkingDir"] == work
     assert (about["Entrypoint"], about["Cmd"]) == (["penstock"], ["serve"])
-    held = members(tmp_path / "image", 2)
+    held = members(made.layout, 2)
     assert (held[work.lstrip("/")].uid, held["opt/penstock/bin/penstock"].mode & 0o777) == (user, 0o755)
-    root = laid_out(tmp_path / "image", tmp_path / "root")
-    assert f"penstock:x:{user}:{user}:" in (root / "etc/passwd").read_text()
-    assert (root / "etc/passwd").read_text().startswith("root:x:0:0::/root:/bin/sh\n")
-    writable = {name for layer in (1, 2) for name, one in members(tmp_path / "image", layer).items() if one.uid == user}
+    assert f"penstock:x:{user}:{user}:" in (made.root / "etc/passwd").read_text()
+    assert (made.root / "etc/passwd").read_text().startswith("root:x:0:0::/root:/bin/sh\n")
+    writable = {name for layer in (1, 2) for name, one in members(made.layout, layer).items() if one.uid == user}
     assert writable == {work.lstrip("/")}
 
 
-def test_wheels_are_unpacked_as_pip_would(wish: Wish, tmp_path: Path) -> None:
-    build(wish, tmp_path / "image")
-    root = laid_out(tmp_path / "image", tmp_path / "root")
+def test_wheels_are_unpacked_as_pip_would(made: Made) -> None:
+    root = made.root
     assert (root / SITE / "greeting" / "main.py").read_bytes() == CODE
     assert (root / SITE / "tool.py").read_text() == "x = 1\n"
     assert (root / "opt/penstock/bin/tool.sh").read_text() == "#!/bin/sh\n"
@@ -129,10 +148,10 @@ def test_wheels_that_do_not_belong_are_refused(wish: Wish, tmp_path: Path) -> No
         locked(tmp_path / "bad.txt")
 
 
-def test_an_image_is_a_base(wish: Wish, tmp_path: Path) -> None:
-    first = build(wish, tmp_path / "first")
-    assert config(tmp_path / "first")["history"][0]["created_by"] == "root file system given"
-    second = build(replace(wish, base=tmp_path / "first"), tmp_path / "second.tar")
+def test_an_image_is_a_base(made: Made, tmp_path: Path) -> None:
+    first, wish = made.built, made.wish
+    assert config(made.layout)["history"][0]["created_by"] == "root file system given"
+    second = build(replace(wish, base=made.layout), tmp_path / "second.tar")
     with tarfile.open(tmp_path / "second.tar") as tar:
         tar.extractall(tmp_path / "second", filter="data")
     assert check(tmp_path / "second").problems == []
@@ -144,8 +163,9 @@ def test_an_image_is_a_base(wish: Wish, tmp_path: Path) -> None:
     assert build(replace(wish, base=tmp_path / "first.tar"), tmp_path / "third").digest == second.digest
 
 
-def test_bases_that_do_not_fit_are_refused(wish: Wish, tmp_path: Path) -> None:
-    build(wish, tmp_path / "good")
+def test_bases_that_do_not_fit_are_refused(made: Made, tmp_path: Path) -> None:
+    wish = made.wish
+    shutil.copytree(made.layout, tmp_path / "good")
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match="no OCI image layout"):
         build(replace(wish, base=tmp_path / "empty"), tmp_path / "image")
@@ -165,15 +185,16 @@ def test_bases_that_do_not_fit_are_refused(wish: Wish, tmp_path: Path) -> None:
         build(replace(wish, base=tmp_path / "good"), tmp_path / "image")
 
 
-def test_other_folders_are_left_alone(wish: Wish, tmp_path: Path) -> None:
+def test_other_folders_are_left_alone(wish: Wish, made: Made, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "work.txt").write_text("kept")
     with pytest.raises(BadInput, match="other things"):
         build(wish, mine)
     assert (mine / "work.txt").read_text() == "kept"
-    build(wish, tmp_path / "image")
+    shutil.copytree(made.layout, tmp_path / "image")
     (tmp_path / "image" / "blobs" / "sha256" / "stray").write_text("old")
+    assert check(tmp_path / "image").problems
     build(wish, tmp_path / "image")
     assert check(tmp_path / "image").problems == []
 

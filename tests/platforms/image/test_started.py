@@ -77,7 +77,7 @@ class Container:
 @pytest.fixture(scope="module")
 def container(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     place = tmp_path_factory.mktemp("image")
-    build(Wish(compiled=False), place / "layout")
+    build(Wish(compiled=False, level=1), place / "layout")
     assert check(place / "layout").problems == []
     about = config(place / "layout")["config"]
     root = laid_out(place / "layout", place / "root")

@@ -23,8 +23,8 @@ from penstock.platforms.image.contract import (
     Part,
     folder,
 )
-from penstock.platforms.image.layers import complete, pack
-from penstock.platforms.image.layout import Built, config_of, moment, write
+from penstock.platforms.image.layers import LEVEL, complete, pack
+from penstock.platforms.image.layout import Built, config_of, free, moment, write
 from penstock.platforms.image.machine import AT, GROUP, PASSWD, interpreter, libraries, surroundings
 from penstock.platforms.image.packages import installed, need_packaging, needed, own
 from penstock.platforms.image.wheels import unpacked
@@ -54,6 +54,7 @@ class Wish:
     tag: str = penstock.__version__
     created: int = 0
     compiled: bool = True
+    level: int = LEVEL  # of compression
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +93,12 @@ def plan(wish: Wish, scratch: Path) -> Planned:
 
 def build(wish: Wish, to: Path) -> Built:
     """Writes the image to `to` (layout.write). Raises what `plan` raises."""
+    free(to)
     with tempfile.TemporaryDirectory(prefix="penstock-image-") as made:
         scratch = Path(made)
         planned = plan(wish, scratch)
         layers = list(planned.base.layers) if planned.base is not None else []
-        layers += [pack(_compiled(part, scratch) if wish.compiled else part, wish.created, scratch) for part in planned.parts]
+        layers += [pack(_compiled(part, scratch) if wish.compiled else part, wish.created, scratch, wish.level) for part in planned.parts]
         config = config_of(planned.base.config if planned.base else _BARE, container(wish), layers, wish.created)
         return write(to, layers, config, _annotations(wish, planned.base), wish.tag)
 

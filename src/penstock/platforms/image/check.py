@@ -129,17 +129,34 @@ def _config(found: Checked, row: Mapping[str, Any]) -> None:
 
 
 def _layer(file: Path, zipped: bool, diff_id: str, where: str, found: Checked) -> None:
-    digest, names = hashlib.sha256(), set[str]()
+    names = set[str]()
     try:
-        with gzip.open(file) if zipped else file.open("rb") as plain:
-            while data := plain.read(1 << 20):
-                digest.update(data)
-        found.say(f"sha256:{digest.hexdigest()}" != diff_id, f"{where}: the tar inside has another digest than its diff_id")
-        with tarfile.open(file, "r:gz" if zipped else "r:") as tar:
-            for member in tar:
-                _member(member, names, where, found)
+        with gzip.open(file) if zipped else file.open("rb") as inside:
+            plain: Any = _Hashed(inside)
+            with tarfile.open(fileobj=plain, mode="r|") as tar:
+                for member in tar:
+                    _member(member, names, where, found)
+            while plain.read(1 << 20):
+                pass  # what lies behind the end of the archive counts too
+        found.say(plain.digest != diff_id, f"{where}: the tar inside has another digest than its diff_id")
     except (OSError, EOFError, tarfile.TarError) as error:
         found.say(True, f"{where}: does not read ({error})")
+
+
+class _Hashed:
+    """Reads on, and knows the digest of what was read."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner, self._hash = inner, hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        data: bytes = self._inner.read(size)
+        self._hash.update(data)
+        return data
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self._hash.hexdigest()}"
 
 
 def _member(member: tarfile.TarInfo, names: set[str], where: str, found: Checked) -> None:

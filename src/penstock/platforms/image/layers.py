@@ -19,12 +19,12 @@ from penstock.platforms.image.contract import LAYER_GZIP, Entry, Layer, Part, fo
 LEVEL = 6
 
 
-def pack(part: Part, created: int, beside: Path) -> Layer:
-    """Writes the layer into folder `beside`. `created`: seconds since the epoch, of every file in it."""
+def pack(part: Part, created: int, beside: Path, level: int = LEVEL) -> Layer:
+    """Writes the layer into folder `beside`. `created`: seconds since the epoch, of every file in it. `level` of gzip."""
     target = beside / f"{part.name}.tar.gz"
     with target.open("wb") as file:
         packed: Any = _Hashed(file)
-        with gzip.GzipFile("", "wb", LEVEL, packed, mtime=0) as zipped:
+        with gzip.GzipFile("", "wb", level, packed, mtime=0) as zipped:
             plain: Any = _Hashed(zipped)
             with tarfile.open(fileobj=plain, mode="w|", format=tarfile.PAX_FORMAT) as tar:
                 for entry in complete(part.entries):

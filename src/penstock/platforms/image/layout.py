@@ -57,8 +57,18 @@ def moment(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def free(to: Path) -> None:
+    """Raises BadInput where an image would take the place of something else."""
+    if to.suffix == ".tar" or not to.exists():
+        return
+    if not to.is_dir():
+        raise BadInput(f"{to} is a file; an image is written into a folder, or into a file whose name ends in .tar")
+    if any(to.iterdir()) and not (to / "oci-layout").is_file():
+        raise BadInput(f"{to} holds other things than an image", remedy="Name a new folder.")
+
+
 def write(to: Path, layers: Sequence[Layer], config: Mapping[str, Any], annotations: Mapping[str, str], tag: str) -> Built:
-    """`to`: a folder that is made, is empty or holds a layout, which is replaced; or a file whose name ends in .tar."""
+    """`to`: a folder that is made, or replaced (`free` says whether it may be); or a file whose name ends in .tar."""
     blobs: dict[str, bytes | Path] = {layer.digest: layer.file for layer in layers}
     descriptor = _data(blobs, CONFIG, canonical(config))
     rows = [{"mediaType": layer.media_type, "digest": layer.digest, "size": layer.size} for layer in layers]
@@ -84,10 +94,6 @@ def _data(blobs: dict[str, bytes | Path], kind: str, data: bytes) -> dict[str, A
 
 
 def _folder(to: Path, files: Mapping[str, bytes | Path]) -> None:
-    if to.exists() and not to.is_dir():
-        raise BadInput(f"{to} is a file; an image is written into a folder, or into a file whose name ends in .tar")
-    if to.exists() and any(to.iterdir()) and not (to / "oci-layout").is_file():
-        raise BadInput(f"{to} holds other things than an image", remedy="Name a new folder.")
     beside = to.with_name(f".{to.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)
     for name, source in files.items():
