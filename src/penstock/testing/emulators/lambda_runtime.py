@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import queue
+import sys
 import threading
 import time
 import uuid
@@ -49,7 +50,7 @@ class RuntimeApi:
         self._queue: queue.Queue[Invocation] = queue.Queue()
         self._current: Invocation | None = None
         self._ended = False
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.daemon_threads = True
         cast(Any, self._server).api = self
 
@@ -114,6 +115,13 @@ class RuntimeApi:
 
     def fault(self, text: str) -> None:
         self.faults.append(text)
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Quiet where a runtime was killed while it waited."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
