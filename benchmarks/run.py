@@ -20,6 +20,7 @@ ORDER = (
     "request_costs",
     "decoding",
     "classify",
+    "function",
     "scaling",
     "guardrails",
     "anomalies",

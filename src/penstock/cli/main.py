@@ -68,6 +68,8 @@ COMMANDS = {
     "exec": Command("Execute one job (used by platforms).", "exec"),
     "replica": Command("Serve one bundle (used by platforms).", "replica"),
     "serve": Command("Serve one bundle in a container (used by platforms).", "serve"),
+    "gateway": Command("Serve a published snapshot (used by platforms).", "gateway"),
+    "image": Command("Build the container image that platforms start.", "image"),
     "doctor": Command("Report what is installed, what is missing, and the fix.", "doctor"),
     "audit": Command("Verify and list the audit log.", "audit"),
     "gc": Command("Remove artifacts that nothing references.", "gc"),

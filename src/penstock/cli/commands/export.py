@@ -1,4 +1,4 @@
-"""`penstock export`: rules for Prometheus, dashboards for Grafana, the steps as a pipeline of Kubeflow's form."""
+"""`penstock export`: rules for Prometheus, dashboards for Grafana, the steps as a pipeline of Kubeflow's form, a model as a function."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from penstock.cli.completion import complete_deployment
+from penstock.cli.completion import complete_deployment, complete_model
 from penstock.cli.output import here
 
 app = typer.Typer(rich_markup_mode=None)
@@ -15,7 +15,7 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.callback()
 def export() -> None:
-    """Write what other systems need: to watch a deployment, or to run the steps of a file."""
+    """Write what other systems need: to watch a deployment, to run the steps of a file, to run a model as a function."""
 
 
 @app.command()
@@ -87,7 +87,7 @@ def kfp(
     made = made_of(file, overrides=sets or (), on=on, parameters=parameters or (), start=submit)
     for one in made.left_out:
         here().note(f"left out: step {one['step']}: {one['why']}")
-    text = _text(made.document, output)
+    text = _text(made.document, as_json=output is not None and output.suffix == ".json")
     if output is not None:
         write_atomic(output, text.encode())
     lines = [f"written to {output}"] if output is not None else [] if submit else [text.rstrip("\n")]
@@ -95,11 +95,71 @@ def kfp(
     here().show({**asdict(made), "file": str(output) if output is not None else None}, lambda: lines)
 
 
-def _text(document: dict[str, Any], file: Path | None) -> str:
-    if file is not None and file.suffix == ".json":
+@app.command()
+def function(
+    model: Annotated[str, typer.Argument(metavar="MODEL[:VERSION]", help="Of the registry.", autocompletion=complete_model)],
+    image: Annotated[str, typer.Option(help="With Penstock in it (`penstock image build`).")],
+    kind: Annotated[str, typer.Option("--for", help="knative, cloud-run or lambda.")] = "knative",
+    name: Annotated[str | None, typer.Option(help="Of the function. [default: the model's]")] = None,
+    bundled: Annotated[bool, typer.Option("--bundled", help="The image was built with --bundle: nothing is fetched.")] = False,
+    role: Annotated[str, typer.Option(help="Identity that it takes on: role, service account.")] = "",
+    memory: Annotated[str, typer.Option(help="Of one container.")] = "2GiB",
+    cpus: Annotated[float, typer.Option(min=0.1, help="Of one container; Lambda gives them by memory.")] = 1.0,
+    timeout: Annotated[str, typer.Option(help="Of one request.")] = "60s",
+    concurrency: Annotated[int, typer.Option(help="Requests at once in one container; Lambda: one.")] = 16,
+    most: Annotated[int, typer.Option(help="Containers; Lambda: its account's limit.")] = 10,
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of printing.")] = None,
+) -> None:
+    """Write what makes a model version a function that costs nothing while nobody asks.
+
+    A Knative Service as YAML, also for `gcloud run services replace`; JSON for `aws lambda create-function --cli-input-json`.
+    """
+    from penstock.core.errors import BadInput
+    from penstock.core.files import write_atomic
+    from penstock.core.units import seconds, size_bytes
+    from penstock.platforms.function.manifests import KINDS, Wanted
+
+    if kind not in KINDS:
+        raise BadInput(f"--for {kind!r}: choose from {', '.join(KINDS)}")
+    try:
+        memory_bytes, timeout_s = size_bytes(memory), seconds(timeout)
+    except ValueError as error:
+        raise BadInput(f"--memory or --timeout: {error}") from None
+    plain, told = _serving(model, bundled)
+    wanted = Wanted(name or plain, image, told, memory_bytes, cpus, timeout_s, concurrency, most, role)
+    made = KINDS[kind](wanted)
+    text = _text(made, as_json=kind == "lambda")
+    if out is not None:
+        write_atomic(out, text.encode())
+    here().show(
+        {"function": made, "file": str(out) if out is not None else None}, lambda: [f"written to {out}" if out else text.rstrip("\n")]
+    )
+
+
+def _serving(model: str, bundled: bool) -> tuple[str, dict[str, str]]:
+    """The model's name, and the variables that say what to serve: none where the image says it."""
+    from penstock.cli.state import opened
+    from penstock.core.errors import BadInput
+    from penstock.platforms.contract import EndpointSpec, VersionSpec
+    from penstock.platforms.remote.told import telling
+
+    name, _, version = model.partition(":")
+    with opened() as store:
+        found, url = store.registry.get(name, version or "latest"), store.artifacts.url
+    if bundled:
+        return name, {}
+    if "://" not in url or url.startswith("file:"):
+        remedy = f"Build the image with --bundle {model} and add --bundled, or keep artifacts in a bucket (PENSTOCK_ARTIFACTS)."
+        raise BadInput(f"the artifact store {url} lies on this machine, where a function cannot reach it", remedy=remedy)
+    one = VersionSpec(str(found.version), found.bundle, 1)
+    return name, telling(EndpointSpec(name, (one,)), one, url)
+
+
+def _text(value: dict[str, Any], *, as_json: bool) -> str:
+    if as_json:
         import json
 
-        return json.dumps(document, indent=1)
+        return json.dumps(value, indent=2) + "\n"
     from penstock.core.yaml_text import as_yaml
 
-    return as_yaml(document)
+    return as_yaml(value)

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.platforms.kubernetes.machines import placed, resource_of
+from penstock.platforms.remote.container import PLACES, USER, WORK
 from penstock.platforms.remote.machines import Machine
 from penstock.spec.platforms.kubernetes import KubernetesPlatform
-
-WORK = "/work"  # the one folder that a container may write to, beside /tmp
-USER = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +61,8 @@ def resources(machine: Machine) -> dict[str, Any]:
 
 
 def _container(container: Container, machine: Machine, settings: KubernetesPlatform, mounts: list[dict[str, Any]]) -> dict[str, Any]:
-    own = {"PENSTOCK_HOME": f"{WORK}/penstock", "XDG_CACHE_HOME": f"{WORK}/cache", "HOME": WORK}
     shared = {"PENSTOCK_SHARED_STORE": "1"} if settings.volume is not None else {}
-    values = {**own, **shared, **settings.environment, **container.environment}
+    values = {**PLACES, **shared, **settings.environment, **container.environment}
     variables: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in values.items()]
     variables += [{"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}} for name, path in container.fields.items()]
     made: dict[str, Any] = {

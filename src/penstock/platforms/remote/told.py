@@ -1,6 +1,7 @@
 """What a container that serves is told by its environment alone, where the platform starts it with a command of its own.
 
-PENSTOCK_SERVING is JSON: `bundle` (digest), `model`, `version`, `settings` of the engine; PENSTOCK_ARTIFACTS is the store it lies in.
+PENSTOCK_SERVING is JSON: `bundle` (digest), `model`, `version`, `settings` of the engine; PENSTOCK_ARTIFACTS is the store it lies in,
+unless `folder` says where the image holds it (baked.py).
 """
 
 from __future__ import annotations
