@@ -13,17 +13,17 @@ TESTS ?= not thorough
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-quickstart: $(STAMP)  ## train, check, gate and serve a model on real data (about 4 minutes, plus 1 to install; again: seconds)
+quickstart: $(STAMP)  ## train, check, gate and serve a model on real data (about 4 minutes, plus 2 to install; again: seconds)
 	@$(BIN)/python examples/quickstart.py
 
-story: $(STAMP)  ## the closed loop from drift to roll-out, checked as it goes (about 30 minutes; SIZE=small: 8)
+story: $(STAMP)  ## the closed loop from drift to roll-out, checked as it goes (about 30 minutes; SIZE=small: 14)
 	@$(BIN)/python tools/system.py postgresql
 	@$(BIN)/python examples/story/story.py $(or $(SIZE),full)
 
 stop: $(STAMP)  ## stop what quickstart left serving
 	@for example in banking77 docstrings shakespeare docstrings-text; do (cd examples/$$example && ../../$(BIN)/penstock down); done
 
-test: $(STAMP)  ## install what tests need and run them (about 25 minutes, plus 1 to install; TESTS=thorough: the rest)
+test: $(STAMP)  ## install what tests need and run them (about 25 minutes, plus 2 to install; TESTS=thorough: the rest)
 	@$(BIN)/python tools/system.py postgresql prometheus prometheus-alertmanager
 	@echo "penstock: running the tests"
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "$(TESTS)" $(PYTEST_ARGS)

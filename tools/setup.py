@@ -1,4 +1,4 @@
-"""Makes the environment that the Makefile uses: pinned, torch first, in about a minute. Standard library only.
+"""Makes the environment that the Makefile uses: pinned, torch first, in about two minutes. Standard library only.
 
 Usage: python tools/setup.py VENV
 """
@@ -19,7 +19,7 @@ def main(folder: Path) -> None:
     if sys.version_info < (3, 11):  # noqa: UP036 (this runs before anything checks requires-python)
         sys.exit(f"penstock needs Python 3.11 or later; {sys.executable} is {sys.version.split()[0]}. Set PYTHON=… for make.")
     started = time.monotonic()
-    print(f"penstock: installing into {folder.name} (about a minute; later calls skip this)", flush=True)
+    print(f"penstock: installing into {folder.name} (about two minutes; later calls skip this)", flush=True)
     python = folder / "bin" / "python"
     if not python.exists():
         venv.create(folder, with_pip=True)

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 _READ_TWO_WAYS = re.compile(r"y|n|yes|no|on|off|true|false|null|~|[-+.\d].*|=|<<", re.IGNORECASE | re.DOTALL)
+_ENDS_A_LINE = re.compile("[\x85\u2028\u2029]")  # of YAML 1.1 alone
 
 
 def as_yaml(*values: Any) -> str:
@@ -34,10 +35,12 @@ def _float(representer: Any, value: float) -> Any:
 
 
 def _quoted(value: Any) -> Any:
-    from ruamel.yaml.scalarstring import SingleQuotedScalarString
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString, SingleQuotedScalarString
 
     if isinstance(value, dict):
         return {_quoted(key): _quoted(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_quoted(inner) for inner in value]
+    if isinstance(value, str) and _ENDS_A_LINE.search(value):
+        return DoubleQuotedScalarString(value)  # where they are written as escapes
     return SingleQuotedScalarString(value) if isinstance(value, str) and _READ_TWO_WAYS.fullmatch(value) else value

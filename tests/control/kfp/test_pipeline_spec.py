@@ -104,7 +104,8 @@ def test_the_sections_exist() -> None:
 
 
 TEXTS = st.one_of(
-    st.text(max_size=12), st.sampled_from(["yes", "NO", "on", "1e5", "12:30", "0o7", "2026-01-01", "~", "-", "=", "<<", "0x1f"])
+    st.text(max_size=12),
+    st.sampled_from(["yes", "NO", "on", "1e5", "12:30", "0o7", "2026-01-01", "~", "-", "=", "<<", "0x1f", "\x85", "a\u2028b"]),
 )
 VALUES = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(-(10**9), 10**9), st.floats(allow_nan=False, allow_infinity=False), TEXTS),
