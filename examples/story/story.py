@@ -25,6 +25,7 @@ from penstock.control.delivery import deployment_story, opened_world
 from penstock.control.drift.story import drift_story
 from penstock.control.reactions.commands import reaction_rows, reaction_story
 from penstock.control.rollouts.commands import rollout_rows, rollout_story
+from penstock.control.rollouts.orders import rollout_row
 from penstock.control.state import RunState
 from penstock.monitoring.drift.words import words
 
@@ -185,7 +186,7 @@ class Story:
         with opened_world() as world:
             reaction, run, rollout = (world.store.resources.list(kind, limit=1)[0] for kind in ("reaction", "run", "rollout"))
         steps = " ".join(f"{name}:{step.phase}" for name, step in RunState.parse(run.status).steps.items())
-        return reaction.phase, run.phase, steps, rollout.id, rollout.phase, rollout.status.get("stage")
+        return reaction.phase, run.phase, steps, rollout.id, rollout.phase, rollout_row(rollout)["stage"]
 
     def loop(self, rule: str | None) -> Any:
         """The effect of the newest reaction, of `rule` if that is given, once it is over; Broken unless all went well."""
