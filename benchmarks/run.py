@@ -13,6 +13,7 @@ ORDER = (
     "tracking",
     "data_ingest",
     "training",
+    "threads",
     "engines",
     "load_generator",
     "gateway",
