@@ -13,6 +13,7 @@ from penstock.spec.pipeline import OptimizeRule
 from penstock.spec.steps import BundleConfig, OptimizeConfig
 from penstock.stages.bundle.stage import BundleStage
 from penstock.stages.optimize.stage import OptimizeStage
+from penstock.testing.once import once
 from penstock.testing.small_models import decoder_model, encoder_model, packaged_minilm
 from penstock.testing.stages import FolderInputs, run_stage
 
@@ -44,7 +45,7 @@ def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = packaged_minilm()
     if base is None:
         pytest.skip("the package that carries MiniLM is not installed")
-    return encoder_model(tmp_path_factory.mktemp("encoder") / "model", base, LABELS)
+    return once(tmp_path_factory, "encoder", lambda place: encoder_model(place / "model", base, LABELS))
 
 
 @pytest.fixture(scope="session")
@@ -66,19 +67,19 @@ def plays(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def decoder_folder(tmp_path_factory: pytest.TempPathFactory, plays: Path) -> Path:
     text = "\n\n".join(polars.read_parquet(plays / "train.parquet")["text"].to_list())
-    return decoder_model(tmp_path_factory.mktemp("decoder") / "model", text, context=128)
+    return once(tmp_path_factory, "decoder", lambda place: decoder_model(place / "model", text, context=128))
 
 
 @pytest.fixture(scope="session")
 def encoder_bundle(tmp_path_factory: pytest.TempPathFactory, encoder_folder: Path, intents: Path) -> Path:
-    return bundled(tmp_path_factory.mktemp("encoder-f32"), encoder_folder, intents, "text-classification", 64)
+    return once(tmp_path_factory, "encoder-f32", lambda place: bundled(place, encoder_folder, intents, "text-classification", 64))
 
 
 @pytest.fixture(scope="session")
 def encoder_bundle_int8(tmp_path_factory: pytest.TempPathFactory, encoder_folder: Path, intents: Path) -> Path:
-    return bundled(tmp_path_factory.mktemp("encoder-int8"), encoder_folder, intents, "text-classification", 64, "int8")
+    return once(tmp_path_factory, "encoder-int8", lambda place: bundled(place, encoder_folder, intents, "text-classification", 64, "int8"))
 
 
 @pytest.fixture(scope="session")
 def decoder_bundle(tmp_path_factory: pytest.TempPathFactory, decoder_folder: Path, plays: Path) -> Path:
-    return bundled(tmp_path_factory.mktemp("decoder-f32"), decoder_folder, plays, "text-generation", 128)
+    return once(tmp_path_factory, "decoder-f32", lambda place: bundled(place, decoder_folder, plays, "text-generation", 128))
