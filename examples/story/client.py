@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 THREADS = 8
 PATIENCE_S = 30.0  # for one answer
+PAUSE_S = 0.05
 
 
 class Client:
@@ -83,7 +84,8 @@ class Client:
                 if rate > 0 and now >= self.due:
                     self.due = max(self.due + 1 / rate, now - 1.0)
                     return True
-            time.sleep(0.002)
+                rest = self.due - now if rate > 0 else PAUSE_S
+            time.sleep(min(max(rest, 0.001), PAUSE_S))
         return False
 
     def work(self, thread: int) -> None:

@@ -20,7 +20,7 @@ import psutil
 from penstock.testing.postgres import PostgresServer, binaries, running
 
 HERE = Path(__file__).resolve().parent
-PAUSE_S = 0.5
+PAUSE_S, LOOK_S = 1.0, 0.3
 UP_TRIES = 10
 
 
@@ -175,7 +175,7 @@ class House:
 
         def watch() -> None:
             last = look()
-            while not over.wait(0.1):
+            while not over.wait(LOOK_S):
                 now = last
                 with contextlib.suppress(Exception):  # the database is away for a moment
                     now = look()

@@ -224,6 +224,7 @@ def test_the_gateway_serves_while_the_control_process_is_gone(project: Project, 
     assert project.json("status")["gateway"]["port"] == int(first["deployment"]["url"].rpartition(":")[2])
 
 
+@pytest.mark.thorough
 def test_kill_9_in_training_then_run_again_gives_the_same_digests(first: dict[str, Any], make_project: Any) -> None:
     other: Project = make_project(CLASSIFY)
     killed = 0
