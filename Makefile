@@ -16,7 +16,7 @@ help:  ## this list
 quickstart: $(STAMP)  ## train, check, gate and serve a model on real data (about 4 minutes, plus 2 to install; again: seconds)
 	@$(BIN)/python examples/quickstart.py
 
-story: $(STAMP)  ## the closed loop from drift to roll-out, checked as it goes (about 30 minutes; SIZE=small: 14)
+story: $(STAMP)  ## the closed loop from drift to roll-out, checked as it goes (SIZE=small: 14 minutes; the full one longer)
 	@$(BIN)/python tools/system.py postgresql
 	@$(BIN)/python examples/story/story.py $(or $(SIZE),full)
 

@@ -17,7 +17,7 @@ from google.cloud.aiplatform_v1.types import operation as gca_operation
 
 from penstock.testing.emulators.vertex import operations
 from penstock.testing.emulators.vertex.errors import VertexError, invalid, not_found, over_quota, precondition
-from penstock.testing.emulators.vertex.listing import matcher, page
+from penstock.testing.emulators.vertex.listing import jobs_page
 from penstock.testing.emulators.vertex.machine_types import quota_of, refused
 from penstock.testing.emulators.vertex.project import Project, check_labels, stamp
 from penstock.testing.ports import free_port
@@ -240,20 +240,8 @@ def list_(project: Project, request: Any) -> Any:
     project.check_parent(request.parent)
     for job in list(project.of(KIND).values()):
         settle(project, job)
-    fits = matcher(request.filter, _value)
-    rows = sorted((job.row for job in project.of(KIND).values() if fits(job.row)), key=lambda row: row.create_time, reverse=True)
-    shown, token = page(rows, request)
+    shown, token = jobs_page((job.row for job in project.of(KIND).values()), request, State)
     return v1.ListCustomJobsResponse(custom_jobs=shown, next_page_token=token)
-
-
-def _value(row: Any, field: str) -> str | None:
-    if field.startswith("labels."):
-        return dict(row.labels).get(field.removeprefix("labels."))
-    if field == "state":
-        return str(State(row.state).name)
-    if field == "display_name":
-        return str(row.display_name)
-    raise VertexError("INVALID_ARGUMENT", f"Invalid filter: {field} is not supported.")
 
 
 def cancel(project: Project, request: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from penstock.testing.emulators.vertex.errors import VertexError
@@ -43,6 +43,22 @@ def _holds(seen: str | None, operator: str, wanted: str) -> bool:
     if operator == ":":
         return seen is not None and wanted in ("*", seen)
     return (seen == wanted) == (operator == "=")
+
+
+def jobs_page(rows: Iterable[Any], request: Any, states: Any) -> tuple[list[Any], str]:
+    """As `page`, of jobs that fit the request's filter (state, display_name, labels), newest first. `states`: the enum of their state."""
+
+    def value_of(row: Any, field: str) -> str | None:
+        if field.startswith("labels."):
+            return dict(row.labels).get(field.removeprefix("labels."))
+        if field == "state":
+            return str(states(row.state).name)
+        if field == "display_name":
+            return str(row.display_name)
+        raise VertexError("INVALID_ARGUMENT", f"Invalid filter: {field} is not supported.")
+
+    fits = matcher(request.filter, value_of)
+    return page(sorted((row for row in rows if fits(row)), key=lambda row: row.create_time, reverse=True), request)
 
 
 def page(rows: Sequence[Any], request: Any) -> tuple[list[Any], str]:

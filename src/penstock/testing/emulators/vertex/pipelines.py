@@ -18,7 +18,7 @@ from google.protobuf import json_format
 
 from penstock.testing.emulators.vertex import operations
 from penstock.testing.emulators.vertex.errors import VertexError, invalid, not_found, precondition
-from penstock.testing.emulators.vertex.listing import matcher, page
+from penstock.testing.emulators.vertex.listing import jobs_page
 from penstock.testing.emulators.vertex.pipeline_spec import PLACEHOLDER, Spec, has_type, parsed, refused
 from penstock.testing.emulators.vertex.project import Project, check_labels, stamp
 from penstock.testing.ports import free_port
@@ -243,18 +243,8 @@ def list_(project: Project, request: Any) -> Any:
     project.check_parent(request.parent)
     for job in list(project.of(KIND).values()):
         settle(project, job)
-    fits = matcher(request.filter, _value)
-    rows = sorted((job.row for job in project.of(KIND).values() if fits(job.row)), key=lambda row: row.create_time, reverse=True)
-    shown, token = page(rows, request)
+    shown, token = jobs_page((job.row for job in project.of(KIND).values()), request, State)
     return v1.ListPipelineJobsResponse(pipeline_jobs=shown, next_page_token=token)
-
-
-def _value(row: Any, field: str) -> str | None:
-    if field.startswith("labels."):
-        return dict(row.labels).get(field.removeprefix("labels."))
-    if field in ("state", "display_name"):
-        return str(State(row.state).name) if field == "state" else str(row.display_name)
-    raise VertexError("INVALID_ARGUMENT", f"Invalid filter: {field} is not supported.")
 
 
 def cancel(project: Project, request: Any) -> Any:
