@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from penstock.core.cpus import usable
 from penstock.core.errors import PenstockError
 from penstock.core.home import Home
 from penstock.core.units import show_bytes
@@ -105,8 +106,7 @@ def _version(package: str) -> str | None:
 def _machine(home: Home) -> Iterator[Finding]:
     import psutil
 
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield Finding("Machine", "cores", "ok", f"{usable} usable of {os.cpu_count()}")
+    yield Finding("Machine", "cores", "ok", f"{usable()} usable of {os.cpu_count()}")
     flags = [flag for flag in _CPU_FLAGS if flag in _cpu_flags()]
     yield Finding("Machine", "cpu", "ok", f"{platform.machine()}, {', '.join(flags) or 'no vector extensions found'}")
     memory = psutil.virtual_memory()

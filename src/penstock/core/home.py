@@ -45,8 +45,3 @@ class Home:
     def gateway(self) -> Path:
         """The gateway's snapshot, state, pid, log and records."""
         return self.folder / "gateway"
-
-    @property
-    def machine(self) -> Path:
-        """Facts measured once a machine, for all homes alike: a thread count settled twice could give two models for one key."""
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "penstock" / "machine"

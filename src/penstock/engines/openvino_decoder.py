@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from penstock.core.cpus import cores
 from penstock.core.errors import ArtifactCorrupt, BadInput
 from penstock.engines.answers import Answers
 from penstock.engines.bundle_file import BundleFile
@@ -21,7 +22,7 @@ from penstock.engines.lane import Lane
 from penstock.engines.lanes import Lanes
 from penstock.engines.lora import Adapter
 from penstock.engines.memory import resident_bytes
-from penstock.engines.openvino_graph import cores, precision_hint
+from penstock.engines.openvino_graph import precision_hint
 from penstock.engines.requests import check_generate, check_text
 from penstock.engines.sampling import samplings
 from penstock.engines.scorer import Scorer

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from penstock.core.cpus import cores
 from penstock.core.errors import BadInput, ReplicaFailed
 from penstock.engines.bundle_file import BundleFile
 from penstock.engines.contract import Chunk, Classified, ClassifyRequest, Embedded, EmbedRequest, EngineInfo, Request
 from penstock.engines.encoding import Encoder, by_length
 from penstock.engines.gathering import Gatherer, Item
-from penstock.engines.openvino_graph import compile_graph, cores, precision_hint
+from penstock.engines.openvino_graph import compile_graph, precision_hint
 from penstock.engines.ranking import ranked, softmax
 from penstock.engines.requests import check_classify, check_texts
 from penstock.engines.settings import settings_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,3 @@ def precision_hint(precision: str) -> dict[str, str]:
     if precision not in ("f32", "bf16", "auto"):
         raise BadInput(f"inference_precision is {precision!r}; it must be f32, bf16 or auto")
     return {} if precision == "auto" else {"INFERENCE_PRECISION_HINT": precision}
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)  # not on every system
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

@@ -16,12 +16,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from penstock.core.cpus import cores
 from penstock.core.errors import ArtifactCorrupt, BadInput, EngineClosed
 from penstock.engines.answering import Answer, Piece
 from penstock.engines.bundle_file import BundleFile
 from penstock.engines.contract import Chunk, EngineInfo, GenerateRequest, Request, Text
 from penstock.engines.memory import resident_bytes
-from penstock.engines.openvino_graph import compile_graph, cores, precision_hint
+from penstock.engines.openvino_graph import compile_graph, precision_hint
 from penstock.engines.picking import pick
 from penstock.engines.requests import check_generate
 from penstock.engines.settings import settings_of

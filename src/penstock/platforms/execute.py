@@ -60,7 +60,7 @@ def _run(job: JobSpec, artifacts: Artifacts, home: Home, *, emit: Emit, stopping
     scratch, staging = folder / "scratch", folder / "staging"  # the commit empties it; its empty folders may stay
     _remove(staging)  # of an attempt that was killed
     outputs = StagedOutputs(staging)
-    context = JobContext(scratch, home.machine, threads_for(job.cpus), emit, stopping)
+    context = JobContext(scratch, threads_for(job.cpus), emit, stopping)
     try:
         stage, config = stage_named(job.stage), validated(job.stage, job.config)
         with importable(job.code_path):

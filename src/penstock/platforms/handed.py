@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from penstock.core.cpus import cores
 from penstock.core.errors import BadInput
 from penstock.core.files import told_plainly
 from penstock.platforms.external import verified
@@ -90,7 +90,6 @@ class JobContext:
     """Folders are made when first asked for: most steps need none."""
 
     scratch_place: Path
-    machine_place: Path
     threads: int
     emit: Emit
     stopping: Callable[[], bool]
@@ -98,10 +97,6 @@ class JobContext:
     @property
     def scratch(self) -> Path:
         return _made(self.scratch_place)
-
-    @property
-    def machine(self) -> Path:
-        return _made(self.machine_place)
 
     def log(self, message: str) -> None:
         self.emit({"log": {"message": message, "at": time.time()}})
@@ -120,6 +115,5 @@ def _made(folder: Path) -> Path:
 
 
 def threads_for(cpus: float | None) -> int:
-    """CPU threads for a step: what it asked for, else all that this process may run on."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(available, round(cpus)) if cpus else available)
+    """CPU threads for a step: as many as it asked for, at most one for each core."""
+    return max(1, min(cores(), round(cpus))) if cpus else cores()

@@ -48,11 +48,6 @@ class Context(Protocol):
         ...
 
     @property
-    def machine(self) -> Path:
-        """Folder for facts about this machine that outlive runs (measured thread count)."""
-        ...
-
-    @property
     def threads(self) -> int:
         """CPU threads this step may use."""
         ...

@@ -88,10 +88,6 @@ class RecordingContext:
     def scratch(self) -> Path:
         return self._made("scratch")
 
-    @property
-    def machine(self) -> Path:
-        return self._made("machine")
-
     def _made(self, name: str) -> Path:
         path = self.root / name
         path.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
-import os
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -18,6 +17,7 @@ from penstock.control.scaling.advice import Facts, ReplicaFacts, Tried, advise
 from penstock.control.scaling.trial import candidates, try_settings
 from penstock.control.split import leading, split_of
 from penstock.control.world import World
+from penstock.core.cpus import cores
 from penstock.core.errors import ArtifactCorrupt, ArtifactMissing, ReplicaFailed
 from penstock.engines.bundle_file import read_bundle
 from penstock.serving.load import read_load
@@ -75,7 +75,7 @@ def _bundle(row: Resource) -> str:
 def _try(world: World, row: Resource, settings: Mapping[str, Any], seconds: float, tell: Callable[[str], None]) -> list[Tried]:
     bundle, found = world.store.artifacts.materialize(_bundle(row)), []
     at_once = deploy_of(row.spec).scale.target_concurrency
-    for number, one in enumerate(candidates(settings, _cores())):
+    for number, one in enumerate(candidates(settings, cores())):
         asked = {**deploy_of(row.spec).engine, **one}
         try:
             tried = try_settings(bundle, asked, seconds=seconds, at_once=at_once)
@@ -101,18 +101,18 @@ def _facts(world: World, row: Resource, settings: Mapping[str, Any], watch_s: fl
     for replica in ready:
         first, then = before[replica["id"]], _scrape(replica["address"])
         process = processes.get(replica["id"])
-        cores = None if process is None else max(0.0, _cpu_s(process) - spent[replica["id"]]) / passed
+        used = None if process is None else max(0.0, _cpu_s(process) - spent[replica["id"]]) / passed
         ran = {name: then.get(name, 0.0) - first.get(name, 0.0) for name in COUNTED}
         batch = ran["batch_items"] / ran["batches"] if ran["batches"] > 0 else None
         waiting = (first.get("waiting", 0.0) + then.get("waiting", 0.0)) / 2
-        facts = ReplicaFacts(replica["id"], int(then.get("memory_bytes", 0)), cores, ran["requests"] / passed, batch, waiting)
+        facts = ReplicaFacts(replica["id"], int(then.get("memory_bytes", 0)), used, ran["requests"] / passed, batch, waiting)
         replicas.append(facts)
     load, now = read_load(world.home.gateway).get(row.name), world.clock.now()
     events = world.store.events.latest("deployment", row.id, limit=10_000)
     started = [e for e in events if e.type == "deployment.scaled" and e.at > now - DAY_S and e.data and e.data["from"] == 0]
     cold = (row.status.get("scaling") or {}).get("cold_start_s") or max((r.get("cold_start_s") or 0.0 for r in ready), default=0.0)
     return Facts(
-        cores=_cores(),
+        cores=cores(),
         free_bytes=int(psutil.virtual_memory().available),
         settings=settings,
         scale=deploy_of(row.spec).scale,
@@ -162,10 +162,6 @@ def _scrape(address: str) -> dict[str, float]:
         if plain in (*COUNTED, *NOTED):
             found[plain] = float(value)
     return found
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _words(settings: Mapping[str, Any]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from penstock.core.cpus import usable
 from penstock.core.errors import PlatformLacks
 from penstock.core.units import show_bytes
 from penstock.platforms.contract import JobSpec
@@ -26,7 +26,6 @@ class Capabilities:
 
 
 def capabilities() -> Capabilities:
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     gpus = sum(1 for path in Path("/dev").glob("nvidia[0-9]*"))
     lacks = {
         "nodes": "one machine: work over several goes to Kubernetes or a managed cloud",
@@ -39,7 +38,7 @@ def capabilities() -> Capabilities:
     if not gpus:
         lacks["gpus"] = "no NVIDIA device under /dev"
     has = {"jobs", "endpoints", "environments", "timeout", "memory_limit", "cancel", "logs"} | ({"gpus"} if gpus else set())
-    return Capabilities(cpus, psutil.virtual_memory().total, gpus, frozenset(has), lacks)
+    return Capabilities(usable(), psutil.virtual_memory().total, gpus, frozenset(has), lacks)
 
 
 _WORDS = {"nodes": "several machines", "spot": "a spot machine", "machines": "a machine type", "gpu_types": "a kind of accelerator"}

@@ -31,8 +31,9 @@ class EncodedVectors:
     name = "encoder"
 
     def __init__(self, folder: Path, threads: int = 0) -> None:
+        from penstock.core.cpus import cores
         from penstock.engines.encoding import Encoder
-        from penstock.engines.openvino_graph import compile_graph, cores, precision_hint
+        from penstock.engines.openvino_graph import compile_graph, precision_hint
 
         hints = {"INFERENCE_NUM_THREADS": str(threads or cores()), "NUM_STREAMS": "1", **precision_hint("f32")}
         self._compiled = compile_graph(folder, hints)

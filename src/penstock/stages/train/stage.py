@@ -38,7 +38,7 @@ class TrainStage:
         started = time.monotonic()
         check(config)
         compute = pick_compute(config.train.precision)
-        count = threads.settle(context, compute.dtype)
+        count = threads.settle(context)
         with repeatable(), quietly():
             trainee = build(config, inputs, compute)
             settled = Settled.of(config, trainee, compute, count)
