@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
 TESTS ?= not thorough
 
-.PHONY: help quickstart story test lint types bench platforms docs clean stop
+.PHONY: help quickstart story test lint types bench platforms container docs clean stop
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,10 @@ bench: $(STAMP)  ## every benchmark beside its peer, each peer in an environment
 
 platforms: $(STAMP)  ## examples/banking77 on every platform, by emulators: trains, deploys, answers, leaves nothing (minutes; SIZE=full: the file as it stands)
 	@$(BIN)/python tools/platforms.py $(or $(SIZE),small)
+
+container: $(STAMP)  ## the image built by Dockerfile and by `penstock image build`, pushed to a registry, pulled, started (root on Debian; about 5 minutes alone)
+	@$(BIN)/python tools/system.py buildah skopeo docker-registry debootstrap
+	@$(BIN)/python tools/container.py
 
 docs: $(STAMP)  ## check every link of the documentation
 	@$(BIN)/python docs/build.py

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 
@@ -24,11 +25,15 @@ def has_alertmanager() -> bool:
     return shutil.which("prometheus-alertmanager") is not None or shutil.which("alertmanager") is not None
 
 
+def there(command: str) -> bool:
+    return shutil.which(command) is not None
+
+
 PRESENT = {
     "postgresql": has_postgres,
     "prometheus": has_prometheus,
     "prometheus-alertmanager": has_alertmanager,
-    "wrk": lambda: shutil.which("wrk") is not None,
+    **{name: partial(there, name) for name in ("wrk", "buildah", "skopeo", "docker-registry", "debootstrap")},
 }
 
 
