@@ -14,7 +14,7 @@ from penstock.control.code import local_code
 from penstock.core.errors import BadInput, ModelUnavailable
 from penstock.core.home import Home
 from penstock.spec.monitor import stored
-from penstock.spec.pipeline import Data, Evaluate, Pipeline, Resources, Retry, Source, StepOptions, Train
+from penstock.spec.pipeline import Data, Evaluate, Pipeline, Placement, Resources, Retry, Source, StepOptions, Train, chosen
 from penstock.spec.pipeline import UserStep as UserStepSpec
 from penstock.spec.steps import (
     BundleConfig,
@@ -47,6 +47,7 @@ class Node:
     """One step. `config` is the JSON of the stage's config and enters the key; `external` (digest → place) does not.
 
     `aside` holds values of the config that change no byte of an output, by section: the stage is given them, the key is not.
+    `otherwise`: for each further placement its `on` (a platform, "" for the run's) and what differs there, by the names of fields.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Node:
     nodes: int = 1
     spot: bool = False
     machine: str | None = None
+    otherwise: Sequence[Mapping[str, Any]] = ()
     attempts: int = 3
     backoff_s: float = 1.0
     retry_on: Sequence[str] = ()
@@ -79,6 +81,13 @@ class Node:
     def needs(self) -> set[str]:
         """Names of the steps that must be done before this one."""
         return {b.step for b in self.inputs.values() if b.step} | set(self.after)
+
+    def placed(self, place: int) -> tuple[str, Node]:
+        """The platform ("" for the run's) and the step as it is asked for at a placement; 0 is its first."""
+        if not place:
+            return "", self
+        there = dict(self.otherwise[place - 1])
+        return there.pop("on"), replace(self, **there)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -230,7 +239,19 @@ def _resources(wanted: Resources) -> dict[str, Any]:
         "nodes": wanted.nodes,
         "spot": wanted.spot,
         "machine": wanted.machine,
+        "otherwise": tuple(_placed(wanted, placement) for placement in wanted.otherwise),
     }
+
+
+def _placed(wanted: Resources, there: Placement) -> dict[str, Any]:
+    said = {name: value for name in chosen(there) if (value := getattr(there, name)) is not None}
+    on = said.pop("on", "")
+    needs = {"cpus", "memory", "gpus", "gpu"} & said.keys()
+    if on or needs:
+        said.setdefault("machine", None)
+    if {"gpus", "gpu"} & needs:
+        said = {"gpus": 0, "gpu": None, **said}
+    return {"on": on, **_resources(wanted.model_copy(update={**said, "otherwise": ()})), "otherwise": ()}
 
 
 def _user(step: UserStepSpec, beside: Path) -> Node:

@@ -36,10 +36,15 @@ def leave_platforms(home: Home) -> dict[str, Any]:
 
 def _places(rows: Sequence[Resource]) -> list[dict[str, Any]]:
     """The platforms, other than this machine, that any run or deployment was asked of."""
-    places = {
-        json.dumps(row.spec["platform"], sort_keys=True): row.spec["platform"] for row in rows if "config" in row.spec.get("platform", {})
-    }
+    asked = [place for row in rows for place in (row.spec.get("platform", {}), *_placements(row)) if "config" in place]
+    places = {json.dumps(place, sort_keys=True): place for place in asked}
     return [place for place in places.values() if place["config"].get("kind", "local") != "local"]
+
+
+def _placements(row: Resource) -> list[dict[str, Any]]:
+    """Platforms where steps of a run go when there is no room on its own."""
+    named = {there["on"] for node in row.spec.get("graph", ()) for there in node.get("otherwise", ()) if there["on"]}
+    return [{"name": name, "config": row.spec["platforms"][name]} for name in sorted(named)]
 
 
 def _parts(place: dict[str, Any]) -> Any:

@@ -14,11 +14,12 @@ from penstock.control.bandits import BanditReconciler
 from penstock.control.contract import Again, Outcome, Reconciler
 from penstock.control.deployments import DeploymentReconciler
 from penstock.control.experiments import ExperimentReconciler
+from penstock.control.graph import Node
 from penstock.control.reactions.reconciler import ReactionReconciler
 from penstock.control.rollouts.reconciler import RolloutReconciler
-from penstock.control.runs import ENDED, RunReconciler
+from penstock.control.runs import ENDED, RunReconciler, jobs_of
 from penstock.control.scaling.live import wake_held
-from penstock.control.state import RunState
+from penstock.control.state import RunState, StepState
 from penstock.control.triggers.reconciler import TriggerReconciler
 from penstock.control.world import LEASE_S, World
 from penstock.core.errors import Conflict, DatabaseUnavailable, Interrupted, PenstockError
@@ -129,11 +130,10 @@ def _interrupt(world: World, run: str) -> None:
     if resource.phase in ENDED or not world.store.resources.take("run", run, world.owner, LEASE_S):
         return
     state = RunState.parse(resource.status)
-    platform = resource.spec["platform"]
-    jobs = world.jobs(platform["name"], platform["config"])
-    for step in state.steps.values():
+    for node in map(Node.parse, resource.spec["graph"]):
+        step = state.steps.get(node.name, StepState())
         if step.phase == "running" and step.handle:
-            jobs.cancel(JobHandle(**step.handle))
+            jobs_of(resource, world, node.placed(step.place)[0]).cancel(JobHandle(**step.handle))
             step.phase, step.message = "cancelled", "interrupted; it resumes from its last checkpoint"
             if step.key:
                 world.store.builds.unclaim(step.key, world.owner)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.control.adapters import Located, keep_adapters, locate_adapters
-from penstock.control.graph import Graph, build_graph
+from penstock.control.graph import Graph, Node, build_graph
 from penstock.control.plan import Plan, make_plan
 from penstock.control.steps import job_of
 from penstock.control.world import World
@@ -82,7 +82,7 @@ def _adapters(pipeline: Pipeline, beside: Path, world: World | None) -> Mapping[
 def _refuse_impossible(pipeline: Pipeline, graph: Graph) -> None:
     """Raises PlatformLacks before anything runs. Steps that ask for nothing in particular run on any machine of one's own."""
     asking = [node for node in graph if node.cpus or node.gpus or node.memory_bytes or node.machine or node.nodes > 1 or node.spot]
-    if asking or platform_config(pipeline)["kind"] != "local":
+    if asking or any(node.otherwise for node in graph) or platform_config(pipeline)["kind"] != "local":
         quotes(pipeline, graph)
 
 
@@ -90,16 +90,22 @@ def quotes(pipeline: Pipeline, graph: Graph) -> dict[str, Quote]:
     """By step: where it would run, and at what price. Raises PlatformLacks for one that never can, with the step and the reason."""
     from penstock.platforms.table import PLATFORMS
 
-    config = platform_config(pipeline)
-    parts, found = PLATFORMS.load(config["kind"]), dict[str, Quote]()
+    def at(node: Node, place: int) -> Quote:
+        on, there = node.placed(place)
+        config = platform_config(pipeline, on)
+        quote: Quote = PLATFORMS.load(config["kind"]).quote(job_of(there, key=UNKNOWN_KEY, run="", inputs={}, attempt=1), config)
+        return replace(quote, on=on)
+
+    found = dict[str, Quote]()
     for node in graph:
-        found[node.name] = parts.quote(job_of(node, key=UNKNOWN_KEY, run="", inputs={}, attempt=1), config)
+        first, *others = (at(node, place) for place in range(len(node.otherwise) + 1))
+        found[node.name] = replace(first, otherwise=tuple(others))
     return found
 
 
-def platform_config(pipeline: Pipeline) -> dict[str, Any]:
-    """The section of the platform where steps run, as JSON values."""
-    found = pipeline.platforms.get(platform_of(pipeline), LocalPlatform())
+def platform_config(pipeline: Pipeline, on: str = "") -> dict[str, Any]:
+    """The section of a platform, by default of the one where steps run, as JSON values."""
+    found = pipeline.platforms.get(on or platform_of(pipeline), LocalPlatform())
     return found.model_dump(mode="json", exclude_none=True)
 
 

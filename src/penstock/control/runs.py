@@ -7,6 +7,7 @@ whoever takes the lease next goes on from what the row, the store and the platfo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from penstock.control.contract import Again, Done, Outcome
 from penstock.control.graph import Graph, Node
@@ -30,8 +31,8 @@ class Shift:
     outbox: Outbox
     inherited: bool
 
-    def acting(self, run: Resource, jobs: Jobs, state: RunState) -> Acting:
-        return Acting(run.id, run.name, jobs, state.outputs, self.world, self.outbox)
+    def acting(self, run: Resource, state: RunState) -> Acting:
+        return Acting(run.id, run.name, partial(jobs_of, run, self.world), state.outputs, self.world, self.outbox)
 
 
 class RunReconciler:
@@ -71,17 +72,16 @@ class RunReconciler:
 
     def _advance(self, run: Resource, graph: Graph, state: RunState, shift: Shift) -> str:
         world = shift.world
-        jobs = world.jobs(run.spec["platform"]["name"], run.spec["platform"]["config"])
         if run.spec.get("cancel"):
-            return self._cancel(state, jobs, world)
-        acting = shift.acting(run, jobs, state)
+            return self._cancel(run, graph, state, world)
+        acting = shift.acting(run, state)
         for node in graph:
             if state.steps[node.name].phase not in FINISHED:
                 self._move(node, state, acting, shift.inherited)
         if run.id not in self._warmed:
             # Known only now: what is not cached. A worker imports their libraries while the first of them runs.
             self._warmed.add(run.id)
-            jobs.warm(sorted({n.stage for n in graph if state.phase_of(n.name) == "waiting" and n.stage != "user"}))
+            acting.jobs("").warm(sorted({n.stage for n in graph if state.phase_of(n.name) == "waiting" and n.stage != "user"}))
         if all(step.phase in DONE for step in state.steps.values()):
             try:
                 return promote(run, graph, state, world)
@@ -134,10 +134,11 @@ class RunReconciler:
         found = [node for node in graph if self._rebuild(node, state, acting)]
         return bool(found)
 
-    def _cancel(self, state: RunState, jobs: Jobs, world: World) -> str:
-        for step in state.steps.values():
+    def _cancel(self, run: Resource, graph: Graph, state: RunState, world: World) -> str:
+        for node in graph:
+            step = state.steps[node.name]
             if step.phase == "running" and step.handle is not None:
-                handle = JobHandle(**step.handle)
+                jobs, handle = jobs_of(run, world, node.placed(step.place)[0]), JobHandle(**step.handle)
                 jobs.cancel(handle)
                 if jobs.observe(handle).phase in ("pending", "running"):
                     continue
@@ -146,6 +147,11 @@ class RunReconciler:
             if step.phase not in FINISHED:
                 step.phase, step.message = "cancelled", "the run was cancelled"
         return "running" if any(s.phase == "running" for s in state.steps.values()) else "cancelled"
+
+
+def jobs_of(run: Resource, world: World, on: str) -> Jobs:
+    """Of a platform of the run; "" for the one where its steps first go."""
+    return world.jobs(on, run.spec["platforms"][on]) if on else world.jobs(run.spec["platform"]["name"], run.spec["platform"]["config"])
 
 
 def _pause(state: RunState, world: World) -> float:

@@ -15,7 +15,7 @@ DONE: frozenset[str] = frozenset({"cached", "succeeded"})
 class StepState:
     """`tries` counts submissions that were the step's own fault; `attempt` counts all. Times are seconds since the epoch.
 
-    `away_since`: since when the platform did not take it.
+    `away_since`: since when the platform did not take it. `place`: of its placements, the one that it is at.
     """
 
     phase: StepPhase = "waiting"
@@ -33,6 +33,7 @@ class StepState:
     error: dict[str, Any] | None = None
     message: str | None = None
     away_since: float | None = None
+    place: int = 0
     _read: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     def as_json(self) -> Mapping[str, Any]:

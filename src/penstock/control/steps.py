@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from penstock.control.plan import bound, lost_outputs
 from penstock.control.state import StepState
 from penstock.control.world import LEASE_S, World
 from penstock.core.errors import NotFound, PenstockError, PlatformAway, PlatformDenied, PlatformFull
-from penstock.platforms.contract import JobHandle, Jobs, JobSpec, JobState
+from penstock.platforms.contract import JobHandle, Jobs, JobSpec, JobState, LogPage
 
 if TYPE_CHECKING:
     from penstock.store.points import Point
@@ -41,11 +41,11 @@ class Outbox:
 
 @dataclass(frozen=True, slots=True)
 class Acting:
-    """What acting on the steps of one run needs: ids, the platform's jobs, and where every finished step's outputs are."""
+    """What acting on the steps of one run needs: ids, jobs by platform ("" for the run's), and where every finished step's outputs are."""
 
     run: str
     pipeline: str
-    jobs: Jobs
+    jobs: Callable[[str], Jobs]
     outputs: dict[str, Mapping[str, str]]
     world: World
     outbox: Outbox
@@ -73,9 +73,8 @@ def start(node: Node, step: StepState, acting: Acting) -> None:
     if not store.builds.claim(key, world.owner, LEASE_S):
         step.message = f"being built by {store.builds.claimant(key)}"
         return
-    step.attempt += 1
     try:
-        step.handle = asdict(acting.jobs.submit(job_of(node, key=key, run=acting.run, inputs=inputs, attempt=step.attempt)))
+        step.handle = asdict(_submitted(node, step, inputs, acting))
     except (PlatformAway, PlatformFull) as error:
         _ask_again(node, step, key, error, acting)
         return
@@ -89,6 +88,31 @@ def start(node: Node, step: StepState, acting: Acting) -> None:
     step.away_since = None
     step.started_at = world.clock.now()
     acting.event(node.name, "step.started", f"attempt {step.attempt}", key=key)
+
+
+def _submitted(node: Node, step: StepState, inputs: Mapping[str, str], acting: Acting) -> JobHandle:
+    """Asked for at its placement, and at those after it while there is no room. Raises what the last one raised."""
+    assert step.key is not None
+    while True:
+        step.attempt += 1
+        on, there = node.placed(step.place)
+        try:
+            return acting.jobs(on).submit(job_of(there, key=step.key, run=acting.run, inputs=inputs, attempt=step.attempt))
+        except PlatformFull as error:
+            if not _moved(node, step, str(error), acting):
+                raise
+
+
+def _moved(node: Node, step: StepState, why: str, acting: Acting) -> bool:
+    """On to the next placement; False after the last one, when the first is the next."""
+    if not node.otherwise:
+        return False
+    step.place = (step.place + 1) % (len(node.otherwise) + 1)
+    if step.place:
+        on, there = node.placed(step.place)
+        words = [f"on {on}" if on else "", there.machine or "", "" if there.spot or not node.spot else "not spot"]
+        acting.event(node.name, "step.moved", f"to placement {step.place + 1} ({', '.join(filter(None, words)) or 'other needs'}): {why}")
+    return bool(step.place)
 
 
 def _ask_again(node: Node, step: StepState, key: str, error: PenstockError, acting: Acting) -> None:
@@ -134,8 +158,9 @@ def watch(node: Node, step: StepState, acting: Acting, *, inherited: bool) -> No
     assert step.key is not None
     handle = JobHandle(**step.handle)
     try:
-        state = acting.jobs.observe(handle)
-        _follow(node, step, acting, handle)
+        jobs = acting.jobs(node.placed(step.place)[0])
+        state = jobs.observe(handle)
+        _follow(node, step, acting, jobs.logs(handle, step.cursor))
     except NotFound:
         # Submitted on another machine, or its folder was deleted: whatever it did, its marker would have been found.
         inherited, state = (
@@ -190,7 +215,8 @@ def _succeed(node: Node, step: StepState, acting: Acting, state: JobState) -> No
 def _fail(node: Node, step: StepState, acting: Acting, state: JobState, *, inherited: bool) -> None:
     error = dict(state.error or {"code": "step-failed", "message": "the job ended without a result"})
     step.error, step.handle = error, None
-    own_fault = not inherited
+    moved = error.get("code") == PlatformFull.code and _moved(node, step, str(error.get("message")), acting)
+    own_fault = not (inherited or moved)
     step.tries += own_fault
     transient = bool(error.get("transient")) or error.get("type") in node.retry_on
     if not own_fault or error.get("code") in CORRUPT or (transient and step.tries < node.attempts):
@@ -223,9 +249,8 @@ def repair(node: Node, acting: Acting) -> list[str]:
     return again
 
 
-def _follow(node: Node, step: StepState, acting: Acting, handle: JobHandle) -> None:
-    """Reads new log lines; keeps the latest progress and the points. The cursor is saved with them, so none is read twice."""
-    page = acting.jobs.logs(handle, step.cursor)
+def _follow(node: Node, step: StepState, acting: Acting, page: LogPage) -> None:
+    """Keeps the latest progress and the points of new log lines. The cursor is saved with them, so none is read twice."""
     step.cursor = page.cursor
     for line in page.lines:
         if not line.startswith(MARK):

@@ -241,7 +241,10 @@ class PlatformDenied(PenstockError):
 
 class PlatformFull(PenstockError):
     code = "platform-full"
-    remedy = "Ask for a larger quota, choose another machine or region, or declare a second placement."
+    remedy = (
+        "Ask for a larger quota, choose another machine or region, or say where the step may go instead: "
+        "`resources: {otherwise: [{spot: false}]}`."
+    )
 
 
 class PlatformAway(PenstockError):

@@ -12,7 +12,8 @@ from penstock.platforms.remote.machines import Machine
 class Quote:
     """`usd_per_h`: of all `nodes` together; None where nobody said. `prices_of`: the day that listed prices were read.
 
-    `calls`: what starting the step would ask for, in the vendor's own terms.
+    `calls`: what starting the step would ask for, in the vendor's own terms. `on`: the platform, where it is not the run's.
+    `otherwise`: where the step goes when there is no room.
     """
 
     machine: str
@@ -21,6 +22,8 @@ class Quote:
     usd_per_h: float | None = None
     prices_of: str | None = None
     calls: Sequence[str] = ()
+    on: str = ""
+    otherwise: Sequence[Quote] = ()
 
 
 def quoted(machine: Machine, nodes: int, spot: bool, calls: Sequence[str] = (), prices_of: str | None = None) -> Quote:

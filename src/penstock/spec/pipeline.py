@@ -227,8 +227,35 @@ class Evaluate(Record):
     latency_requests: int = Field(default=200, ge=10)
 
 
+class Placement(Record):
+    """Where a step goes when the place before it has no room. What is not said is as in the step's own `resources`.
+
+    `on`: a platform of the file that reads the same artifacts. A `machine` is not taken over to another platform or other needs.
+    """
+
+    on: Name | None = None
+    cpus: float | None = Field(default=None, gt=0)
+    memory: Bytes | None = Field(default=None, gt=0)
+    gpus: int | None = Field(default=None, ge=0)
+    gpu: Gpu | None = None
+    nodes: int | None = Field(default=None, ge=1)
+    spot: bool | None = None
+    machine: str | None = None
+
+    @model_validator(mode="after")
+    def _another(self) -> Placement:
+        if not chosen(self):
+            raise ValueError("say what is different there, such as `spot: false` or `machine: …`")
+        if self.gpus and self.gpu is not None:
+            raise ValueError("`gpus` and `gpu` say the same thing; write one of them")
+        return self
+
+
 class Resources(Record):
-    """`nodes` machines run the step together; `spot`: on ones that may be taken away; `machine`: the platform's own name of a type."""
+    """`nodes` machines run the step together; `spot`: on ones that may be taken away; `machine`: the platform's own name of a type.
+
+    `otherwise`: placements in the order in which they are tried when there is no room.
+    """
 
     cpus: float | None = Field(default=None, gt=0)
     memory: Bytes | None = Field(default=None, gt=0, description="bytes; the step is killed beyond it")
@@ -237,6 +264,7 @@ class Resources(Record):
     nodes: int = Field(default=1, ge=1)
     spot: bool = False
     machine: str | None = None
+    otherwise: tuple[Placement, ...] = ()
 
     @model_validator(mode="after")
     def _one_way(self) -> Resources:

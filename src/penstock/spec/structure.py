@@ -13,6 +13,8 @@ from penstock.spec.conditions import metrics_used
 from penstock.spec.diagnose import Complaint, nearest, show
 from penstock.spec.gates import GateSyntax, parse_gate
 
+Place = tuple[str | int, ...]
+
 # What each built-in step makes; the first is meant when an input names the step alone (stages/README.md).
 BUILT_IN: dict[str, tuple[str, ...]] = {
     "data": ("dataset",),
@@ -108,9 +110,28 @@ def _platforms(data: Mapping[str, Any]) -> Iterator[Complaint]:
     known = list(platforms) if isinstance(platforms, Mapping) else ["laptop"]
     wanted = deploy.get("to", "laptop")
     if data.get("deploy") is not None and isinstance(wanted, str) and wanted not in known:
-        where: tuple[str, ...] = ("deploy", "to") if "to" in deploy else ("deploy",)
-        listed = f"known here: {', '.join(known)}" if known else "none is declared"
-        yield Complaint(where, f"no platform is called {show(wanted)} ({listed})", nearest(wanted, known))
+        where: Place = ("deploy", "to") if "to" in deploy else ("deploy",)
+        yield _no_platform(where, wanted, known)
+    for at, placement in _placements(data):
+        elsewhere = placement.get("on")
+        if isinstance(elsewhere, str) and elsewhere not in known:
+            yield _no_platform((*at, "on"), elsewhere, known)
+
+
+def _no_platform(where: Place, wanted: str, known: list[str]) -> Complaint:
+    listed = f"known here: {', '.join(known)}" if known else "none is declared"
+    return Complaint(where, f"no platform is called {show(wanted)} ({listed})", nearest(wanted, known))
+
+
+def _placements(data: Mapping[str, Any]) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+    """Where each step may go otherwise, with its place in the file."""
+    options, steps = _map(data.get("options")), data.get("steps")
+    owners: list[tuple[Place, Any]] = [(("options", name), value) for name, value in options.items()]
+    owners += [(("steps", index), value) for index, value in enumerate(steps if isinstance(steps, (list, tuple)) else ())]
+    for at, owner in owners:
+        listed = _map(_map(owner).get("resources")).get("otherwise")
+        for index, placement in enumerate(listed if isinstance(listed, (list, tuple)) else ()):
+            yield (*at, "resources", "otherwise", index), _map(placement)
 
 
 def _gates(data: Mapping[str, Any]) -> Iterator[Complaint]:

@@ -48,13 +48,17 @@ def _places(plan: Any, quotes: Any) -> list[str]:
     """Machines, prices and calls of a platform that is not this machine."""
     rows = []
     for step in plan.steps:
-        quote = quotes[step.name]
-        price = "not known" if quote.usd_per_h is None else f"{quote.usd_per_h:.2f} USD/h"
-        of = f" ({quote.prices_of})" if quote.prices_of else ""
-        machine = f"{quote.nodes} × {quote.machine}" if quote.nodes > 1 else quote.machine
-        rows.append((step.name, machine, "spot" if quote.spot else "", f"{price}{of}"))
+        rows.append(_place(step.name, quotes[step.name]))
+        rows += [_place("  otherwise", quote) for quote in quotes[step.name].otherwise]
     total = plan.estimate_usd
     lines = ["", f"on {plan.platform}:", *table(("step", "machine", "", "price"), rows)]
     lines += [] if total is None else [f"about {total:.2f} USD for what would run"]
     calls = [call for step in plan.steps if step.action == "run" for call in quotes[step.name].calls]
     return lines + (["it would ask for:", *(f"  {call}" for call in dict.fromkeys(calls))] if calls else [])
+
+
+def _place(name: str, quote: Any) -> tuple[str, str, str, str]:
+    price = "not known" if quote.usd_per_h is None else f"{quote.usd_per_h:.2f} USD/h"
+    of = f" ({quote.prices_of})" if quote.prices_of else ""
+    machine = f"{quote.nodes} × {quote.machine}" if quote.nodes > 1 else quote.machine
+    return name, f"{machine} on {quote.on}" if quote.on else machine, "spot" if quote.spot else "", f"{price}{of}"
