@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 PASSED, REFUSED = "passed", "refused"  # states of a version in our registry; any other is undecided
@@ -22,11 +22,21 @@ class Card:
     metrics: Mapping[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the registry there says of a model. `states` by our number of the version, in our words (`registered` where nobody decided);
+    `aliases` by name, our number.
+    """
+
+    states: Mapping[int, str] = field(default_factory=dict)
+    aliases: Mapping[str, int] = field(default_factory=dict)
+
+
 class Mirror(Protocol):
     """Raises PlatformDenied, PlatformAway. Everything is idempotent."""
 
-    def states(self, model: str) -> Mapping[int, str]:
-        """By our number of the version: what the registry there says of it, in our words (`registered` where nobody decided)."""
+    def look(self, model: str) -> Shown:
+        """One listing: a pass in which nothing changed asks for no more."""
         ...
 
     def add(self, card: Card) -> None: ...
@@ -35,10 +45,6 @@ class Mirror(Protocol):
 
     def takes(self, alias: str) -> bool:
         """Whether versions there can go by such a name."""
-        ...
-
-    def aliases(self, model: str) -> Mapping[str, int]:
-        """By alias the version, by our number."""
         ...
 
     def point(self, model: str, alias: str, version: int | None) -> None:

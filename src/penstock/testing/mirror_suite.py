@@ -17,6 +17,7 @@ from penstock.control.mirroring import mirror
 from penstock.control.outside import wanting
 from penstock.core.home import Home
 from penstock.store.store import Store
+from penstock.testing.emulators.faults import Faults
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,12 @@ class Side:
 
 
 class MirrorConformance:
-    """Facts of a version, as the service shows them: `state` in our words, and `told`, all that was said of it as text."""
+    """Facts of a version, as the service shows them: `state` in our words, and `told`, all that was said of it as text.
+
+    `a_look`: calls of a pass in which nothing changed.
+    """
+
+    a_look = 2
 
     def place(self) -> tuple[str, dict[str, Any]]:
         """(URL for artifacts, the platform's section with `registry: true`)."""
@@ -49,6 +55,10 @@ class MirrorConformance:
 
     def lose_an_answer(self) -> None:
         """Of the next call that adds a version: done, and not heard."""
+        raise NotImplementedError
+
+    def faults(self) -> Faults:
+        """Of the emulator."""
         raise NotImplementedError
 
     def deny_adding(self) -> str:
@@ -95,6 +105,15 @@ class MirrorConformance:
         assert ours.states() == ["passed", "refused"]
         assert [entry.action for entry in ours.store.audit.list()][-2:] == ["model.decide"] * 2
         assert ours.mirror() == 0
+        ours.store.close()
+
+    def test_a_quiet_pass_is_one_look(self, tmp_path: Path) -> None:
+        ours = self.opened(tmp_path)
+        ours.mirror()
+        assert ours.mirror() == 0
+        before = self.faults().asked.copy()
+        assert ours.mirror() == 0
+        assert (self.faults().asked - before).total() == self.a_look
         ours.store.close()
 
     def test_one_that_may_not_is_told(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

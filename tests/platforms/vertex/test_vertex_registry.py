@@ -11,6 +11,7 @@ import pytest
 from penstock.platforms.vertex.google import Google
 from penstock.platforms.vertex.left import left
 from penstock.platforms.vertex.settings import settings_of
+from penstock.testing.emulators.faults import Faults
 from penstock.testing.emulators.vertex import VertexAI
 from penstock.testing.mirror_suite import MirrorConformance, Side
 
@@ -42,6 +43,9 @@ class TestModelVersions(MirrorConformance):
 
     def lose_an_answer(self) -> None:
         self.cloud.here.faults.plan("lose_answer", "UploadModel")
+
+    def faults(self) -> Faults:
+        return self.cloud.here.faults
 
     def deny_adding(self) -> str:
         self.cloud.here.identities.denied.add("UploadModel")
