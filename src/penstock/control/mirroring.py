@@ -94,7 +94,7 @@ def _follow(store: Store, home: Home, there: Mirror, config: dict[str, Any], ver
     rows = store.registry.versions(pair.model) if changes else versions
     mine = {version.version for version in versions}
     states = {row.version: row.state for row in rows if row.version in mine}
-    changes += _aliases(pair, last, states, shown.aliases)
+    changes += _aliases(pair, last, states, shown)
     after = _seen(pair, last, states, there.look(pair.model) if changes else shown)
     if after != last:
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,8 @@ def _state(pair: Pair, version: ModelVersion, last: Agreed, theirs: Mapping[int,
     """Whether either side was changed."""
     number = version.version
     if number not in theirs:
-        pair.there.add(Card(pair.model, number, version.bundle, version.run, version.task, version.state, version.metrics))
+        told = (version.bundle, version.run, version.task, version.state, version.metrics)
+        pair.there.add(Card(pair.model, number, *told, dataset=version.facts.get("data.dataset", "")))
         return True
     both = agreed(last.states.get(str(number)), version.state, theirs[number])
     if both != version.state:
@@ -118,10 +119,10 @@ def _state(pair: Pair, version: ModelVersion, last: Agreed, theirs: Mapping[int,
     return both != version.state or both != theirs[number]
 
 
-def _aliases(pair: Pair, last: Agreed, states: Mapping[int, str], theirs: Mapping[str, int]) -> int:
+def _aliases(pair: Pair, last: Agreed, states: Mapping[int, str], shown: Shown) -> int:
     """As `penstock models promote`, an alias there takes no version that its gates refused: it is moved back."""
     registry, changes = pair.store.registry, 0
-    ours = _named(pair, states)
+    ours, theirs = _named(pair, states), shown.aliases
     for alias in sorted(name for name in {*ours, *theirs} if pair.there.takes(name)):
         mine = ours.get(alias)
         both = followed(last.aliases.get(alias), mine, theirs.get(alias))
@@ -132,9 +133,10 @@ def _aliases(pair: Pair, last: Agreed, states: Mapping[int, str], theirs: Mappin
             said = {"alias": alias, "before": registry.aliases(pair.model).get(alias), "by": pair.by}
             registry.set_alias(pair.model, alias, both, f"registry {pair.kind}")
             pair.store.audit.append(f"registry {pair.kind}", "model.promote", f"{pair.model}:{both}", said)
-        elif both != theirs.get(alias):
+        moved = both != theirs.get(alias) or alias in shown.doubled
+        if moved:
             pair.there.point(pair.model, alias, both)
-        changes += both != mine or both != theirs.get(alias)
+        changes += both != mine or moved
     return changes
 
 

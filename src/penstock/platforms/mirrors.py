@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,7 +11,7 @@ PASSED, REFUSED = "passed", "refused"  # states of a version in our registry; an
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A version as it is told elsewhere. `metrics` by name."""
+    """A version as it is told elsewhere. `metrics` by name; `dataset`: digest of what it was made from, empty where that is not known."""
 
     model: str
     version: int
@@ -20,16 +20,18 @@ class Card:
     task: str
     state: str
     metrics: Mapping[str, float]
+    dataset: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
     """What the registry there says of a model. `states` by our number of the version, in our words (`registered` where nobody decided);
-    `aliases` by name, our number.
+    `aliases` by name, our number. `doubled`: aliases that several versions bear there, though one is meant; pointing puts that right.
     """
 
     states: Mapping[int, str] = field(default_factory=dict)
     aliases: Mapping[str, int] = field(default_factory=dict)
+    doubled: Collection[str] = ()
 
 
 class Mirror(Protocol):

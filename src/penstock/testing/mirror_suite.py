@@ -1,4 +1,5 @@
-"""The conformance suite of Mirror: `class TestMyMirror(MirrorConformance)`; versions and decisions on them, in both directions.
+"""The conformance suite of Mirror: `class TestMyMirror(MirrorConformance)`, versions and decisions on them in both directions;
+`AliasesConformance` where versions can go by names, too.
 
 What the service shows and what people do there goes by its own calls, not by the Mirror.
 """
@@ -123,3 +124,77 @@ class MirrorConformance:
             assert ours.mirror() == 0
         assert named in caplog.text
         ours.store.close()
+
+
+class AliasesConformance(MirrorConformance):
+    def point_there(self, alias: str, number: int) -> None:
+        """As somebody does there."""
+        raise NotImplementedError
+
+    def named(self, alias: str) -> int | None:
+        """Our number of the version that goes by it there."""
+        raise NotImplementedError
+
+    def snapshot(self) -> Any:
+        """Of what may change there of versions."""
+        raise NotImplementedError
+
+    def restore(self, snapshot: Any) -> None:
+        raise NotImplementedError
+
+    def crowned(self, folder: Path) -> Side:
+        """Both sides agree that version 1 is the champion."""
+        ours = self.opened(folder)
+        ours.mirror()
+        ours.store.registry.set_alias("intents", "champion", 1, "ada")
+        assert ours.mirror() == 1
+        assert self.named("champion") == 1
+        assert ours.mirror() == 0
+        return ours
+
+    def test_aliases_go_there_and_come_back(self, tmp_path: Path) -> None:
+        ours = self.crowned(tmp_path)
+        registry = ours.store.registry
+        registry.set_alias("intents", "champion", 2, "ada")
+        registry.set_alias("intents", "challenger", 1, "ada")
+        assert ours.mirror() == 2
+        assert (self.named("champion"), self.named("challenger")) == (2, 1)
+        self.point_there("champion", 1)
+        self.point_there("golden", 2)
+        assert ours.mirror() == 2
+        assert registry.aliases("intents") == {"champion": 1, "challenger": 1, "golden": 2}
+        entry = ours.store.audit.list()[-2]
+        assert (entry.action, entry.subject, entry.detail["before"]) == ("model.promote", "intents:1", 2)
+        registry.set_alias("intents", "challenger", None, "ada")
+        assert ours.mirror() == 1
+        assert self.named("challenger") is None
+        assert ours.mirror() == 0
+        ours.store.close()
+
+    def test_a_refused_version_is_crowned_by_nobody(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        ours = self.crowned(tmp_path)
+        ours.store.registry.set_state("intents", 2, "refused")
+        self.point_there("champion", 2)
+        assert ours.mirror() == 2
+        assert "its gates refused" in caplog.text
+        assert ours.store.registry.aliases("intents")["champion"] == self.named("champion") == 1
+        ours.store.close()
+
+    def test_an_answer_that_lags_undoes_nothing(self, tmp_path: Path) -> None:
+        """A list that does not show our last change yet looks like somebody's change there."""
+        ours = self.crowned(tmp_path)
+        ours.store.registry.set_alias("intents", "champion", 2, "ada")
+        ours.store.registry.set_state("intents", 1, "refused")
+        before = self.snapshot()
+        ours.mirror()
+        self.restore(before)
+        self.forget(ours)
+        ours.mirror()
+        assert ours.store.registry.aliases("intents")["champion"] == self.named("champion") == 2
+        assert ours.states()[0] == self.there()[1]["state"] == "refused"
+        ours.store.close()
+
+    def forget(self, ours: Side) -> None:
+        """Nothing was read back after the change: what was last agreed on is from before it."""
+        (file,) = (ours.home.folder / "outside").glob("registry-*.json")
+        file.write_text('{"states": {"1": "registered", "2": "passed"}, "aliases": {"champion": 1}}')
