@@ -17,7 +17,7 @@ from penstock.core.digests import digest_json, hex_of
 from penstock.core.errors import NotFound, PenstockError
 from penstock.core.files import write_atomic
 from penstock.core.home import Home
-from penstock.platforms.mirrors import REFUSED, Card, Mirror, agreed, followed
+from penstock.platforms.mirrors import REFUSED, Card, Mirror, Shown, agreed, followed
 from penstock.platforms.table import PLATFORMS
 from penstock.store.registry import ModelVersion
 from penstock.store.store import Store
@@ -25,10 +25,13 @@ from penstock.store.store import Store
 log = logging.getLogger("penstock.outside")
 
 
-def mirror(store: Store, home: Home) -> int:
-    """One look at every version that is mirrored; the number of changes on either side. One registry that fails holds up no other."""
+def mirror(store: Store, home: Home, sections: dict[str, dict[str, Any]] | None = None) -> int:
+    """One look at every version that is mirrored; the number of changes on either side. One registry that fails holds up no other.
+
+    `sections`: of the platforms that runs were on, by run, which never changes; kept by whoever looks again, so each is read once.
+    """
     changes = 0
-    for config, models in _wanting(store):
+    for config, models in _wanting(store, {} if sections is None else sections):
         try:
             there: Mirror | None = PLATFORMS.load(config["kind"]).mirror(home, store.artifacts, config)
             if there is not None:
@@ -38,12 +41,14 @@ def mirror(store: Store, home: Home) -> int:
     return changes
 
 
-def _wanting(store: Store) -> Iterator[tuple[dict[str, Any], dict[str, list[ModelVersion]]]]:
+def _wanting(store: Store, sections: dict[str, dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, list[ModelVersion]]]]:
     """Sections that ask for it, with the versions that were made there, by model."""
     found: dict[str, tuple[dict[str, Any], dict[str, list[ModelVersion]]]] = {}
     for model in store.registry.models():
         for version in store.registry.versions(model):
-            config = _section(store, version)
+            if version.run not in sections:
+                sections[version.run] = _section(store, version)
+            config = sections[version.run]
             if config.get("registry"):
                 place = found.setdefault(json.dumps(config, sort_keys=True), (config, {}))
                 place[1].setdefault(model, []).append(version)
@@ -84,11 +89,13 @@ class Pair:
 def _follow(store: Store, home: Home, there: Mirror, config: dict[str, Any], versions: list[ModelVersion]) -> int:
     pair = Pair(store, there, config["kind"], versions[0].model)
     place = home.folder / "outside" / f"registry-{hex_of(digest_json([config, pair.model]))[:16]}.json"
-    last, theirs = _last(place), there.states(pair.model)
-    changes = sum(_state(pair, version, last, theirs) for version in versions)
-    states = {version.version: store.registry.get(pair.model, version.version).state for version in versions}
-    changes += _aliases(pair, last, states)
-    after = _seen(pair, last, states, there.states(pair.model) if changes else theirs)
+    last, shown = _last(place), there.look(pair.model)
+    changes = sum(_state(pair, version, last, shown.states) for version in versions)
+    rows = store.registry.versions(pair.model) if changes else versions
+    mine = {version.version for version in versions}
+    states = {row.version: row.state for row in rows if row.version in mine}
+    changes += _aliases(pair, last, states, shown)
+    after = _seen(pair, last, states, there.look(pair.model) if changes else shown)
     if after != last:
         place.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(place, json.dumps(asdict(after)).encode(), sync=False)
@@ -99,7 +106,8 @@ def _state(pair: Pair, version: ModelVersion, last: Agreed, theirs: Mapping[int,
     """Whether either side was changed."""
     number = version.version
     if number not in theirs:
-        pair.there.add(Card(pair.model, number, version.bundle, version.run, version.task, version.state, version.metrics))
+        told = (version.bundle, version.run, version.task, version.state, version.metrics)
+        pair.there.add(Card(pair.model, number, *told, dataset=version.facts.get("data.dataset", "")))
         return True
     both = agreed(last.states.get(str(number)), version.state, theirs[number])
     if both != version.state:
@@ -111,10 +119,10 @@ def _state(pair: Pair, version: ModelVersion, last: Agreed, theirs: Mapping[int,
     return both != version.state or both != theirs[number]
 
 
-def _aliases(pair: Pair, last: Agreed, states: Mapping[int, str]) -> int:
+def _aliases(pair: Pair, last: Agreed, states: Mapping[int, str], shown: Shown) -> int:
     """As `penstock models promote`, an alias there takes no version that its gates refused: it is moved back."""
     registry, changes = pair.store.registry, 0
-    ours, theirs = _named(pair, states), pair.there.aliases(pair.model)
+    ours, theirs = _named(pair, states), shown.aliases
     for alias in sorted(name for name in {*ours, *theirs} if pair.there.takes(name)):
         mine = ours.get(alias)
         both = followed(last.aliases.get(alias), mine, theirs.get(alias))
@@ -125,9 +133,10 @@ def _aliases(pair: Pair, last: Agreed, states: Mapping[int, str]) -> int:
             said = {"alias": alias, "before": registry.aliases(pair.model).get(alias), "by": pair.by}
             registry.set_alias(pair.model, alias, both, f"registry {pair.kind}")
             pair.store.audit.append(f"registry {pair.kind}", "model.promote", f"{pair.model}:{both}", said)
-        elif both != theirs.get(alias):
+        moved = both != theirs.get(alias) or alias in shown.doubled
+        if moved:
             pair.there.point(pair.model, alias, both)
-        changes += both != mine or both != theirs.get(alias)
+        changes += both != mine or moved
     return changes
 
 
@@ -136,10 +145,10 @@ def _named(pair: Pair, states: Mapping[int, str]) -> dict[str, int]:
     return {alias: number for alias, number in pair.store.registry.aliases(pair.model).items() if number in states}
 
 
-def _seen(pair: Pair, last: Agreed, states: Mapping[int, str], theirs: Mapping[int, str]) -> Agreed:
+def _seen(pair: Pair, last: Agreed, states: Mapping[int, str], shown: Shown) -> Agreed:
     """What both sides show now, and of the rest what they last agreed on."""
-    same = {str(number): state for number, state in states.items() if theirs.get(number) == state}
-    ours, there = _named(pair, states), pair.there.aliases(pair.model)
+    same = {str(number): state for number, state in states.items() if shown.states.get(number) == state}
+    ours, there = _named(pair, states), shown.aliases
     alike = {alias: number for alias, number in there.items() if pair.there.takes(alias) and ours.get(alias) == number}
     gone = {alias for alias in last.aliases if alias not in ours and alias not in there}
     kept = {alias: number for alias, number in last.aliases.items() if alias not in gone}

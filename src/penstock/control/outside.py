@@ -119,13 +119,14 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     store, due = Store.open(home), 0.0
+    sections: dict[str, dict[str, Any]] = {}
     try:
         while not stop.wait(PARENT_S) and (given.parent is None or os.getppid() == given.parent):
             if time.monotonic() >= due:
                 due = time.monotonic() + EVERY_S
                 try:
                     send(store, home, time.time())
-                    mirror(store, home)
+                    mirror(store, home, sections)
                 except DatabaseUnavailable as error:
                     log.warning("%s", error)
     finally:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 PASSED, REFUSED = "passed", "refused"  # states of a version in our registry; any other is undecided
@@ -11,7 +11,7 @@ PASSED, REFUSED = "passed", "refused"  # states of a version in our registry; an
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A version as it is told elsewhere. `metrics` by name."""
+    """A version as it is told elsewhere. `metrics` by name; `dataset`: digest of what it was made from, empty where that is not known."""
 
     model: str
     version: int
@@ -20,13 +20,25 @@ class Card:
     task: str
     state: str
     metrics: Mapping[str, float]
+    dataset: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the registry there says of a model. `states` by our number of the version, in our words (`registered` where nobody decided);
+    `aliases` by name, our number. `doubled`: aliases that several versions bear there, though one is meant; pointing puts that right.
+    """
+
+    states: Mapping[int, str] = field(default_factory=dict)
+    aliases: Mapping[str, int] = field(default_factory=dict)
+    doubled: Collection[str] = ()
 
 
 class Mirror(Protocol):
     """Raises PlatformDenied, PlatformAway. Everything is idempotent."""
 
-    def states(self, model: str) -> Mapping[int, str]:
-        """By our number of the version: what the registry there says of it, in our words (`registered` where nobody decided)."""
+    def look(self, model: str) -> Shown:
+        """One listing: a pass in which nothing changed asks for no more."""
         ...
 
     def add(self, card: Card) -> None: ...
@@ -35,10 +47,6 @@ class Mirror(Protocol):
 
     def takes(self, alias: str) -> bool:
         """Whether versions there can go by such a name."""
-        ...
-
-    def aliases(self, model: str) -> Mapping[str, int]:
-        """By alias the version, by our number."""
         ...
 
     def point(self, model: str, alias: str, version: int | None) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from penstock.platforms.mirrors import agreed, followed
 from penstock.platforms.sagemaker.aws import Aws
 from penstock.platforms.sagemaker.settings import settings_of
+from penstock.testing.emulators.faults import Faults
 from penstock.testing.emulators.sagemaker import SageMaker
 from penstock.testing.mirror_suite import MirrorConformance
 
@@ -50,6 +51,9 @@ class TestModelPackages(MirrorConformance):
 
     def lose_an_answer(self) -> None:
         self.cloud.account.faults.plan("lose_answer", "CreateModelPackage")
+
+    def faults(self) -> Faults:
+        return self.cloud.account.faults
 
     def deny_adding(self) -> str:
         self.cloud.account.identities.denied.add("CreateModelPackage")

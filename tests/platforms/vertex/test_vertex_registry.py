@@ -11,11 +11,12 @@ import pytest
 from penstock.platforms.vertex.google import Google
 from penstock.platforms.vertex.left import left
 from penstock.platforms.vertex.settings import settings_of
+from penstock.testing.emulators.faults import Faults
 from penstock.testing.emulators.vertex import VertexAI
-from penstock.testing.mirror_suite import MirrorConformance, Side
+from penstock.testing.mirror_suite import AliasesConformance
 
 
-class TestModelVersions(MirrorConformance):
+class TestModelVersions(AliasesConformance):
     @pytest.fixture(autouse=True)
     def _cloud(self, cloud: VertexAI) -> None:
         self.cloud, self.google = cloud, Google(settings_of(cloud.section(registry=True)))
@@ -43,6 +44,9 @@ class TestModelVersions(MirrorConformance):
     def lose_an_answer(self) -> None:
         self.cloud.here.faults.plan("lose_answer", "UploadModel")
 
+    def faults(self) -> Faults:
+        return self.cloud.here.faults
+
     def deny_adding(self) -> str:
         self.cloud.here.identities.denied.add("UploadModel")
         return "Permission 'aiplatform.UploadModel' denied"
@@ -50,65 +54,13 @@ class TestModelVersions(MirrorConformance):
     def named(self, alias: str) -> int | None:
         return next((number for number, row in self.rows().items() if alias in row.version_aliases), None)
 
-    def crowned(self, folder: Path) -> Side:
-        """Both sides agree that version 1 is the champion."""
-        ours = self.opened(folder)
-        ours.mirror()
-        ours.store.registry.set_alias("intents", "champion", 1, "ada")
-        assert ours.mirror() == 1
-        assert self.named("champion") == 1
-        assert ours.mirror() == 0
-        return ours
+    def snapshot(self) -> Any:
+        return {number: (dict(row.labels), list(row.version_aliases)) for number, row in self.rows().items()}
 
-    def test_aliases_go_there_and_come_back(self, tmp_path: Path) -> None:
-        ours = self.crowned(tmp_path)
-        registry = ours.store.registry
-        registry.set_alias("intents", "champion", 2, "ada")
-        registry.set_alias("intents", "challenger", 1, "ada")
-        assert ours.mirror() == 2
-        assert (self.named("champion"), self.named("challenger")) == (2, 1)
-        self.point_there("champion", 1)
-        self.point_there("golden", 2)
-        assert ours.mirror() == 2
-        assert registry.aliases("intents") == {"champion": 1, "challenger": 1, "golden": 2}
-        entry = ours.store.audit.list()[-2]
-        assert (entry.action, entry.subject, entry.detail["before"]) == ("model.promote", "intents:1", 2)
-        registry.set_alias("intents", "challenger", None, "ada")
-        assert ours.mirror() == 1
-        assert self.named("challenger") is None
-        assert self.named("default") == 2
-        assert ours.mirror() == 0
-        ours.store.close()
-
-    def test_a_refused_version_is_crowned_by_nobody(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        ours = self.crowned(tmp_path)
-        ours.store.registry.set_state("intents", 2, "refused")
-        self.point_there("champion", 2)
-        assert ours.mirror() == 2
-        assert "its gates refused" in caplog.text
-        assert ours.store.registry.aliases("intents")["champion"] == self.named("champion") == 1
-        ours.store.close()
-
-    def test_an_answer_that_lags_undoes_nothing(self, tmp_path: Path) -> None:
-        """A list that does not show our last change yet looks like somebody's change there."""
-        ours = self.crowned(tmp_path)
-        ours.store.registry.set_alias("intents", "champion", 2, "ada")
-        ours.store.registry.set_state("intents", 1, "refused")
-        rows = {number: (dict(row.labels), list(row.version_aliases)) for number, row in self.rows().items()}
-        ours.mirror()
+    def restore(self, snapshot: Any) -> None:
         (versions,) = self.cloud.here.of("models").values()
-        for row in versions.values():  # as before that pass
-            row.labels, row.version_aliases = rows[int(row.labels["penstock_version"])]
-        self.forget(ours)
-        ours.mirror()
-        assert ours.store.registry.aliases("intents")["champion"] == self.named("champion") == 2
-        assert ours.states()[0] == self.there()[1]["state"] == "refused"
-        ours.store.close()
-
-    def forget(self, ours: Side) -> None:
-        """Nothing was read back after the change: what was last agreed on is from before it."""
-        (file,) = (ours.home.folder / "outside").glob("registry-*.json")
-        file.write_text('{"states": {"1": "registered", "2": "passed"}, "aliases": {"champion": 1}}')
+        for row in versions.values():
+            row.labels, row.version_aliases = snapshot[int(row.labels["penstock_version"])]
 
     def test_other_names_stay_here(self, tmp_path: Path) -> None:
         ours = self.opened(tmp_path)

@@ -9,11 +9,13 @@ from penstock.core.errors import PlatformLacks
 from penstock.core.units import show_seconds
 from penstock.platforms.azureml.arm import Arm
 from penstock.platforms.azureml.capabilities import machine_for
+from penstock.platforms.azureml.datastore import container_of
 from penstock.platforms.azureml.driver import CommandJobs
 from penstock.platforms.azureml.endpoints import AzureEndpoints
 from penstock.platforms.azureml.left import left
 from penstock.platforms.azureml.machines import PRICES_OF
 from penstock.platforms.azureml.metrics import AzureMonitor
+from penstock.platforms.azureml.registry import RegisteredModels
 from penstock.platforms.contract import JobSpec
 from penstock.platforms.quotes import Quote, quoted
 from penstock.platforms.remote.jobs import RemoteJobs
@@ -31,6 +33,8 @@ class AzureML:
         """Raises PlatformLacks when the artifacts do not lie in Blob Storage."""
         read = AzureMLPlatform.model_validate(settings)
         _require_reachable(read, artifacts.url)
+        if read.registry:
+            container_of(artifacts.url, read.environment)
         driver = CommandJobs(Arm(read), artifacts.url)
         return RemoteJobs(driver, home, artifacts, lambda job: machine_for(job, read), environment=read.environment)
 
@@ -53,8 +57,9 @@ class AzureML:
         read = AzureMLPlatform.model_validate(settings)
         return AzureMonitor(Arm(read), artifacts.url) if read.metrics else None
 
-    def mirror(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> None:
-        """The workspace's registry is not written to; Penstock's own is the record."""
+    def mirror(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> RegisteredModels | None:  # noqa: ARG002
+        read = AzureMLPlatform.model_validate(settings)
+        return RegisteredModels(Arm(read), artifacts) if read.registry else None
 
     def left(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 (as every platform has it)
         return left(Arm(AzureMLPlatform.model_validate(settings)), artifacts.url)

@@ -1,16 +1,16 @@
 """Versions as model packages: a group a model, a package a version, `ModelApprovalStatus` the state of it.
 
-The group bears the project's mark, so two projects of an account keep apart. Our number of a version stands in the package's metadata:
-theirs counts packages of the group.
+The group bears the project's mark, so two projects of an account keep apart. Our number of a version stands in the package's description,
+which a list shows: theirs counts packages of the group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass, field
 
 from penstock.core.digests import digest_json, hex_of
-from penstock.platforms.mirrors import PASSED, REFUSED, Card
+from penstock.platforms.mirrors import PASSED, REFUSED, Card, Shown
 from penstock.platforms.sagemaker.aws import Aws, already, not_there
 from penstock.platforms.sagemaker.naming import endpoint_name
 from penstock.platforms.sagemaker.settings import store_mark, tags
@@ -19,28 +19,30 @@ _STATUS = {PASSED: "Approved", REFUSED: "Rejected"}
 _STATES = {status: state for state, status in _STATUS.items()}
 UNDECIDED = "PendingManualApproval"
 NUMBER = "penstock-version"
+_DESCRIPTION = re.compile(r".+:(\d+) of Penstock")
 
 
 @dataclass(slots=True)
 class ModelPackages:
-    """The Mirror. What was read of a package that cannot change is kept."""
+    """The Mirror."""
 
     aws: Aws
     store: str
-    _numbers: dict[str, int] = field(default_factory=dict)  # by ARN: our number
-    _packages: dict[tuple[str, int], str] = field(default_factory=dict)
+    _packages: dict[tuple[str, int], str] = field(default_factory=dict)  # by model and our number: ARN
 
-    def states(self, model: str) -> Mapping[int, str]:
+    def look(self, model: str) -> Shown:
+        """Packages have no aliases."""
         found: dict[int, str] = {}
         if self.aws.call("sagemaker:DescribeModelPackageGroup", _no_group, ModelPackageGroupName=self._group(model)) is None:
-            return found
+            return Shown()
         rows = self.aws.pages("sagemaker:ListModelPackages", "ModelPackageSummaryList", ModelPackageGroupName=self._group(model))
         for row in rows:
-            number = self._number(row["ModelPackageArn"])
-            if number:
+            ours = _DESCRIPTION.fullmatch(row.get("ModelPackageDescription", ""))
+            if ours is not None:
+                number = int(ours[1])
                 self._packages[model, number] = row["ModelPackageArn"]
                 found[number] = _STATES.get(row.get("ModelApprovalStatus", UNDECIDED), "registered")
-        return found
+        return Shown(found)
 
     def add(self, card: Card) -> None:
         group = self._group(card.model)
@@ -65,27 +67,16 @@ class ModelPackages:
 
     def decide(self, model: str, version: int, state: str, why: str) -> None:
         if (model, version) not in self._packages:
-            self.states(model)
+            self.look(model)
         arn = self._packages[model, version]
         status = _STATUS.get(state, UNDECIDED)
         self.aws.call("sagemaker:UpdateModelPackage", ModelPackageArn=arn, ModelApprovalStatus=status, ApprovalDescription=why[:1024])
 
     def takes(self, alias: str) -> bool:  # noqa: ARG002 (as every mirror has it)
-        """Packages have no aliases."""
         return False
-
-    def aliases(self, model: str) -> Mapping[str, int]:  # noqa: ARG002
-        return {}
 
     def point(self, model: str, alias: str, version: int | None) -> None:
         """Is not asked for: no alias is taken."""
-
-    def _number(self, arn: str) -> int:
-        """0 for a package that is not ours."""
-        if arn not in self._numbers:
-            told = self.aws.call("sagemaker:DescribeModelPackage", not_there, ModelPackageName=arn) or {}
-            self._numbers[arn] = int(told.get("CustomerMetadataProperties", {}).get(NUMBER, 0))
-        return self._numbers[arn]
 
     def _group(self, model: str) -> str:
         return endpoint_name(model, self.store)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.core.errors import BadInput, PlatformAway
 from penstock.platforms.contract import EndpointSpec, VersionSpec
-from penstock.platforms.mirrors import PASSED, REFUSED, Card
+from penstock.platforms.mirrors import PASSED, REFUSED, Card, Shown
 from penstock.platforms.remote.retrying import patiently
 from penstock.platforms.remote.told import telling
 from penstock.platforms.vertex.errors import may_pass
@@ -37,16 +37,21 @@ class ModelVersions:
 
     google: Google
     store: str
+    _seen: dict[str, Mapping[int, Any]] = field(default_factory=dict)  # by model: rows of the last look
 
-    def states(self, model: str) -> Mapping[int, str]:
-        return {number: _state(row.labels.get(STATE, "")) for number, row in self._rows(model).items()}
+    def look(self, model: str) -> Shown:
+        self._seen.pop(model, None)
+        rows = self._known(model)
+        states = {number: _state(row.labels.get(STATE, "")) for number, row in rows.items()}
+        return Shown(states, {alias: number for number, row in rows.items() for alias in row.version_aliases if alias not in _THEIRS})
 
     def add(self, card: Card) -> None:
         """There when this returns. Raises PlatformAway when Vertex AI is not done after WAIT_S."""
+        self._seen.pop(card.model, None)
         self.google.told("ModelService.UploadModel", lambda: patiently(lambda: self._upload(card), may_pass, self.google.patience))
 
     def decide(self, model: str, version: int, state: str, why: str) -> None:
-        row = self._rows(model)[version]
+        row = self._known(model)[version]
         told = f"{row.version_description.partition(chr(10))[0]}\n{why}"
         changed = {"name": _numbered(row), "labels": {**row.labels, STATE: _state(state)}, "version_description": told}
         self.google.call("ModelService.UpdateModel", {"model": changed, "update_mask": {"paths": ["labels", "version_description"]}})
@@ -54,13 +59,10 @@ class ModelVersions:
     def takes(self, alias: str) -> bool:
         return _ALIAS.fullmatch(alias) is not None and alias not in _THEIRS
 
-    def aliases(self, model: str) -> Mapping[str, int]:
-        return {alias: number for number, row in self._rows(model).items() for alias in row.version_aliases if alias not in _THEIRS}
-
     def point(self, model: str, alias: str, version: int | None) -> None:
         """One that another version has moves from there by itself."""
-        rows = self._rows(model)
-        number = self.aliases(model).get(alias) if version is None else version
+        rows = self._known(model)
+        number = next((n for n, row in rows.items() if alias in row.version_aliases), None) if version is None else version
         if number is not None:
             named = alias if version is not None else f"-{alias}"
             self.google.call("ModelService.MergeVersionAliases", {"name": _numbered(rows[number]), "version_aliases": [named]})
@@ -93,6 +95,11 @@ class ModelVersions:
             "labels": labels(settings.labels, ours),
             "container_spec": container_spec(settings, {**settings.environment, **told}),
         }
+
+    def _known(self, model: str) -> Mapping[int, Any]:
+        if model not in self._seen:
+            self._seen[model] = self._rows(model)
+        return self._seen[model]
 
     def _rows(self, model: str) -> dict[int, Any]:
         """By our number; of twins, which a lost answer could leave, the first one."""

@@ -58,5 +58,6 @@ class AzureMLPlatform(Record):
         default=0, ge=0, le=50, description="percent of what callers send to the endpoint itself that a version without a share gets too"
     )
     metrics: bool = Field(default=False, description="signals go to Azure Monitor too, with a dashboard and alert rules")
+    registry: bool = Field(default=False, description="versions in the workspace's registry too; aliases and states count on both sides")
     longest: Seconds = Field(default=86400.0, ge=60, le=30 * 86400, description="that a step without `timeout` may run")
     usd_per_hour: dict[str, float] = Field(default_factory=dict, description="your prices by machine type, for plans and budgets")

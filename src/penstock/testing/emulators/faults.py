@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,10 +24,11 @@ class Fault:
 
 @dataclass(slots=True)
 class Faults:
-    """`met` counts what happened."""
+    """`met` counts what happened, `asked` the calls by operation, faulty or not."""
 
     planned: list[Fault] = field(default_factory=list)
     met: int = 0
+    asked: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def plan(self, kind: Kind, operation: str | None = None, times: int = 1, seconds: float = 0.0) -> None:
@@ -35,6 +37,7 @@ class Faults:
 
     def next(self, operation: str) -> Fault | None:
         with self._lock:
+            self.asked[operation] += 1
             for fault in self.planned:
                 if fault.operation in (None, operation) and fault.times > 0:
                     fault.times -= 1

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from penstock.testing.emulators.azure.assets import check_tags
 from penstock.testing.emulators.azure.errors import conflict, invalid, not_found, user_error
 from penstock.testing.emulators.azure.workspace import ID, Workspace, shown
 from penstock.testing.ports import free_port
@@ -208,9 +209,7 @@ def _check(workspace: Workspace, name: str, properties: Mapping[str, Any]) -> No
     timeout = (properties.get("limits") or {}).get("timeout")
     if timeout is not None and not _seconds(timeout):
         raise user_error(f"limits.timeout {timeout!r} is no ISO 8601 duration of whole seconds.")
-    for key, value in (properties.get("tags") or {}).items():
-        if len(key) > 512 or len(value) > 256:
-            raise user_error(f"Tag {key!r} is too long: a name has at most 512 characters, a value 256.")
+    check_tags(properties)
 
 
 def _same(old: Job, properties: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from uuid import uuid4
 
 from penstock.testing.emulators import http
-from penstock.testing.emulators.azure import autoscale, deployments, endpoints, environments, history, jobs, monitor, scoring
+from penstock.testing.emulators.azure import assets, autoscale, deployments, endpoints, environments, history, jobs, monitor, scoring
 from penstock.testing.emulators.azure.errors import ArmError, internal, throttled
 from penstock.testing.emulators.azure.identity import ARM, ML, MONITOR
 from penstock.testing.emulators.azure.schemas import API_VERSION
@@ -203,6 +203,18 @@ def _route(method: str, below: str, name: str, handle: Handler, action: str | No
     return Route(method, address, f"{method} {name}", f"Microsoft.MachineLearningServices/workspaces/{action or f'{kind}/{verb}'}", handle)
 
 
+def _asset_routes(kind: str) -> tuple[Route, ...]:
+    """Containers and versions of what is registered."""
+    one, all_ = f"{kind}/*/versions/*", f"{kind}/*/versions"
+    return (
+        _route("PUT", f"{kind}/*", kind, lambda w, a: _json(*assets.put_container(w, kind, a.names[0], a.json()))),
+        _route("GET", f"{kind}/*", kind, lambda w, a: _json(200, assets.get_container(w, kind, a.names[0]))),
+        _route("PUT", one, f"{kind}/versions", lambda w, a: _json(*assets.put(w, kind, a.names[0], a.names[1], a.json()))),
+        _route("GET", one, f"{kind}/versions", lambda w, a: _json(200, assets.get(w, kind, a.names[0], a.names[1]))),
+        _route("GET", all_, f"{kind}/versions/list", lambda w, a: _page(w, a, assets.rows(w, kind, a.names[0], a.query))),
+    )
+
+
 def _published(workspace: Workspace, asked: Meant) -> Reply:
     monitor.publish(workspace, asked.json())
     return Reply(200)
@@ -237,6 +249,10 @@ ROUTES = (
     _route("POST", "jobs/*/cancel", "jobs/cancel", _cancel, "jobs/cancel/action"),
     _route("PUT", _VERSION, "environments", lambda w, a: _json(*environments.put(w, a.names[0], a.names[1], a.json()))),
     _route("GET", _VERSION, "environments", lambda w, a: _json(200, environments.get(w, a.names[0], a.names[1]))),
+    _route("PUT", "datastores/*", "datastores", lambda w, a: _json(*assets.put_datastore(w, a.names[0], a.json()))),
+    _route("GET", "datastores/*", "datastores", lambda w, a: _json(200, assets.get_datastore(w, a.names[0]))),
+    *_asset_routes("models"),
+    *_asset_routes("data"),
     _route("PUT", _ENDPOINT, "onlineEndpoints", _put_endpoint),
     _route("GET", _ENDPOINT, "onlineEndpoints", lambda w, a: _json(200, endpoints.get(w, a.names[0]))),
     _route("DELETE", _ENDPOINT, "onlineEndpoints", _delete_endpoint),

@@ -126,6 +126,7 @@ def _summary(package: Package) -> dict[str, Any]:
         "CreationTime": package.created,
         "ModelPackageStatus": "Completed",
         "ModelApprovalStatus": package.status,
+        **{name: package.request[name] for name in ("ModelPackageDescription",) if name in package.request},
     }
 
 
