@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from penstock.store.artifacts import Artifacts
 
 
-TEMPLATES = "jobs/templates/"  # of steps whose inputs are not known yet (control/kfp)
+TEMPLATES = "jobs/templates/"  # of steps whose inputs are not known yet (control/exporting)
 
 
 def note_of(key: str) -> str:

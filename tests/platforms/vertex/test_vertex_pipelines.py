@@ -14,9 +14,10 @@ import pytest
 import yaml
 
 from penstock.control.api import RunResult, run
+from penstock.control.exporting.tasks import Task
 from penstock.control.graph import Binding, Node
 from penstock.control.kfp.export import Exported, export
-from penstock.control.kfp.ir import Task, pipeline_spec
+from penstock.control.kfp.ir import pipeline_spec
 from penstock.core.errors import BadInput, PlatformDenied, PlatformLacks
 from penstock.core.home import Home
 from penstock.platforms.jobs_codec import finished

@@ -66,7 +66,7 @@ def execute(
     except Exception as error:
         raise as_penstock(error, spec.code_path) from error
     if outputs or key:
-        from penstock.control.kfp.templates import pairs, tell
+        from penstock.control.exporting.templates import pairs, tell
 
         tell(result, {name: Path(file) for name, file in pairs(outputs or (), "--output").items()}, key)
     data = result_to_json(result)
@@ -79,7 +79,7 @@ def _spec(uri: str, artifacts: Artifacts, remote: str | None, inputs: Sequence[s
     from penstock.platforms.jobs_codec import fetch, is_template
 
     if is_template(uri):
-        from penstock.control.kfp.templates import Given, bound_job, pairs
+        from penstock.control.exporting.templates import Given, bound_job, pairs
 
         spec, name = bound_job(uri, Given(remote or "by-hand", pairs(inputs, "--input"), pairs(sets, "--set")), artifacts)
         return spec, name if remote is not None else None

@@ -6,59 +6,30 @@ about parameters alone and not whether the artifacts are still there; a step who
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import penstock
-from penstock.control.graph import Node
-from penstock.control.kfp.values import Parameter
-from penstock.core.errors import BadInput
+from penstock.control.exporting.tasks import Task, once_each, plain
+from penstock.control.exporting.values import Parameter
 from penstock.platforms.workflows import Container
+
+ContainerTask = Task[Container]
 
 RUN, KEY = "penstock_run", "penstock_key"
 JOB = "{{$.pipeline_job_uuid}}"  # KFP's word for "this run", which it replaces in the values that a task is given
 LONGEST_PAUSE_S = 3600.0
+_KINDS = {bool: "BOOLEAN", int: "NUMBER_INTEGER", float: "NUMBER_DOUBLE", str: "STRING"}  # KFP's names of types
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """A step as a task. `uri`: of its template; `outputs`: what other steps read of it; `parameters`: those that its config takes."""
-
-    node: Node
-    name: str
-    uri: str
-    container: Container
-    outputs: Sequence[str]
-    parameters: Sequence[Parameter]
-
-    @property
-    def bound(self) -> dict[str, tuple[str, str]]:
-        """Input → (step, output), of those that another step makes."""
-        return {name: (binding.step, binding.output) for name, binding in sorted(self.node.inputs.items()) if binding.step}
-
-
-def task_names(steps: Sequence[str]) -> dict[str, str]:
-    """By step: its task, of a–z, 0–9 and `-`. Steps that would have the same are numbered."""
-    plain = {step: _plain(step) for step in steps}
-    seen: Counter[str] = Counter()
-    found = {}
-    for step, name in plain.items():
-        seen[name] += 1
-        found[step] = name if seen[name] == 1 else f"{name}-{seen[name]}"
-    return found
-
-
-def pipeline_spec(name: str, tasks: Sequence[Task], parameters: Sequence[Parameter]) -> dict[str, Any]:
+def pipeline_spec(name: str, tasks: Sequence[ContainerTask], parameters: Sequence[Parameter]) -> dict[str, Any]:
     """As JSON values. Raises BadInput when two values of a step would go by one name."""
     by_step = {task.node.name: task.name for task in tasks}
     root: dict[str, Any] = {"dag": {"tasks": {task.name: _task(task, by_step) for task in tasks}}}
     if parameters:
         root["inputDefinitions"] = {"parameters": {one.name: _definition(one) for one in parameters}}
     return {
-        "pipelineInfo": {"name": _plain(name)},
+        "pipelineInfo": {"name": plain(name)},
         "schemaVersion": "2.1.0",
         "sdkVersion": f"penstock-{penstock.__version__}",
         "root": root,
@@ -67,15 +38,16 @@ def pipeline_spec(name: str, tasks: Sequence[Task], parameters: Sequence[Paramet
     }
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
 def _definition(one: Parameter) -> dict[str, Any]:
-    return {"parameterType": one.kind, "defaultValue": one.default, "isOptional": True, "description": f"{one.path} of the pipeline file"}
+    return {
+        "parameterType": _KINDS[type(one.default)],
+        "defaultValue": one.default,
+        "isOptional": True,
+        "description": f"{one.path} of the pipeline file",
+    }
 
 
-def _task(task: Task, names: Mapping[str, str]) -> dict[str, Any]:
+def _task(task: ContainerTask, names: Mapping[str, str]) -> dict[str, Any]:
     given: dict[str, Any] = {RUN: {"runtimeValue": {"constant": JOB}}}
     for name, (step, output) in task.bound.items():
         given[name] = {"taskOutputParameter": {"producerTask": names[step], "outputParameterKey": output}}
@@ -98,15 +70,12 @@ def _task(task: Task, names: Mapping[str, str]) -> dict[str, Any]:
     return found
 
 
-def _component(task: Task) -> dict[str, Any]:
+def _component(task: ContainerTask) -> dict[str, Any]:
     inputs = [RUN, *task.bound, *(one.name for one in task.parameters)]
     outputs = [KEY, *task.outputs]
     for names in (inputs, outputs):
-        if twice := sorted(name for name, count in Counter(names).items() if count > 1):
-            raise BadInput(
-                f"step {task.node.name!r} would have two parameters {twice[0]!r}", remedy="Give its input or output another name."
-            )
-    kinds = {one.name: one.kind for one in task.parameters}
+        once_each(names, task.node.name)
+    kinds = {one.name: _KINDS[type(one.default)] for one in task.parameters}
     return {
         "executorLabel": f"exec-{task.name}",
         "inputDefinitions": {"parameters": {name: {"parameterType": kinds.get(name, "STRING")} for name in inputs}},
@@ -114,7 +83,7 @@ def _component(task: Task) -> dict[str, Any]:
     }
 
 
-def _container(task: Task) -> dict[str, Any]:
+def _container(task: ContainerTask) -> dict[str, Any]:
     has = task.container
     args = ["exec", task.uri, "--remote", _input(RUN)]
     args += [part for name in task.bound for part in ("--input", f"{name}={_input(name)}")]

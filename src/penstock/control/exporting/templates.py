@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from penstock.control.exporting.values import changed
 from penstock.control.graph import Node
 from penstock.control.keys import key_parts, step_key
-from penstock.control.kfp.values import changed
 from penstock.control.preparing import UNKNOWN_KEY
 from penstock.control.steps import job_of
 from penstock.core.digests import digest_bytes, hex_of

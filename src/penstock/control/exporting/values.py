@@ -17,7 +17,7 @@ from penstock.platforms.configs import validated
 from penstock.spec.types import Record
 
 Plain = bool | int | float | str
-_KINDS = {bool: "BOOLEAN", int: "NUMBER_INTEGER", float: "NUMBER_DOUBLE", str: "STRING"}
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,6 @@ class Parameter:
     @property
     def name(self) -> str:
         return re.sub(r"\W", "_", self.path)
-
-    @property
-    def kind(self) -> str:
-        """KFP's name of its type."""
-        return _KINDS[type(self.default)]
 
 
 def parameter(path: str, graph: Graph) -> Parameter:
@@ -94,4 +89,4 @@ def _read(text: str, kind: type[Plain], path: str) -> Plain:
             return {"true": True, "false": False}[text.strip().lower()]
         return kind(text)
     except (KeyError, ValueError):
-        raise BadInput(f"{path}: {text!r} is not of the type {_KINDS[kind]}") from None
+        raise BadInput(f"{path}: {text!r} is not {_KINDS[kind]}") from None
