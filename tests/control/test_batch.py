@@ -18,8 +18,9 @@ import pytest
 
 from penstock.control.batch import BatchOptions, batch, batch_rows, find_batch
 from penstock.control.world import World, open_world
-from penstock.core.errors import BadInput, NotFound, StepFailed
+from penstock.core.errors import BadInput, NotFound, PlatformLacks, StepFailed
 from penstock.core.home import Home
+from penstock.platforms.table import PLATFORMS
 from penstock.testing.echo import _scores
 from penstock.testing.serving import ECHO
 
@@ -52,7 +53,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     for name in ("PENSTOCK_DATABASE", "PENSTOCK_ARTIFACTS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PENSTOCK_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tasked.py").write_text(TASKED)
     made = open_world(Home.find())
@@ -176,7 +177,7 @@ def test_a_killed_batch_goes_on_after_its_last_part(world: World, tmp_path: Path
         "    def __init__(self, bundle, settings):\n"
         f"        super().__init__(bundle, {{'task': 'text-generation', 'step_s': 0.02, 'steps_file': {str(steps)!r}}})\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    environment = dict(os.environ)
     command = [sys.executable, "-c", DRIVER, json.dumps(given)]
     first = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True)
     assert first.stdout is not None
@@ -243,3 +244,14 @@ def test_what_cannot_be_is_refused_before_anything_starts(world: World, tmp_path
     assert batch("intents", source, tmp_path / "out.jsonl", options=replace(CLASSIFY, prefix="predicted_")).rows == 1
     assert rows(tmp_path / "out.jsonl")[0]["label"] == "mine"
     assert len(batch_rows(world.store)) == 1
+
+
+def test_a_service_for_batches_is_refused_where_there_is_none(world: World, tmp_path: Path) -> None:
+    source = written(tmp_path / "in.jsonl", ["a"])
+    with pytest.raises(PlatformLacks, match="this machine has no service for batches") as told:
+        batch("intents", source, tmp_path / "out.jsonl", options=replace(CLASSIFY, vendor=True))
+    assert "--vendor" in told.value.way_out
+    section: dict[str, Any] = {"kind": "kubernetes", "image": "i", "namespace": "n"}
+    with pytest.raises(PlatformLacks, match="Kubernetes has no service for batches"):
+        PLATFORMS.load("kubernetes").batches(Home.find(), world.store.artifacts, section)
+    assert not (tmp_path / "out.jsonl").exists()

@@ -25,6 +25,9 @@ from penstock.spec.steps import PredictConfig
 from penstock.stages.table import VERSIONS
 
 if TYPE_CHECKING:
+    from penstock.platforms.batches import Batches
+    from penstock.platforms.quotes import Quote
+    from penstock.platforms.remote.machines import Machine
     from penstock.store.registry import ModelVersion
     from penstock.store.resources import Resource
     from penstock.store.store import Store
@@ -39,7 +42,10 @@ _NOT_KEYED = ("concurrency", "rows_per_part", "max_failures", "engine_class")
 
 @dataclass(frozen=True, slots=True)
 class BatchOptions:
-    """`text`: the column that is sent (InputFilter), `join` and `keep`: JoinSource and OutputFilter; the rest as in PredictConfig."""
+    """`text`: the column that is sent (InputFilter), `join` and `keep`: JoinSource and OutputFilter; the rest as in PredictConfig.
+
+    `vendor`: the platform's own service answers, on so many `instances` of type `machine` (None: the section's, or the cheapest).
+    """
 
     openai: bool = False
     text: str | None = None  # None: text, prompt or input, whichever is there
@@ -54,6 +60,9 @@ class BatchOptions:
     concurrency: int = 8
     rows_per_part: int = 1024
     engine_class: str | None = None
+    vendor: bool = False
+    instances: int = 1
+    machine: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,7 @@ class BatchResult:
     artifact: str
 
 
+Service = tuple["Batches", "Machine", int]  # a vendor's, on so many machines of a type
 Seen = Callable[[Mapping[str, Any]], None]
 
 
@@ -103,17 +113,22 @@ def _run(world: World, model: str, source: Path, output: Path, options: BatchOpt
     name, found = find_version(world, model)
     bundle, task, place = found.bundle, found.task, _place(world, found, on)
     config = configured(world, name, task, source, output, options)
+    service = _service(world, place, options)
     digest, keyed = config.digest, config.model_dump(mode="json", exclude=set(_NOT_KEYED))
     # Where the file lies and what it is called changes no answer, only the ending that tells its format.
     keyed["file_name"] = Path(config.file_name).suffix
     parts = {"stage": "predict", "stage_version": VERSIONS["predict"], "config": keyed, "inputs": {"bundle": bundle}}
     key = digest_json(parts)
-    spec = {"model": model, "bundle": bundle, "input": str(source.absolute()), "output": str(output.absolute()), "key": key}
+    spec: dict[str, Any] = {"model": model, "bundle": bundle, "input": str(source.absolute()), "output": str(output.absolute()), "key": key}
+    spec |= (
+        {} if place == HERE else {"platform": {"name": place[0], "config": dict(place[1])}}
+    )  # where `penstock down` looks for what is left
     row = world.store.resources.create("batch", name, spec, phase="running", due_at=None)
     job = JobSpec(key, row.id, "predict", "predict", config.model_dump(mode="json"), {"bundle": bundle}, {digest: str(source.absolute())})
     began = time.monotonic()
     try:
-        rows, failures, artifact = _finished(world, _through(world, place, job, seen), output, config)
+        state = _through(world, place, job, seen) if service is None else _by(service, world, job, seen)
+        rows, failures, artifact = _finished(world, state, output, config)
     except BaseException as error:
         phase = "interrupted" if isinstance(error, (KeyboardInterrupt, Interrupted)) else "failed"
         _save(world, row, phase, {"error": error.as_json() if isinstance(error, PenstockError) else {"message": str(error)}})
@@ -121,6 +136,44 @@ def _run(world: World, model: str, source: Path, output: Path, options: BatchOpt
     seconds = time.monotonic() - began
     _save(world, row, "succeeded", {"rows": rows, "failures": failures, "artifact": artifact, "seconds": seconds})
     return BatchResult(row.id, "succeeded", model, bundle, str(source), str(output), rows, failures, seconds, artifact)
+
+
+def quote(model: str, on: str | None, options: BatchOptions) -> Quote | None:
+    """What the vendor's service would take for it and which calls would be made; None where ours answers. Asks nobody.
+
+    Raises NotFound, BadInput, PlatformLacks.
+    """
+    world = open_world(Home.find())
+    try:
+        service = _service(world, _place(world, find_version(world, model)[1], on), options)
+        return None if service is None else service[0].quote(service[1], options.instances)
+    finally:
+        world.close()
+        world.store.close()
+
+
+def _service(world: World, place: Place, options: BatchOptions) -> Service | None:
+    """The vendor's, where it is asked for. Raises PlatformLacks where there is none, or none on such machines."""
+    if not options.vendor:
+        return None
+    batches = world.batches(*place)
+    return batches, batches.machine(options.machine, options.instances), options.instances
+
+
+def _by(service: Service, world: World, job: JobSpec, seen: Seen) -> JobState:
+    """The same step, on this machine, with a stage that asks the vendor."""
+    from penstock.control.elsewhere import Elsewhere
+    from penstock.platforms.execute import execute
+
+    batches, machine, instances = service
+    stage = Elsewhere(batches, world.store.artifacts, job.key, machine.name, instances)
+
+    def emit(event: Mapping[str, Any]) -> None:
+        if "progress" in event:
+            seen(event["progress"])
+
+    result = execute(job, world.store.artifacts, world.home, emit=emit, stopping=lambda: False, stage=stage)
+    return JobState("succeeded", result)
 
 
 def find_version(world: World, model: str) -> tuple[str, ModelVersion]:

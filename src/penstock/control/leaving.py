@@ -13,6 +13,8 @@ from penstock.core.home import Home
 from penstock.store.resources import Resource
 from penstock.store.store import Store
 
+_KINDS = {"deployment": 100_000, "run": 1000, "batch": 1000}  # of resources that may be beyond this machine; so many of each
+
 
 def leave_platforms(home: Home) -> dict[str, Any]:
     """`elsewhere`: replicas that went; `left`: names of what is there (jobs that run on); `unknown`: why nobody knows of a platform."""
@@ -21,7 +23,7 @@ def leave_platforms(home: Home) -> dict[str, Any]:
         return told  # nothing was ever written down here
     store = Store.open(home)
     try:
-        rows = [*store.resources.list("deployment", limit=100_000), *store.resources.list("run", limit=1000)]
+        rows = [row for kind, most in _KINDS.items() for row in store.resources.list(kind, limit=most)]
         for place in _places(rows):
             try:
                 mine = [row.name for row in rows if row.kind == "deployment" and row.phase != "deleted" and row.spec["platform"] == place]
@@ -35,7 +37,7 @@ def leave_platforms(home: Home) -> dict[str, Any]:
 
 
 def _places(rows: Sequence[Resource]) -> list[dict[str, Any]]:
-    """The platforms, other than this machine, that any run or deployment was asked of."""
+    """The platforms, other than this machine, that any run, batch or deployment was asked of."""
     asked = [place for row in rows for place in (row.spec.get("platform", {}), *_placements(row)) if "config" in place]
     places = {json.dumps(place, sort_keys=True): place for place in asked}
     return [place for place in places.values() if place["config"].get("kind", "local") != "local"]

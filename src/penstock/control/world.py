@@ -13,6 +13,7 @@ from penstock.core.home import Home
 from penstock.platforms.contract import Endpoints, Jobs
 
 if TYPE_CHECKING:
+    from penstock.platforms.batches import Batches
     from penstock.store.store import Store
 
 LEASE_S = 15.0
@@ -41,6 +42,11 @@ class World:
         if key not in self._endpoints:
             self._endpoints[key] = self._ports(config).endpoints(self.home, self.store.artifacts, config)
         return self._endpoints[key]
+
+    def batches(self, name: str, config: Mapping[str, Any]) -> Batches:  # noqa: ARG002 (as the ports above)
+        """The service of the platform's vendor. Raises PlatformLacks."""
+        found: Batches = self._ports(config).batches(self.home, self.store.artifacts, config)
+        return found
 
     def close(self) -> None:
         for jobs in self._jobs.values():

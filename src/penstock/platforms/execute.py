@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from penstock.core.digests import hex_of
 from penstock.core.errors import Interrupted
@@ -28,6 +28,7 @@ from penstock.platforms.log_lines import Emit
 
 if TYPE_CHECKING:
     from penstock.core.home import Home
+    from penstock.stages.contract import Stage
     from penstock.store.artifacts import Artifacts
 
 
@@ -37,11 +38,19 @@ def folder_of(home: Home, key: str) -> Path:
 
 
 def execute(
-    job: JobSpec, store_artifacts: Artifacts, home: Home, *, emit: Emit, stopping: Callable[[], bool], leads: bool = True
+    job: JobSpec,
+    store_artifacts: Artifacts,
+    home: Home,
+    *,
+    emit: Emit,
+    stopping: Callable[[], bool],
+    leads: bool = True,
+    stage: Stage[Any] | None = None,
 ) -> JobResult:
     """Runs the stage of `job`, or returns the result of an earlier run of the same key.
 
-    Of several machines that run it together one `leads`; what the others write is dropped.
+    Of several machines that run it together one `leads`; what the others write is dropped. `stage`: instead of the one that is named,
+    with the same result by another way.
 
     Raises what the stage raises; what it wrote is then dropped, but its scratch is kept for the next attempt.
     """
@@ -52,17 +61,20 @@ def execute(
     with told_plainly(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder / "lock", stopping):
-        return finished(job.key, store_artifacts) or _run(job, store_artifacts, home, emit=emit, stopping=stopping, leads=leads)
+        known = finished(job.key, store_artifacts)
+        return known or _run(job, store_artifacts, home, stage or stage_named(job.stage), emit=emit, stopping=stopping, leads=leads)
 
 
-def _run(job: JobSpec, artifacts: Artifacts, home: Home, *, emit: Emit, stopping: Callable[[], bool], leads: bool) -> JobResult:
+def _run(
+    job: JobSpec, artifacts: Artifacts, home: Home, stage: Stage[Any], *, emit: Emit, stopping: Callable[[], bool], leads: bool
+) -> JobResult:
     folder, started = folder_of(home, job.key), time.monotonic()
     scratch, staging = folder / "scratch", folder / "staging"  # the commit empties it; its empty folders may stay
     _remove(staging)  # of an attempt that was killed
     outputs = StagedOutputs(staging)
     context = JobContext(scratch, threads_for(job.cpus), emit, stopping)
     try:
-        stage, config = stage_named(job.stage), validated(job.stage, job.config)
+        config = validated(job.stage, job.config)
         with importable(job.code_path):
             metrics = stage.run(config, StoredInputs(job, artifacts, home.cache), outputs, context)
         if not leads:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from penstock.core.plugins import Row, Table
+from penstock.platforms.batches import Batches
 from penstock.platforms.contract import Endpoints, Jobs, JobSpec
 from penstock.platforms.measures import Measures
 from penstock.platforms.mirrors import Mirror
@@ -26,6 +27,10 @@ class PlatformParts(Protocol):
         ...
 
     def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Endpoints: ...
+
+    def batches(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Batches:
+        """The vendor's own service for batches. Raises PlatformLacks where there is none."""
+        ...
 
     def measures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Measures | None:
         """The metrics service beside the platform; None where there is none, or the section does not ask for it."""

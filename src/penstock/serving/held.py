@@ -33,6 +33,10 @@ async def answered(
         await asyncio.wait_for(wire.done.wait(), max(within_s, 0.0))
     except TimeoutError:
         on_timeout(exchange)
+    except asyncio.CancelledError:
+        if exchange.on_gone is not None:
+            exchange.on_gone()
+        raise
     return wire.held()
 
 

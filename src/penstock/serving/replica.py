@@ -221,7 +221,7 @@ async def serve(spec: ReplicaSpec) -> int:
     engine, follower, cold = await open_warm(spec)
     replica = Replica(spec, engine, cold)
     limits = Limits(**{"max_body_bytes": 64 << 20, "request_timeout_s": 600.0, **spec.limits})
-    handle = invoked(replica.handle, engine.info.task) if spec.invoked else replica.handle
+    handle = invoked(replica.handle, replica.timed_out, engine.info.task) if spec.invoked else replica.handle
     server = replica.server = HttpServer(handle, on_timeout=replica.timed_out, on_refused=replica.refused, limits=limits)
     listener = socket.create_server((spec.host, spec.port), backlog=2048)
     port = listener.getsockname()[1]

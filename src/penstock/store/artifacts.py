@@ -161,6 +161,18 @@ class Artifacts:
     def get_note(self, name: str) -> bytes | None:
         return self._objects.read(f"notes/{safe_name(name)}")
 
+    def note_url(self, name: str) -> str:
+        """Where a note lies, or a folder of them: for what reads and writes it without us."""
+        return f"{self.url.rstrip('/')}/notes/{safe_name(name)}"
+
+    def notes(self, folder: str) -> list[str]:
+        """Names of the notes below a folder, in order."""
+        return sorted(stored.name.removeprefix("notes/") for stored in self._objects.list(f"notes/{safe_name(folder)}"))
+
+    def drop_note(self, name: str) -> None:
+        """Idempotent."""
+        self._objects.remove(f"notes/{safe_name(name)}")
+
     def collect(self, referenced: set[str], grace_s: float, *, dry_run: bool = False, busy: bool = False) -> Collected:
         """Removes artifacts that are not `referenced` and blobs that no artifact has, unless written within `grace_s`.
 

@@ -159,3 +159,10 @@ def _words_of(ids: Sequence[int]) -> str:
 
 def _count(text: str) -> int:
     return len(text.split())
+
+
+class EchoClassifier(EchoEngine):
+    """Classifies, without being told so by settings."""
+
+    def __init__(self, bundle: Path, settings: Mapping[str, Any]) -> None:
+        super().__init__(bundle, {**settings, "task": "text-classification"})

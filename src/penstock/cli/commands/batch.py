@@ -32,6 +32,10 @@ def run(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="JSONL, CSV, TSV or Parquet file.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the answers go: .jsonl, .csv or .parquet.")],
     on: Annotated[str | None, typer.Option(metavar="NAME", help="Platform of the file that made the version; default: here.")] = None,
+    vendor: Annotated[bool, typer.Option("--vendor", help="By the platform's own service for batches, not by a replica of ours.")] = False,
+    instances: Annotated[int, typer.Option(min=1, help="Machines of that service.")] = 1,
+    machine: Annotated[str | None, typer.Option(help="Their type; default: the platform's section, or the cheapest.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what --vendor would take and call; ask nobody.")] = False,
     text: Annotated[str | None, typer.Option(help="Column that is sent; default: text, prompt or input.")] = None,
     join: Annotated[bool, typer.Option("--join/--no-join", help="Keep the row's own columns beside the answer.")] = True,
     keep: Annotated[str, typer.Option(help="Columns to write, such as id,label; default: all.")] = "",
@@ -49,7 +53,7 @@ def run(
     """Answer every row of a file. Run again after a kill, it goes on after its last finished part."""
     from dataclasses import asdict
 
-    from penstock.control.batch import BatchOptions
+    from penstock.control.batch import BatchOptions, quote
     from penstock.control.batch import batch as answered
     from penstock.core.units import size_bytes
 
@@ -70,7 +74,19 @@ def run(
         rows_per_request=rows_per_request,
         max_payload_bytes=payload,
         concurrency=concurrency,
+        vendor=vendor,
+        instances=instances,
+        machine=machine,
     )
+    if (instances != 1 or machine or dry_run) and not vendor:
+        raise BadInput("--instances, --machine and --dry-run are of --vendor", remedy="Add --vendor, or leave them out.")
+    taken = quote(model, on, options) if vendor else None
+    if taken is not None:
+        price = "price not known" if taken.usd_per_h is None else f"{taken.usd_per_h:.3f} USD an hour (prices of {taken.prices_of})"
+        here().note(f"{taken.nodes} × {taken.machine}, {price}")
+        if dry_run:
+            here().show(asdict(taken), lambda: list(taken.calls))
+            return
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end from outside is the same as Ctrl-C
     with _progress() as seen:
         result = answered(model, source, output, options=options, on=on, seen=seen)

@@ -63,7 +63,7 @@ class Function:
     async def _opened(self) -> tuple[Replica, Callable[[Exchange], None]]:
         engine, _, cold = await open_warm(self._spec)
         replica = Replica(self._spec, engine, cold)
-        return replica, invoked(replica.handle, engine.info.task)
+        return replica, invoked(replica.handle, replica.timed_out, engine.info.task)
 
 
 def opened(environ: Mapping[str, str]) -> Function:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from penstock.core.errors import PlatformLacks
+from penstock.platforms.batches import WITHOUT_VENDOR, Batches
 from penstock.platforms.contract import JobSpec
 from penstock.platforms.kubernetes.api import Api
 from penstock.platforms.kubernetes.capabilities import refuse_impossible
@@ -38,6 +40,9 @@ class Kubernetes:
 
     def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> KubernetesEndpoints:
         return endpoints_of(home, artifacts, settings)
+
+    def batches(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Batches:  # noqa: ARG002 (as every platform has it)
+        raise PlatformLacks("Kubernetes has no service for batches", remedy=WITHOUT_VENDOR)
 
     def measures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> None:
         """There is none that every cluster has; Prometheus reads the gateway."""

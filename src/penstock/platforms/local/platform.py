@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from penstock.core.errors import PlatformLacks
+from penstock.platforms.batches import WITHOUT_VENDOR, Batches
 from penstock.platforms.contract import JobSpec
 from penstock.platforms.local.capabilities import capabilities, refuse_impossible
 from penstock.platforms.local.endpoints import LocalEndpoints
@@ -26,6 +28,9 @@ class LocalPlatform:
 
     def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> LocalEndpoints:
         return LocalEndpoints(home, artifacts, settings)
+
+    def batches(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Batches:  # noqa: ARG002 (as every platform has it)
+        raise PlatformLacks("this machine has no service for batches beside Penstock", remedy=WITHOUT_VENDOR)
 
     def measures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> None:
         """There is none beside this machine; Prometheus reads the gateway."""

@@ -69,14 +69,7 @@ class TrainingJobs:
         return None if job is None else sight_of(job)
 
     def tail(self, name: str) -> Sequence[str]:
-        """The end of the newest container's output; nothing when it wrote none yet."""
-        found = self.aws.call("logs:DescribeLogStreams", _no_log, logGroupName=LOGS, logStreamNamePrefix=f"{name}/") or {}
-        streams = sorted(found.get("logStreams", ()), key=lambda row: (row.get("creationTime", 0), row["logStreamName"]))
-        if not streams:
-            return ()
-        asked = {"logGroupName": LOGS, "logStreamName": streams[-1]["logStreamName"], "limit": TAIL_LINES, "startFromHead": False}
-        answer = self.aws.call("logs:GetLogEvents", _no_log, **asked) or {}
-        return [str(row["message"]) for row in answer.get("events", ())]
+        return tail(self.aws, LOGS, name)
 
     def stop(self, name: str) -> None:
         self.aws.call("sagemaker:StopTrainingJob", lambda code, message: not_there(code, message) or _over(message), TrainingJobName=name)
@@ -86,6 +79,17 @@ class TrainingJobs:
 
     def left(self) -> Sequence[str]:
         return left(self.aws, self.store)
+
+
+def tail(aws: Aws, group: str, name: str) -> Sequence[str]:
+    """The end of the output of a job's newest container; nothing when it wrote none yet."""
+    found = aws.call("logs:DescribeLogStreams", _no_log, logGroupName=group, logStreamNamePrefix=f"{name}/") or {}
+    streams = sorted(found.get("logStreams", ()), key=lambda row: (row.get("creationTime", 0), row["logStreamName"]))
+    if not streams:
+        return ()
+    asked = {"logGroupName": group, "logStreamName": streams[-1]["logStreamName"], "limit": TAIL_LINES, "startFromHead": False}
+    answer = aws.call("logs:GetLogEvents", _no_log, **asked) or {}
+    return [str(row["message"]) for row in answer.get("events", ())]
 
 
 def sight_of(job: Mapping[str, Any]) -> Sight:

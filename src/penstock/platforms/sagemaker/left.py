@@ -11,6 +11,8 @@ PREFIX = "penstock-"
 _LISTS: Sequence[tuple[str, str, str, str, Mapping[str, str]]] = (
     ("training job", "sagemaker:ListTrainingJobs", "TrainingJobSummaries", "TrainingJob", {"StatusEquals": "InProgress"}),
     ("training job", "sagemaker:ListTrainingJobs", "TrainingJobSummaries", "TrainingJob", {"StatusEquals": "Stopping"}),
+    ("transform job", "sagemaker:ListTransformJobs", "TransformJobSummaries", "TransformJob", {"StatusEquals": "InProgress"}),
+    ("transform job", "sagemaker:ListTransformJobs", "TransformJobSummaries", "TransformJob", {"StatusEquals": "Stopping"}),
     ("endpoint", "sagemaker:ListEndpoints", "Endpoints", "Endpoint", {}),
     ("endpoint configuration", "sagemaker:ListEndpointConfigs", "EndpointConfigs", "EndpointConfig", {}),
     ("model", "sagemaker:ListModels", "Models", "Model", {}),

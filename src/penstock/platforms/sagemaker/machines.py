@@ -70,3 +70,9 @@ HOSTING = (
     _machine("inf2.xlarge", 4, 16, 0.99, "inferentia2", 1),
     _machine("inf2.48xlarge", 192, 768, 15.58, "inferentia2", 12),
 )
+# Of those above, what batch transform does not have.
+_NOT_TRANSFORM = (
+    *("ml.r5.2xlarge", "ml.r5.4xlarge", "ml.r5.8xlarge", "ml.r5.16xlarge", "ml.p4d.24xlarge", "ml.p4de.24xlarge"),
+    *("ml.p5.48xlarge", "ml.p5e.48xlarge", "ml.p6-b200.48xlarge", "ml.trn2.48xlarge"),
+)
+TRANSFORM = tuple(machine for machine in TRAINING if machine.name not in _NOT_TRANSFORM)

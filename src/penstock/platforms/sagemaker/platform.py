@@ -19,6 +19,7 @@ from penstock.platforms.sagemaker.machines import PRICES_OF
 from penstock.platforms.sagemaker.metrics import CloudWatch
 from penstock.platforms.sagemaker.registry import ModelPackages
 from penstock.platforms.sagemaker.settings import Settings, settings_of
+from penstock.platforms.sagemaker.transforms import TransformJobs
 
 if TYPE_CHECKING:
     from penstock.core.home import Home
@@ -43,6 +44,11 @@ class SageMakerPlatform:
         told = settings_of(settings)
         _output(told, artifacts.url)
         return SageMakerEndpoints(home, artifacts, told, Aws(told))
+
+    def batches(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> TransformJobs:  # noqa: ARG002 (as every platform has it)
+        told = settings_of(settings)
+        _output(told, artifacts.url)
+        return TransformJobs(Aws(told), artifacts)
 
     def measures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> CloudWatch | None:  # noqa: ARG002
         told = settings_of(settings)

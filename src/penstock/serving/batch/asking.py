@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from penstock.core.errors import BadInput, ReplicaFailed
-from penstock.serving.batch.columns import answers_of, body_of, openai_line, openai_order, output_row, text_of
+from penstock.core.errors import ReplicaFailed
+from penstock.serving.batch.columns import answers_of, body_of, output_row, text_of
+from penstock.serving.batch.outcomes import Outcome, asked, failed, judged, lost, message_of, misshapen, unsendable
 from penstock.serving.batch.replica import OwnReplica
 from penstock.serving.batch.rows import Row
 from penstock.serving.client import Lost, Reply
@@ -19,15 +19,6 @@ from penstock.spec.steps import PredictConfig
 TRIES = 3
 BUSY = (429, 503)
 BUSY_PAUSE_S = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """`line` is what is written for the row; `error` is "" where it was answered."""
-
-    row: Row
-    line: dict[str, Any]
-    error: str = ""
 
 
 class Refusal(Exception):
@@ -78,41 +69,30 @@ class Asker:
             return await self._rows(rows)
 
     async def _rows(self, rows: list[Row]) -> list[Outcome]:
-        config, texts = self._config, [text_of(row, self._config) for row in rows]
-        fault = rows[0].fault or (f"the column {config.text!r} holds no text" if texts[0] is None else "")
-        whole = [text for text in texts if text is not None]
-        if not fault and sum(len(text.encode("utf-8", "replace")) for text in whole) > config.max_payload_bytes:
-            fault = f"the text is longer than the {config.max_payload_bytes:,} bytes that a request may hold"
-        if fault:
-            return [self._failed(rows[0], fault)]
+        config = self._config
+        if refused := unsendable(rows, config):
+            return [refused]
+        texts = [str(text_of(row, config)) for row in rows]
         try:
-            found = answers_of(await self._asked(config.path, body_of(whole, rows, config)), len(rows), config)
+            found = answers_of(await self._asked(config.path, body_of(texts, rows, config)), len(rows), config)
         except (Refusal, Lost, KeyError, TypeError) as error:
             if len(rows) == 1:
-                return [self._failed(rows[0], _told(error))]
+                told = misshapen(error) if isinstance(error, (KeyError, TypeError)) else str(error)
+                return [failed(rows[0], told, config)]
             return [outcome for row in rows for outcome in await self._rows([row])]  # one bad row fails itself, not its neighbours
         return [Outcome(row, output_row(row, answer, None, config)) for row, answer in zip(rows, found, strict=True)]
 
-    def _failed(self, row: Row, error: str) -> Outcome:
-        return Outcome(row, output_row(row, {}, error, self._config), error)
-
     async def _line(self, row: Row) -> Outcome:
         """A line of OpenAI's batch format."""
+        order = asked(row, self._config)
+        if isinstance(order, Outcome):
+            return order
         try:
-            if row.fault:
-                raise BadInput(row.fault)
-            path, body = openai_order(row, self._config)
-            if len(body) > self._config.max_payload_bytes:
-                raise BadInput(f"the body is longer than {self._config.max_payload_bytes:,} bytes")
-        except BadInput as error:
-            return Outcome(row, openai_line(row, 0, None, {"code": "invalid_request", "message": error.message}), error.message)
-        try:
-            answer = await self._asked(path, body)
+            return judged(row, 200, await self._asked(order.path, order.body), self._config)
         except Refusal as error:
-            return Outcome(row, openai_line(row, error.status, error.body, None), str(error))
+            return judged(row, error.status, error.body, self._config)
         except Lost as error:
-            return Outcome(row, openai_line(row, 0, None, {"code": error.kind, "message": str(error)}), str(error))
-        return Outcome(row, openai_line(row, 200, answer, None))
+            return lost(row, error.kind, str(error))
 
     async def _asked(self, path: str, body: bytes) -> Any:
         """The answer's JSON value. Raises Refusal, or Lost when the replica was lost TRIES times over this very request."""
@@ -127,8 +107,7 @@ class Asker:
             value = orjson.loads(reply.body)
             if reply.status == 200:
                 return value
-            message = value["error"]["message"] if isinstance(value, dict) and isinstance(value.get("error"), dict) else "no reason"
-            raise Refusal(reply.status, f"{reply.status}: {message}", value)
+            raise Refusal(reply.status, f"{reply.status}: {message_of(value)}", value)
         assert last is not None
         raise last
 
@@ -149,7 +128,3 @@ class Asker:
                     await self._replica.start()
                 except ReplicaFailed:
                     await self._replica.start()  # once more; then the batch ends, and finished parts are kept
-
-
-def _told(error: Exception) -> str:
-    return f"the answer has no known shape ({error})" if isinstance(error, (KeyError, TypeError)) else str(error)

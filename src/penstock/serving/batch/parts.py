@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from penstock.core.files import write_atomic
-from penstock.serving.batch.asking import Outcome
+from penstock.serving.batch.outcomes import Outcome
 
 _NAME = re.compile(r"part-(\d{12})-(\d+)-(\d+)\.jsonl")
 
@@ -30,19 +30,31 @@ class Part:
 class Parts:
     folder: Path
 
-    def finished(self) -> list[Part]:
-        """In order, without a gap from row 0."""
+    def all(self) -> list[Part]:
+        """In order of their rows, gaps and all: they may have been finished in any order."""
         found = []
         for path in sorted(self.folder.glob("part-*.jsonl")):
             if match := _NAME.fullmatch(path.name):
                 found.append(Part(path, *(int(digits) for digits in match.groups())))
+        return found
+
+    def finished(self) -> list[Part]:
+        """In order, without a gap from row 0."""
         whole, end = [], 0
-        for part in found:
+        for part in self.all():
             if part.first != end:
                 break
             whole.append(part)
             end += part.rows
         return whole
+
+    def missing(self, total: int, rows: int) -> list[tuple[int, int]]:
+        """(first, count) of what no finished part holds, in pieces of at most `rows`."""
+        found, end = [], 0
+        for first, count in [*((part.first, part.rows) for part in self.all()), (total, 0)]:
+            found += [(at, min(rows, first - at)) for at in range(end, first, rows)]
+            end = max(end, first + count)
+        return found
 
     def write(self, outcomes: Sequence[Outcome]) -> Part:
         first, failed = outcomes[0].row.number, sum(bool(outcome.error) for outcome in outcomes)

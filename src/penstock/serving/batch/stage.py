@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +24,45 @@ from penstock.serving.batch.rows import columns_of, read_rows
 from penstock.spec.steps import PredictConfig
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A batch in its scratch folder, whoever answers the rows: `total` rows of `source`, `parts` of them finished."""
+
+    source: Path
+    columns: Sequence[str]
+    parts: Parts
+    total: int
+
+
+def opened(config: PredictConfig, inputs: Any, context: Any) -> Work:
+    """Begins, or goes on. Raises BadInput for a file that cannot be asked so."""
+    source = _named(inputs.external(config.digest), config.file_name, context.scratch)
+    columns = columns_of(source)
+    check(config, columns)
+    parts = Parts(context.scratch / "parts")
+    parts.folder.mkdir(parents=True, exist_ok=True)
+    return Work(source, columns, parts, _total(source, context.scratch / "total"))
+
+
+def closed(work: Work, config: PredictConfig, inputs: Any, outputs: Any) -> Mapping[str, float]:
+    """Once every part is finished. Output `predictions`: predictions.jsonl, .csv or .parquet in the order of the input, failures.jsonl
+    where rows failed."""
+    folder = outputs.folder("predictions", "predictions")
+    made = answer_columns(config) if config.form == "rows" else ("id", "custom_id", "response", "error")
+    written = config.keep or (*(work.columns if config.join and config.form == "rows" else ()), *made)
+    failed = write_output(folder, config.output, work.parts.lines(), written, config.prefix)
+    outputs.describe("predictions", rows=work.total, failed=failed, bundle=inputs.digest("bundle"), input=config.digest)
+    return {"rows": float(work.total), "failed": float(failed)}
+
+
 class PredictStage:
     name, version = "predict", "1"
 
     def run(self, config: PredictConfig, inputs: Any, outputs: Any, context: Any) -> Mapping[str, float]:
-        """As stages/contract.py says (packages of one floor do not import each other, so its types are not named here).
-
-        Output `predictions`: predictions.jsonl, .csv or .parquet in the order of the input, failures.jsonl where rows failed."""
-        source = _named(inputs.external(config.digest), config.file_name, context.scratch)
-        columns = columns_of(source)
-        check(config, columns)
-        parts = Parts(context.scratch / "parts")
-        parts.folder.mkdir(parents=True, exist_ok=True)
-        total = _total(source, context.scratch / "total")
-        asyncio.run(_answered(config, source, parts, inputs, context, total))
-        folder = outputs.folder("predictions", "predictions")
-        made = answer_columns(config) if config.form == "rows" else ("id", "custom_id", "response", "error")
-        written = config.keep or (*(columns if config.join and config.form == "rows" else ()), *made)
-        failed = write_output(folder, config.output, parts.lines(), written, config.prefix)
-        outputs.describe("predictions", rows=total, failed=failed, bundle=inputs.digest("bundle"), input=config.digest)
-        return {"rows": float(total), "failed": float(failed)}
+        """As stages/contract.py says (packages of one floor do not import each other, so its types are not named here)."""
+        work = opened(config, inputs, context)
+        asyncio.run(_answered(config, work.source, work.parts, inputs, context, work.total))
+        return closed(work, config, inputs, outputs)
 
 
 def _named(path: Path, name: str, scratch: Path) -> Path:
@@ -71,7 +91,7 @@ async def _answered(config: PredictConfig, source: Path, parts: Parts, inputs: A
     if done:
         context.log(f"{done:,} of {total:,} rows were answered before; going on after them")
     context.progress(done, total, "rows", failed=failed)
-    _refuse(failed, config, parts)
+    refuse(failed, config, parts)
     if done >= total:
         return
     spec = {
@@ -90,12 +110,13 @@ async def _answered(config: PredictConfig, source: Path, parts: Parts, inputs: A
             part = parts.write(await asker.part(shard))
             done, failed = done + part.rows, failed + part.failed
             context.progress(done, total, "rows", failed=failed)
-            _refuse(failed, config, parts)
+            refuse(failed, config, parts)
             if context.stopping() and done < total:
                 raise Interrupted(f"the batch was stopped after {done:,} of {total:,} rows")
 
 
-def _refuse(failed: int, config: PredictConfig, parts: Parts) -> None:
+def refuse(failed: int, config: PredictConfig, parts: Parts) -> None:
+    """Raises StepFailed when more rows failed than may."""
     if config.max_failures is not None and failed > config.max_failures:
         first = next(line for line in parts.lines() if line["error"])
         raise StepFailed(

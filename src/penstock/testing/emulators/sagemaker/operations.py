@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from penstock.testing.emulators.sagemaker import endpoints, models, packages, training
+from penstock.testing.emulators.sagemaker import endpoints, models, packages, training, transforms
 from penstock.testing.emulators.sagemaker.account import Account, page
 from penstock.testing.emulators.sagemaker.errors import invalid
 
@@ -32,6 +32,10 @@ OPERATIONS: Mapping[str, Operation] = {
     "StopTrainingJob": training.stop,
     "DeleteTrainingJob": training.delete,
     "ListTrainingJobs": training.list_,
+    "CreateTransformJob": transforms.create,
+    "DescribeTransformJob": transforms.describe,
+    "StopTransformJob": transforms.stop,
+    "ListTransformJobs": transforms.list_,
     "CreateModel": models.create_model,
     "DescribeModel": models.describe_model,
     "DeleteModel": models.delete_model,
