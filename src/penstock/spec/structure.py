@@ -12,6 +12,7 @@ from penstock.spec import measured, operations
 from penstock.spec.conditions import metrics_used
 from penstock.spec.diagnose import Complaint, nearest, show
 from penstock.spec.gates import GateSyntax, parse_gate
+from penstock.spec.platforms.sagemaker import conflicts
 
 # What each built-in step makes; the first is meant when an input names the step alone (stages/README.md).
 BUILT_IN: dict[str, tuple[str, ...]] = {
@@ -111,6 +112,10 @@ def _platforms(data: Mapping[str, Any]) -> Iterator[Complaint]:
         where: tuple[str, ...] = ("deploy", "to") if "to" in deploy else ("deploy",)
         listed = f"known here: {', '.join(known)}" if known else "none is declared"
         yield Complaint(where, f"no platform is called {show(wanted)} ({listed})", nearest(wanted, known))
+    for name, section in _map(platforms).items():
+        if isinstance(section, Mapping) and section.get("kind") == "sagemaker":
+            for key, reason in conflicts(section):
+                yield Complaint(("platforms", name, key), reason, at_key=True)
 
 
 def _gates(data: Mapping[str, Any]) -> Iterator[Complaint]:

@@ -56,6 +56,12 @@ class AzureML:
     def mirror(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> None:
         """The workspace's registry is not written to; Penstock's own is the record."""
 
+    def captures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> None:
+        """Nothing is kept of requests that go past the gateway."""
+
+    def serving(self, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
     def left(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 (as every platform has it)
         return left(Arm(AzureMLPlatform.model_validate(settings)), artifacts.url)
 
