@@ -31,6 +31,11 @@ def checked(section: str, folder: Path) -> Pipeline:
             "platforms.there.pools.a.gpu.type: 't5' is not known",
         ),
         ("{kind: kubernetes, image: x, replica: {cpu: 1}}", "unknown key; known here: cpus, memory, gpu, spot"),
+        (
+            "{kind: sagemaker, region: eu-west-1, role: 'arn:aws:iam::123456789012:role/x', image: x, serverless: {}, capture: {}}",
+            "penstock.yaml:4:115: platforms.there.capture: SageMaker captures nothing of a serverless endpoint",
+        ),
+        ("{kind: sagemaker, capture: {percent: 0}}", "platforms.there.capture.percent: 0 is out of range"),
         ("3", "platforms.there: "),
     ],
 )

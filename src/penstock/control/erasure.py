@@ -9,6 +9,7 @@ from penstock.control.world import World
 from penstock.core.digests import digest_json, hex_of
 from penstock.core.errors import Conflict
 from penstock.store.resources import Resource
+from penstock.store.store import Store
 
 KIND = "erasure"
 
@@ -24,6 +25,6 @@ def mark(world: World, subject: str, *, principal: str, reason: str | None = Non
     return made
 
 
-def marked(world: World) -> set[str]:
+def marked(store: Store) -> set[str]:
     """Every subject."""
-    return {row.spec["subject"] for row in world.store.resources.list(KIND, limit=1_000_000)}
+    return {row.spec["subject"] for row in store.resources.list(KIND, limit=1_000_000)}

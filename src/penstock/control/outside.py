@@ -1,7 +1,8 @@
 """`python -m penstock.control.outside --home FOLDER`: what is measured of deployments, to the metrics of the cloud that they run on.
 
 For platforms whose section says `metrics: true`. How far was sent stands in a file for each deployment, so nothing is left out after a
-stop, and what was sent just before one is sent twice: such services take the same point of the same instant again.
+stop, and what was sent just before one is sent twice: such services take the same point of the same instant again. Beside that, versions
+are kept the same in a cloud's registry (mirroring.py), and what a cloud captured becomes records (captures.py).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from penstock.control import captures
 from penstock.control.mirroring import mirror
 from penstock.control.policy import watching_of
 from penstock.core.digests import digest_json
@@ -49,8 +51,10 @@ def send(store: Store, home: Home, now: float) -> int:
 
 
 def wanting(store: Store) -> bool:
-    """Whether any deployment, or any run of late, was on a platform whose section asks for metrics or its registry."""
+    """Whether any deployment, or any run of late, was on a platform whose section asks for metrics, captures or its registry."""
     deployments = store.resources.list("deployment", limit=100_000)
+    if any(captures.wanted(row, time.time()) for row in deployments):
+        return True
     if any(row.phase != "deleted" and row.spec["platform"].get("config", {}).get("metrics") for row in deployments):
         return True
     runs = store.resources.list("run", limit=LATELY)
@@ -127,6 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
                 try:
                     send(store, home, time.time())
                     mirror(store, home, sections)
+                    captures.bring(store, home, time.time())
                 except DatabaseUnavailable as error:
                     log.warning("%s", error)
     finally:

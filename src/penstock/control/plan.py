@@ -39,6 +39,7 @@ class Plan:
     platform: str = "laptop"
     quotes: Mapping[str, Quote] = field(default_factory=dict)
     adapters: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # name → digest, from
+    serving: tuple[str, ...] = ()  # what the deployment would ask for of the platform
 
     @property
     def estimate_s(self) -> float | None:

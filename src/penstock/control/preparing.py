@@ -103,6 +103,14 @@ def quotes(pipeline: Pipeline, graph: Graph) -> dict[str, Quote]:
     return found
 
 
+def serving(pipeline: Pipeline) -> tuple[str, ...]:
+    """What the deployment would ask for; nothing without one. Raises PlatformLacks."""
+    from penstock.platforms.table import PLATFORMS
+
+    config = platform_config(pipeline)
+    return tuple(PLATFORMS.load(config["kind"]).serving(config)) if pipeline.deploy is not None else ()
+
+
 def platform_config(pipeline: Pipeline, on: str = "") -> dict[str, Any]:
     """The section of a platform, by default of the one where steps run, as JSON values."""
     found = pipeline.platforms.get(on or platform_of(pipeline), LocalPlatform())
@@ -135,7 +143,9 @@ def plan_prepared(prepared: Prepared, world: World) -> Plan:
     deploy = (pipeline.deploy.name or pipeline.name) if pipeline.deploy else None
     found = make_plan(pipeline.name, prepared.graph, world.store, gates=tuple(pipeline.gates), deploy=deploy)
     adapters = {name: {"digest": one.digest, "from": one.source} for name, one in prepared.adapters.items()}
-    return replace(found, adapters=adapters, platform=platform_of(pipeline), quotes=quotes(pipeline, prepared.graph))
+    return replace(
+        found, adapters=adapters, platform=platform_of(pipeline), quotes=quotes(pipeline, prepared.graph), serving=serving(pipeline)
+    )
 
 
 def queue_run(prepared: Prepared, world: World, cause: Mapping[str, Any]) -> Resource:

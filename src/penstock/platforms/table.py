@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from penstock.core.plugins import Row, Table
 from penstock.platforms.batches import Batches
+from penstock.platforms.captures import Captures
 from penstock.platforms.contract import Endpoints, Jobs, JobSpec
 from penstock.platforms.measures import Measures
 from penstock.platforms.mirrors import Mirror
@@ -38,6 +39,14 @@ class PlatformParts(Protocol):
 
     def mirror(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Mirror | None:
         """The registry of models beside the platform; None where there is none, or the section does not ask for it."""
+        ...
+
+    def captures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Captures | None:
+        """What the platform keeps of requests that went to an endpoint directly; None where nothing, or the section does not ask for it."""
+        ...
+
+    def serving(self, settings: Mapping[str, Any]) -> Sequence[str]:
+        """What a deployment there would ask for, in the vendor's own terms. Asks nobody. Raises PlatformLacks for what can never be."""
         ...
 
     def left(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Sequence[str]:

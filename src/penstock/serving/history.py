@@ -55,9 +55,9 @@ def with_id(folder: Path, ident: str) -> list[dict[str, Any]]:
 def kpis(gateway: Path, wanted: Wanted, by: Sequence[str] = ("model", "version")) -> list[dict[str, Any]]:
     """One row a group, most requests first; copies for a shadow are rows of their own. `gateway`: its folder.
 
-    `errors`: answered 5xx; `refused`: 4xx; `cancelled`: the client went away (499). Times in ms, of requests answered 2xx; `first_…`
-    only of those that generated; `tokens_per_s`: written by one request from its first byte on. `requests_per_s`: from the first to the
-    last arrival. `rated`, `score`: how many got feedback with a score, and its mean (-1 to 1).
+    `errors`: answered 5xx; `refused`: 4xx; `cancelled`: the client went away (499). Times in ms, of requests answered 2xx by way of the
+    gateway; `first_…` only of those that generated; `tokens_per_s`: written by one request from its first byte on. `requests_per_s`: from
+    the first to the last arrival. `rated`, `score`: how many got feedback with a score, and its mean (-1 to 1).
     Raises BadInput, ExtraMissing.
     """
     for name in by:
@@ -90,7 +90,7 @@ def _measures() -> list[pl.Expr]:
     import polars as pl
 
     status, total, first = pl.col("status"), pl.col("total_ms"), pl.col("first_ms")
-    well = (status >= 200) & (status < 300)
+    well = (status >= 200) & (status < 300) & (total > 0)
     wrote = well & (pl.col("completion_tokens") > 0)
     span = pl.col("ts").max() - pl.col("ts").min()
     writing = (total - first).filter(wrote & (total > first))

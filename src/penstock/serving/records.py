@@ -29,7 +29,10 @@ Late = tuple["Record", Captured]
 
 
 class Record(NamedTuple):
-    """Times: `ts` seconds since the epoch at arrival; `queue_ms` until sent to a replica, `first_ms` until the first byte of the answer."""
+    """Times: `ts` seconds since the epoch at arrival; `queue_ms` until sent to a replica, `first_ms` until the first byte of the answer.
+
+    All times 0, no replica and no attempts: it went past the gateway (direct.py).
+    """
 
     ts: float
     id: str

@@ -12,6 +12,7 @@ from penstock.spec import measured, operations
 from penstock.spec.conditions import metrics_used
 from penstock.spec.diagnose import Complaint, nearest, show
 from penstock.spec.gates import GateSyntax, parse_gate
+from penstock.spec.platforms.sagemaker import conflicts
 
 Place = tuple[str | int, ...]
 
@@ -116,6 +117,10 @@ def _platforms(data: Mapping[str, Any]) -> Iterator[Complaint]:
         elsewhere = placement.get("on")
         if isinstance(elsewhere, str) and elsewhere not in known:
             yield _no_platform((*at, "on"), elsewhere, known)
+    for name, section in _map(platforms).items():
+        if isinstance(section, Mapping) and section.get("kind") == "sagemaker":
+            for key, reason in conflicts(section):
+                yield Complaint(("platforms", name, key), reason, at_key=True)
 
 
 def _no_platform(where: Place, wanted: str, known: list[str]) -> Complaint:

@@ -34,7 +34,7 @@ def test_counts_are_those_of_counting_row_by_row(rows: list[dict[str, Any]]) -> 
     assert window["confidence"] == sum(r["confidence"] or 0.0 for r in live)
     assert window.confidences.sum() == window["sure"] == sum(r["confidence"] is not None for r in live)
     assert window.labels == Counter(r["label"] for r in live if r["label"])
-    assert window.sketch("total_ms") == Sketch.of([r["total_ms"] for r in live if 200 <= r["status"] < 300])
+    assert window.sketch("total_ms") == Sketch.of([r["total_ms"] for r in live if 200 <= r["status"] < 300 and r["total_ms"] > 0])
     assert whole(cells, "shadow")["requests"] == sum(r["shadow_of"] is not None for r in rows)
     named = {version: w["requests"] for version, w in by_version(cells).items()}
     assert named == Counter(r["version"] for r in live if r["version"])
@@ -54,6 +54,14 @@ def test_merged_windows_are_the_windows_of_all_rows(rows: list[dict[str, Any]], 
     assert cells == folded([*rows, *more], "channel")
     halves = [whole(folded(part)) for part in (rows, more)]
     assert merged(halves) == merged(reversed(halves)) == whole(folded([*rows, *more]))
+
+
+def test_a_request_without_times_counts_and_is_no_fast_one() -> None:
+    direct = {"total_ms": 0.0, "first_ms": 0.0, "queue_ms": 0.0, "attempts": 0, "replica": None}
+    window = whole(folded([row(0, total_ms=80.0, first_ms=20.0), *(row(n, **direct) for n in range(1, 10))]))
+    assert window["requests"] == 10
+    assert window.sketch("total_ms") == Sketch.of([80.0])
+    assert window.sketch("first_ms") == Sketch.of([20.0])
 
 
 def test_part_of_the_rows_of_a_batch() -> None:

@@ -53,7 +53,7 @@ def _places(plan: Any, quotes: Any) -> list[str]:
     total = plan.estimate_usd
     lines = ["", f"on {plan.platform}:", *table(("step", "machine", "", "price"), rows)]
     lines += [] if total is None else [f"about {total:.2f} USD for what would run"]
-    calls = [call for step in plan.steps if step.action == "run" for call in quotes[step.name].calls]
+    calls = [*(call for step in plan.steps if step.action == "run" for call in quotes[step.name].calls), *plan.serving]
     return lines + (["it would ask for:", *(f"  {call}" for call in dict.fromkeys(calls))] if calls else [])
 
 

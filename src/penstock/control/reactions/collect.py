@@ -58,7 +58,7 @@ def gather(world: World, deployment: str, task: str, data: Data, since: float, u
     records = (r for r in read_records(folder / "records", since, until) if r.get("model") == deployment)
     said = list(read_feedback(folder / "feedback", since, until))
     left_out: Counter[str] = Counter()
-    return chosen(_offered(records, said), task, data, marked(world), left_out)
+    return chosen(_offered(records, said), task, data, marked(world.store), left_out)
 
 
 def _offered(records: Iterable[Mapping[str, Any]], said: list[Feedback]) -> Iterator[Joined]:

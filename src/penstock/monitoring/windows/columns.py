@@ -133,13 +133,15 @@ def _blocked(row: Row) -> bool:
 
 
 def _places(amounts: Floats) -> Ints:
-    """Times are those of requests answered well; waiting is that of whatever was sent to a replica."""
+    """Times are those of requests answered well, where anybody knows them (not 0); waiting is that of whatever was sent to a replica."""
     status, attempts, total, first, queue, written = (amounts[:, place] for place in (1, 2, 3, 4, 5, 7))
     well = (status >= 200) & (status < 300)
     writing = total - first
     wrote = well & (written > 0) & (writing > 0)
     speed = np.divide(written * 1000, writing, out=np.zeros_like(written), where=wrote)
     found = np.empty((len(SKETCHES), len(amounts)), np.int64)
-    for place, (values, counted) in enumerate(((total, well), (first, well), (queue, attempts > 0), (speed, wrote))):
+    for place, (values, counted) in enumerate(
+        ((total, well & (total > 0)), (first, well & (first > 0)), (queue, attempts > 0), (speed, wrote))
+    ):
         found[place] = np.where(counted, buckets(values), NOWHERE)
     return found

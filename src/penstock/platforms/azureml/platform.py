@@ -61,6 +61,12 @@ class AzureML:
         read = AzureMLPlatform.model_validate(settings)
         return RegisteredModels(Arm(read), artifacts) if read.registry else None
 
+    def captures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> None:
+        """Nothing is kept of requests that go past the gateway."""
+
+    def serving(self, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
     def left(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 (as every platform has it)
         return left(Arm(AzureMLPlatform.model_validate(settings)), artifacts.url)
 

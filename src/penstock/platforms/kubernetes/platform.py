@@ -50,6 +50,12 @@ class Kubernetes:
     def mirror(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> None:
         """There is no registry beside ours."""
 
+    def captures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> None:
+        """Nothing is kept of requests that go past the gateway."""
+
+    def serving(self, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
     def left(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 (as every platform has it)
         read = KubernetesPlatform.model_validate(settings)
         return KubernetesDriver(_api(read), read, labels_of(home)).left()

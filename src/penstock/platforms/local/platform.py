@@ -38,6 +38,12 @@ class LocalPlatform:
     def mirror(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> None:
         """There is no registry beside ours."""
 
+    def captures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> None:
+        """Nothing is kept of requests that go past the gateway."""
+
+    def serving(self, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
     def left(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 (as every platform has it)
         """Replica processes that run."""
         names = sorted(place.name for place in home.replicas.iterdir() if place.is_dir()) if home.replicas.is_dir() else []

@@ -20,12 +20,13 @@ from penstock.platforms.remote.hosted import LOOK_S, Hosted, had
 from penstock.platforms.remote.machines import Need, choose
 from penstock.platforms.remote.noted import Held, Noted
 from penstock.platforms.sagemaker.aws import Aws
+from penstock.platforms.sagemaker.capturing import config_of, place_of
 from penstock.platforms.sagemaker.hosting import BUSY, Hosting, Seen, Target, decide
 from penstock.platforms.sagemaker.machines import HOSTING
 from penstock.platforms.sagemaker.metrics import CloudWatch
 from penstock.platforms.sagemaker.naming import endpoint_name, variant_name
 from penstock.platforms.sagemaker.scaling import Scaling
-from penstock.platforms.sagemaker.settings import Settings
+from penstock.platforms.sagemaker.settings import Settings, store_mark
 
 if TYPE_CHECKING:
     from penstock.core.home import Home
@@ -38,17 +39,22 @@ REMOVE_S = 30.0
 
 @dataclass(slots=True)
 class SageMakerEndpoints:
+    """`output`: the URL below which SageMaker writes; empty: the artifact store's."""
+
     home: Home
     artifacts: Artifacts
     settings: Settings
     aws: Aws
+    output: str = ""
     clock: Callable[[], float] = time.time
     _hosting: Hosting = field(init=False)
     _scaling: Scaling = field(init=False)
     _here: Hosted = field(init=False)
 
     def __post_init__(self) -> None:
-        self._hosting = Hosting(self.aws, self.artifacts.url, shape_of(self.settings))
+        self._hosting = Hosting(
+            self.aws, self.artifacts.url, shape_of(self.settings), beside_of(self.settings, self.output, self.artifacts.url)
+        )
         self._scaling = Scaling(self.aws)
         bridges = Bridges(self.home, self.artifacts, ENGINE, self.settings.drain_s)
         self._here = Hosted(self.home, self.artifacts, "sagemaker", bridges, variant_name, self._hosting.ask)
@@ -152,7 +158,7 @@ class SageMakerEndpoints:
             count = 0 if fleet is None else version.replicas if fleet.current is None else min(version.replicas, fleet.current)
             if count:
                 address: dict[str, Any] = {"endpoint": endpoint, "variant": variant, "region": self.settings.region}
-                address |= {"digest": version.bundle, "url": self.settings.endpoint_url}
+                address |= {"digest": version.bundle, "url": self.settings.endpoint_url, "mark": store_mark(self.artifacts.url)}
                 found.append(Crossing(version, count, address))
         return found
 
@@ -163,3 +169,23 @@ def shape_of(settings: Settings) -> dict[str, Any]:
         given = settings.serverless
         return {"ServerlessConfig": {"MemorySizeInMB": given.memory_gb * 1024, "MaxConcurrency": given.concurrency}}
     return {"InstanceType": choose(HOSTING, replace(SMALLEST, machine=settings.machine), "SageMaker").name}
+
+
+def beside_of(settings: Settings, output: str, store: str) -> dict[str, Any]:
+    """Members of an endpoint configuration beside its variants."""
+    if settings.capture is None:
+        return {}
+    return {"DataCaptureConfig": config_of(place_of(output or store, store), settings.capture.percent)}
+
+
+def serving_calls(settings: Settings) -> list[str]:
+    """What a deployment asks for, for people. Raises PlatformLacks for a machine type that is not known."""
+    shape = shape_of(settings)
+    what = (
+        f"{shape['InstanceType']} instances" if "InstanceType" in shape else f"serverless, {shape['ServerlessConfig']['MemorySizeInMB']} MB"
+    )
+    found = [f"sagemaker:CreateEndpoint: {what}, in {settings.region}"]
+    if settings.capture is not None:
+        stay = "stay" if settings.capture.keep else "are removed once read"
+        found.append(f"data capture of {settings.capture.percent} % of what goes to the endpoint; its objects in S3 {stay}")
+    return found

@@ -14,6 +14,7 @@ from penstock.platforms.contract import EndpointSpec, VersionSpec
 from penstock.platforms.remote.bridge import HEALTH
 from penstock.platforms.remote.told import telling
 from penstock.platforms.sagemaker.aws import Aws, already, not_there
+from penstock.platforms.sagemaker.capturing import own_id
 from penstock.platforms.sagemaker.naming import config_name, model_name, variant_name
 from penstock.platforms.sagemaker.settings import InstanceScaling, network, store_mark, tags
 
@@ -75,11 +76,15 @@ def _is_as(fleet: Fleet | None, target: Target, bounds: InstanceScaling | None) 
 
 @dataclass(slots=True)
 class Hosting:
-    """`store`: the URL of the artifact store that containers read their bundle from; `shape` as in Target."""
+    """`store`: the URL of the artifact store that containers read their bundle from; `shape` as in Target.
+
+    `beside`: members of an endpoint configuration beside its variants.
+    """
 
     aws: Aws
     store: str
     shape: Mapping[str, Any]
+    beside: Mapping[str, Any] = field(default_factory=dict)
     _configs: dict[str, dict[str, Mapping[str, Any]]] = field(default_factory=dict)
 
     def look(self, endpoint: str) -> Seen | None:
@@ -116,7 +121,8 @@ class Hosting:
         return Target(row["ModelName"], {name: row[name] for name in _SHAPES if name in row}, max(1, fleet.desired or 1), fleet.weight)
 
     def config(self, endpoint: str, targets: Mapping[str, Target]) -> str:
-        return config_name(endpoint, *((name, target.model, dict(target.shape)) for name, target in sorted(targets.items())))
+        variants = ((name, target.model, dict(target.shape)) for name, target in sorted(targets.items()))
+        return config_name(endpoint, *variants, *([dict(self.beside)] if self.beside else []))
 
     def create(self, endpoint: str, config: str) -> None:
         more = {"EndpointName": endpoint, "EndpointConfigName": config, "Tags": self._tags(endpoint)}
@@ -152,7 +158,7 @@ class Hosting:
             }
             for name, target in sorted(targets.items())
         ]
-        more = {"EndpointConfigName": config, "ProductionVariants": rows, "Tags": self._tags(endpoint)}
+        more = {"EndpointConfigName": config, "ProductionVariants": rows, **self.beside, "Tags": self._tags(endpoint)}
         self.aws.call("sagemaker:CreateEndpointConfig", already, **more)
 
     def sweep(self, endpoint: str, config: str | None) -> None:
@@ -167,7 +173,8 @@ class Hosting:
 
     def ask(self, endpoint: str, variant: str) -> str | None:
         """The name of whichever instance answers; None where none does now."""
-        asked = {"EndpointName": endpoint, "TargetVariant": variant, "CustomAttributes": f"path={HEALTH}"}
+        mine = own_id(store_mark(self.store))
+        asked = {"EndpointName": endpoint, "TargetVariant": variant, "CustomAttributes": f"path={HEALTH}", "InferenceId": mine}
         answer = self.aws.call("sagemaker-runtime:InvokeEndpoint", _not_now, ContentType="application/json", Body=b"{}", **asked)
         return None if answer is None else str(json.loads(answer["Body"].read())["id"])
 

@@ -16,6 +16,7 @@ import httpx
 from penstock.core.errors import UpstreamRefused
 from penstock.engines.upstream_server import told
 from penstock.platforms.remote.bridge import CONNECT_S, Bridge, Connections, address_in
+from penstock.platforms.sagemaker.capturing import own_id
 from penstock.platforms.sagemaker.errors import THROTTLED
 
 WHOLE_S, STREAM_S = 65.0, 485.0
@@ -23,13 +24,14 @@ WHOLE_S, STREAM_S = 65.0, 485.0
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Of one variant. `url`: another address of the service than the region's. `digest`: of the bundle it serves."""
+    """Of one variant. `url`: another address of the service than the region's. `digest`: of the bundle it serves. `mark`: the project's."""
 
     endpoint: str
     variant: str
     region: str
     digest: str
     url: str | None = None
+    mark: str = ""
 
 
 def opened(folder: Path, settings: Mapping[str, Any]) -> Bridge:
@@ -60,6 +62,7 @@ class Variant:
                 "content-type": "application/json",
                 "x-amzn-sagemaker-custom-attributes": f"path={path}",
                 "x-amzn-sagemaker-target-variant": self._address.variant,
+                "x-amzn-sagemaker-inference-id": own_id(self._address.mark),
             },
         )
         try:

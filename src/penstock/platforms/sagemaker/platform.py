@@ -12,8 +12,9 @@ from penstock.platforms.quotes import Quote, quoted
 from penstock.platforms.remote.jobs import RemoteJobs
 from penstock.platforms.sagemaker.aws import Aws
 from penstock.platforms.sagemaker.capabilities import machine_for
+from penstock.platforms.sagemaker.capturing import DataCapture, place_of
 from penstock.platforms.sagemaker.driver import TrainingJobs
-from penstock.platforms.sagemaker.endpoints import SageMakerEndpoints
+from penstock.platforms.sagemaker.endpoints import SageMakerEndpoints, serving_calls
 from penstock.platforms.sagemaker.left import left
 from penstock.platforms.sagemaker.machines import PRICES_OF
 from penstock.platforms.sagemaker.metrics import CloudWatch
@@ -42,8 +43,7 @@ class SageMakerPlatform:
 
     def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> SageMakerEndpoints:
         told = settings_of(settings)
-        _output(told, artifacts.url)
-        return SageMakerEndpoints(home, artifacts, told, Aws(told))
+        return SageMakerEndpoints(home, artifacts, told, Aws(told), _output(told, artifacts.url))
 
     def batches(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> TransformJobs:  # noqa: ARG002 (as every platform has it)
         told = settings_of(settings)
@@ -58,8 +58,19 @@ class SageMakerPlatform:
         told = settings_of(settings)
         return ModelPackages(Aws(told), artifacts.url) if told.registry else None
 
-    def left(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 (as every platform has it)
-        return left(Aws(settings_of(settings)), artifacts.url)
+    def captures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> DataCapture | None:  # noqa: ARG002
+        told = settings_of(settings)
+        if told.capture is None:
+            return None
+        return DataCapture(Aws(told), artifacts.url, place_of(_output(told, artifacts.url), artifacts.url), told.capture.keep)
+
+    def serving(self, settings: Mapping[str, Any]) -> Sequence[str]:
+        return serving_calls(settings_of(settings))
+
+    def left(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Sequence[str]:
+        found = left(Aws(settings_of(settings)), artifacts.url)
+        captures = self.captures(home, artifacts, settings)
+        return [*found, *(f"captured requests {folder}" for folder in captures.there())] if captures is not None else found
 
 
 def _output(settings: Settings, store: str) -> str:

@@ -29,6 +29,14 @@ class Serverless:
 
 
 @dataclass(frozen=True, slots=True)
+class DataCapture:
+    """`keep`: objects stay once their requests are records."""
+
+    percent: int = 100
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Fields and defaults are those of spec/platforms/sagemaker.py, which says what each means; times in seconds.
 
@@ -51,6 +59,7 @@ class Settings:
     machine: str | None = None
     autoscale: InstanceScaling | None = None
     serverless: Serverless | None = None
+    capture: DataCapture | None = None
     metrics: bool = False
     registry: bool = False
     drain_s: float = 30.0
@@ -62,8 +71,8 @@ def settings_of(section: Mapping[str, Any]) -> Settings:
     given = {name: value for name, value in section.items() if name != "kind"}
     for name in ("subnets", "security_groups"):
         given[name] = tuple(given.get(name) or ())
-    for name, record in (("autoscale", InstanceScaling), ("serverless", Serverless)):
-        if given.get(name):
+    for name, record in (("autoscale", InstanceScaling), ("serverless", Serverless), ("capture", DataCapture)):
+        if given.get(name) is not None:
             given[name] = record(**given[name])
     return Settings(**given)
 

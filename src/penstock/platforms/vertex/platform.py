@@ -53,6 +53,12 @@ class VertexPlatform:
         told = settings_of(settings)
         return ModelVersions(Google(told), artifacts.url) if told.registry else None
 
+    def captures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> None:
+        """Nothing is kept of requests that go past the gateway."""
+
+    def serving(self, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
     def left(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 (as every platform has it)
         return left(Google(settings_of(settings)), artifacts.url)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -32,6 +33,13 @@ class Serverless(Record):
     concurrency: int = Field(default=8, ge=1, le=200)
 
 
+class DataCapture(Record):
+    """What clients send to the endpoint itself becomes request records too. `percent`: of the requests, drawn by SageMaker."""
+
+    percent: int = Field(default=100, ge=1, le=100)
+    keep: bool = Field(default=False, description="captured objects stay in S3, unmasked, once their requests are records")
+
+
 class SageMakerPlatform(Record):
     """Artifacts must lie in S3 (PENSTOCK_ARTIFACTS): jobs and endpoints read and write them there as `role`."""
 
@@ -48,6 +56,9 @@ class SageMakerPlatform(Record):
     machine: str | None = Field(default=None, description="type of the endpoints' instances; default: the cheapest with 2 CPUs and 4 GiB")
     autoscale: InstanceScaling | None = Field(default=None, description="AWS counts the endpoints' instances; default: `deploy.scale` does")
     serverless: Serverless | None = Field(default=None, description="endpoints without instances; each version gets one of its own")
+    capture: DataCapture | None = Field(
+        default=None, description="requests that go past the gateway become records; default: nobody sees them"
+    )
     volume_gb: int = Field(default=30, ge=1, le=16384, description="disk of a job's machine")
     longest: Seconds = Field(default=86400.0, ge=60, le=28 * 86400, description="that a step without `timeout` may run")
     spot_wait: Seconds = Field(default=86400.0, ge=60, le=28 * 86400, description="that a spot step may wait for machines, in all")
@@ -64,3 +75,9 @@ class SageMakerPlatform(Record):
         if self.serverless is not None and (self.autoscale is not None or self.machine is not None or self.subnets):
             raise ValueError("a serverless endpoint has no `machine`, no `autoscale` and no network of yours")
         return self
+
+
+def conflicts(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(key, why it cannot be) of what the service does not take together, each with the way out."""
+    if section.get("capture") is not None and section.get("serverless") is not None:
+        yield "capture", "SageMaker captures nothing of a serverless endpoint: leave `capture` out, or `serverless`"

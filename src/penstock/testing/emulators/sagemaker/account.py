@@ -28,7 +28,8 @@ _HERE = Machine("here", 1, 1 << 30)
 @dataclass(slots=True)
 class Account:
     """`quotas`: instances at once by the service's own name of the quota ("ml.g5.xlarge for training job usage"); what is not named has
-    room. `dry`: instance types of which none is free now. `start_s`: for which a job or an instance is being prepared.
+    room. `dry`: instance types of which none is free now. `start_s`: for which a job or an instance is being prepared;
+    `capture_s`: for which captured requests gather in one object.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class Account:
     quotas: dict[str, int] = field(default_factory=dict)
     dry: set[str] = field(default_factory=set)
     start_s: float = 0.0
+    capture_s: float = 0.0
     faults: Faults = field(default_factory=Faults)
     identities: Identities = field(default_factory=Identities)
     lock: RLock = field(default_factory=RLock)

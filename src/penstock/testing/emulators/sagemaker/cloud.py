@@ -78,7 +78,7 @@ class SageMaker:
             self.account.faults.planned.clear()
             self.account.identities.expired.clear()
             self.account.identities.denied.clear()
-            self.account.start_s = 0.0
+            self.account.start_s = self.account.capture_s = 0.0
 
     def take_away(self, job: str, *, warned: bool = True) -> None:
         """The machines of a training job go, as spot capacity does."""

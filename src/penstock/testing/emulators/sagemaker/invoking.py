@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from penstock.testing.emulators.http import passed_on
 from penstock.testing.emulators.sagemaker.account import Account
-from penstock.testing.emulators.sagemaker.capturing import captured
+from penstock.testing.emulators.sagemaker.capturing import Exchange, captured
 from penstock.testing.emulators.sagemaker.endpoints import settle
 from penstock.testing.emulators.sagemaker.errors import AwsError
 from penstock.testing.emulators.sagemaker.events import part
@@ -19,6 +19,7 @@ from penstock.testing.emulators.sagemaker.models import ENDPOINT
 
 LONGEST_S, LONGEST_STREAM_S = 60.0, 480.0  # an answer may take so long
 MAX_BODY, MAX_ATTRIBUTES = 6 << 20, 1024
+_INFERENCE = "x-amzn-sagemaker-inference-id"
 _ATTRIBUTES, _TARGET = "x-amzn-sagemaker-custom-attributes", "x-amzn-sagemaker-target-variant"
 
 
@@ -72,7 +73,8 @@ def invoke(account: Account, asked: Invocation) -> Answer:
         return Answer(told, parts=(part(piece) for piece in passed_on(connection, answer)))
     body = answer.read()
     connection.close()
-    captured(account, asked.endpoint, variant.name, (asked.body, sent.get("content-type", "")), (body, told["content-type"]))
+    both = (asked.body, sent.get("content-type", "")), (body, told["content-type"])
+    captured(account, asked.endpoint, variant.name, Exchange(*both, asked.headers.get(_INFERENCE, ""), attributes))
     return Answer(told, body)
 
 

@@ -1,0 +1,212 @@
+"""What a platform captured becomes records once, whenever the process that reads it is killed; what cannot be read is told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from penstock.control import captures
+from penstock.control.captures import Bringing
+from penstock.control.erasure import mark
+from penstock.control.world import World
+from penstock.core.errors import PenstockError, PlatformDenied
+from penstock.core.home import Home
+from penstock.platforms.captures import Held, Passed
+from penstock.serving.direct import Direct
+from penstock.serving.record_files import compact, read_records
+from penstock.store.resources import Resource
+from penstock.store.store import Store
+from penstock.testing.control import Crash
+
+NOW = 1_790_000_000.0
+
+
+class Kept:
+    """Captures in memory. `fuse`: after so many more calls it crashes, as a process does that is killed."""
+
+    def __init__(self, keep: bool = False) -> None:
+        self.keep, self.objects, self.fuse = keep, dict[str, list[Direct | Passed]](), -1
+
+    def put(self, name: str, *lines: Direct | Passed) -> None:
+        self.objects[name] = [*self.objects.get(name, ()), *lines]
+
+    def held(self, deployment: str, since: str) -> Iterator[Held]:
+        assert deployment == "intents"
+        self.burn()
+        yield from [Held(name, len(lines)) for name, lines in sorted(self.objects.items()) if name >= since]
+
+    def read(self, held: Held, skip: int) -> Iterator[Direct | Passed]:
+        for line in self.objects.get(held.name, ())[skip:]:
+            self.burn()
+            yield line
+
+    def remove(self, held: Held) -> None:
+        self.burn()
+        self.objects.pop(held.name, None)
+        self.burn()
+
+    def served(self, version: str, bundle: str) -> str:
+        return f"v{version}-{bundle[-1]}"
+
+    def burn(self) -> None:
+        self.fuse -= 1
+        if self.fuse == 0:
+            raise Crash
+
+
+def direct(number: int, **more: Any) -> Direct:
+    asked = {"model": "intents", "input": f"write to anna{number}@example.org", "user": f"u{number}", "metadata": {"channel": "web"}}
+    answer = {"id": f"req-{number}", "data": [{"label": "ask", "score": 0.75}], "usage": {"prompt_tokens": 7, "total_tokens": 7}}
+    return Direct(f"event-{number}", NOW - number, "v1-a", orjson.dumps({**asked, **more}), orjson.dumps(answer))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[tuple[Store, Home, Resource]]:
+    home = Home.find(tmp_path, {})
+    store = Store.open(home)
+    deploy = {"monitor": {"capture": {}, "metadata": ["channel"]}, "price": {"prompt": 10.0}}
+    spec = {
+        "model": "intents",
+        "task": "text-classification",
+        "platform": {"name": "aws", "config": {"kind": "sagemaker", "capture": {"percent": 100}}},
+        "versions": [{"version": 1, "bundle": "sha256:a", "weight": 1.0}],
+        "deploy": deploy,
+    }
+    yield store, home, store.resources.create("deployment", "intents", spec)
+    store.close()
+
+
+def bring(place: tuple[Store, Home, Resource], kept: Kept, now: float = NOW) -> int:
+    return Bringing(*place, kept).bring(now)
+
+
+def ids(place: tuple[Store, Home, Resource]) -> list[str]:
+    return sorted(record["id"] for record in read_records(place[1].gateway / "records"))
+
+
+def test_a_request_is_a_record_like_those_of_the_gateway(place: tuple[Store, Home, Resource]) -> None:
+    kept = Kept()
+    kept.put("2026/09/21/10/a", direct(1), Passed(), direct(2))
+    assert bring(place, kept) == 2
+    (record,) = [one for one in read_records(place[1].gateway / "records") if one["id"] == "req-1"]
+    told = {"version": "1", "route": "/v1/classify", "label": "ask", "confidence": 0.75, "prompt_tokens": 7, "metadata": {"channel": "web"}}
+    assert {name: record[name] for name in told} == told
+    assert record["cost_usd"] == pytest.approx(7e-5)
+    assert "anna1@" not in record["text_in"], "personal data is masked before it is on the disk"
+    assert record["text_in"].startswith("write to ")
+    assert (record["attempts"], record["total_ms"], record["replica"], record["key"]) == (0, 0.0, None, None)
+    assert not kept.objects, "what was read is taken away"
+    assert bring(place, kept) == 0
+
+
+def test_killed_anywhere_it_neither_loses_nor_doubles(place: tuple[Store, Home, Resource], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before and after every call: of the platform, of the cursor, of a segment. Between two runs a segment may become Parquet."""
+    monkeypatch.setattr(captures, "ROWS", 2)
+    kept, real = Kept(), captures.write_atomic
+    place = (*place[:2], place[0].resources.set_spec("deployment", place[2].id, {**place[2].spec, "deploy": {}}))  # masking takes time
+
+    def write(path: Path, data: bytes, mode: int = 0o644) -> None:
+        kept.burn()
+        real(path, data, sync=False, mode=mode)
+        kept.burn()
+
+    monkeypatch.setattr(captures, "_sync", lambda _: None)
+    monkeypatch.setattr(captures, "write_atomic", write)
+    number, wanted, crashes, fuse = 0, [], 0, 1
+    while True:
+        for name, count in (("2026/09/21/10/a", 3), ("2026/09/21/11/b", 1)):
+            kept.put(f"{name}{fuse:03d}", *(direct(number + one) for one in range(count)))
+            wanted += [f"req-{number + one}" for one in range(count)]
+            number += count
+        kept.fuse = fuse
+        try:
+            bring(place, kept)
+            break
+        except Crash:
+            crashes += 1
+        finally:
+            kept.fuse = -1
+        if fuse % 7 == 0:
+            compact(place[1].gateway / "records", now=4e9)
+        bring(place, kept)
+        assert ids(place) == sorted(wanted), f"killed at call {fuse}"
+        fuse += 1
+    assert ids(place) == sorted(wanted)
+    assert crashes > 20
+    assert not kept.objects
+
+
+def test_objects_that_are_kept_are_read_once_and_on_where_they_grew(place: tuple[Store, Home, Resource]) -> None:
+    kept = Kept(keep=True)
+    kept.put("2026/09/21/10/a", direct(1))
+    assert [bring(place, kept), bring(place, kept)] == [1, 0]
+    kept.put("2026/09/21/10/a", direct(2))
+    kept.put("2026/09/21/10/b", direct(3))
+    assert [bring(place, kept), bring(place, kept)] == [2, 0]
+    later = NOW + 3 * 86400
+    assert bring(place, kept, later) == 0
+    kept.put("2026/09/24/13/c", direct(4))
+    assert bring(place, kept, later) == 1
+    assert ids(place) == ["req-1", "req-2", "req-3", "req-4"]
+    assert sorted(kept.objects) == ["2026/09/21/10/a", "2026/09/21/10/b", "2026/09/24/13/c"]
+    (cursor,) = (place[1].folder / "outside").glob("captures-*.json")
+    assert "2026/09/21" not in str(orjson.loads(cursor.read_bytes())["done"]), "what is not looked for any more is forgotten"
+
+
+def test_damaged_lines_are_told_and_left_out(place: tuple[Store, Home, Resource], caplog: pytest.LogCaptureFixture) -> None:
+    kept = Kept()
+    kept.put("2026/09/21/10/a", direct(1), Passed("it is no captured request"), direct(2))
+    with caplog.at_level(logging.WARNING):
+        assert bring(place, kept) == 2
+    assert "2026/09/21/10/a: line 2 is left out: it is no captured request" in caplog.text
+    (event,) = [one for one in place[0].events.list("deployment", place[2].id) if one.type == "deployment.captures"]
+    assert event.data == {"damaged": 1}
+
+
+def test_no_text_is_kept_where_the_file_keeps_none_or_the_subject_was_erased(place: tuple[Store, Home, Resource]) -> None:
+    store, home, row = place
+    mark(World(store, home, "me"), "req-1", principal="anna")
+    kept = Kept()
+    kept.put("2026/09/21/10/a", direct(1), direct(2))
+    bring(place, kept)
+    texts = {one["id"]: one["text_in"] is not None for one in read_records(home.gateway / "records")}
+    assert texts == {"req-1": False, "req-2": True}
+    silent = store.resources.set_spec("deployment", row.id, {**row.spec, "deploy": {}})
+    kept.put("2026/09/21/10/b", direct(3))
+    bring((store, home, silent), kept)
+    (third,) = [one for one in read_records(home.gateway / "records") if one["id"] == "req-3"]
+    assert (third["text_in"], third["text_out"], third["metadata"]) == (None, None, None)
+
+
+def test_what_cannot_be_taken_away_is_not_read_again(place: tuple[Store, Home, Resource], monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Kept()
+    kept.put("2026/09/21/10/a", direct(1))
+
+    def denied(held: Held) -> None:
+        raise PlatformDenied(f"s3:DeleteObject {held.name}")
+
+    monkeypatch.setattr(kept, "remove", denied)
+    for _ in range(2):
+        with pytest.raises(PlatformDenied):
+            bring(place, kept)
+    assert ids(place) == ["req-1"]
+
+
+def test_a_cursor_that_does_not_read_stops_it(place: tuple[Store, Home, Resource]) -> None:
+    bring(place, Kept(keep=True), NOW)
+    kept = Kept()
+    kept.put("2026/09/21/10/a", direct(1))
+    bring(place, kept)
+    (cursor,) = (place[1].folder / "outside").glob("captures-*.json")
+    cursor.write_bytes(b"{")
+    kept.put("2026/09/21/10/a", direct(2))
+    with pytest.raises(PenstockError, match="does not say how far was read"):
+        bring(place, kept)
+    cursor.unlink()
+    assert bring(place, kept) == 1
+    assert ids(place) == ["req-1", "req-2"], "a segment that is there is never written over"
