@@ -73,7 +73,7 @@ class Bulk:
         if path not in PARSERS:
             return _refusal(f"an instance names no route that answers: {path[:80]!r}", "unknown_route")
         if _streams(body):
-            return _refusal("an instance asks for a stream, and there is nobody to stream to", "invalid_request")
+            return _refusal("an instance asks for a stream, and there is nobody to stream to", "unsupported_value")
         while True:
             left = deadline - time.monotonic()
             held = await answered(self._handle, self._timed_out, Head(b"POST", path, dict(_JSON)), body, left)

@@ -33,6 +33,7 @@ _PHASES: Mapping[str, Phase] = {
     "FAILED": "failed",
     "EXPIRED": "failed",
 }
+LIVE = tuple(state for state, phase in _PHASES.items() if phase in ("pending", "running"))
 
 
 @dataclass(slots=True)
@@ -86,7 +87,7 @@ class CustomJobs:
         if not rows:
             return None
         for twin in rows[1:]:
-            if _PHASES.get(_state(twin)) in ("pending", "running") and _state(twin) != "CANCELLING":
+            if _PHASES.get(state_of(twin)) in ("pending", "running") and state_of(twin) != "CANCELLING":
                 self._cancel(twin.name)
         return sight_of(rows[0])
 
@@ -115,7 +116,7 @@ class CustomJobs:
 
     def left(self) -> Sequence[str]:
         mark = store_mark(self.store)
-        live = [f'state="JOB_STATE_{state}"' for state, phase in _PHASES.items() if phase in ("pending", "running")]
+        live = [f'state="JOB_STATE_{state}"' for state in LIVE]
         found = []
         for one in live:
             request = {"parent": self.google.settings.parent, "filter": f'labels.penstock_store="{mark}" AND {one}', "page_size": 100}
@@ -134,14 +135,20 @@ class CustomJobs:
 
 def sight_of(job: Any) -> Sight:
     """What a CustomJob says, in our words."""
-    state, code, reason = _state(job), int(job.error.code), str(job.error.message)
+    sight, state = seen(job), state_of(job)
+    if state in ("FAILED", "CANCELLED") and (int(job.error.code) == _LATE or _ran_out(job, sight.started_at, sight.ended_at)):
+        return Sight("failed", "it ran longer than its timeout", sight.started_at, sight.ended_at, StepTimeout)
+    return sight
+
+
+def seen(job: Any) -> Sight:
+    """What a job of any kind says, but for timeouts."""
+    state, code, reason = state_of(job), int(job.error.code), str(job.error.message)
     began, ended = _seconds(job.start_time), _seconds(job.end_time)
     if state == "FAILED" and code in (_INTERNAL, _UNAVAILABLE):
         return Sight("interrupted", reason, began, ended)
     if state in ("FAILED", "EXPIRED") and (code == _EXHAUSTED or state == "EXPIRED"):
         return Sight("failed", reason or "no machine came in the time that was given for it", began, ended, PlatformFull)
-    if state in ("FAILED", "CANCELLED") and (code == _LATE or _ran_out(job, began, ended)):
-        return Sight("failed", "it ran longer than its timeout", began, ended, StepTimeout)
     phase = _PHASES.get(state, "pending")
     return Sight(phase, reason, began, ended)
 
@@ -149,10 +156,12 @@ def sight_of(job: Any) -> Sight:
 def _ran_out(job: Any, began: float | None, ended: float | None) -> bool:
     """Whether a cancelled job was at its timeout, however the service words that."""
     limit = job.job_spec.scheduling.timeout
-    return _state(job) == "CANCELLED" and began is not None and ended is not None and bool(limit) and ended - began >= limit.total_seconds()
+    return (
+        state_of(job) == "CANCELLED" and began is not None and ended is not None and bool(limit) and ended - began >= limit.total_seconds()
+    )
 
 
-def _state(job: Any) -> str:
+def state_of(job: Any) -> str:
     return str(job.state.name).removeprefix("JOB_STATE_")
 
 

@@ -118,12 +118,12 @@ class Hosting:
         mask = {"paths": [f"dedicated_resources.{name}" for name in ("min_replica_count", "max_replica_count")]}
         row = {"id": fleet.id, "dedicated_resources": resources}
         request = {"endpoint": self._resource(endpoint), "deployed_model": row, "update_mask": mask}
-        return _operation(self.google.call("EndpointService.MutateDeployedModel", request, _busy))
+        return _operation(self.google.call("EndpointService.MutateDeployedModel", request, busy))
 
     def undeploy(self, endpoint: str, fleet: Fleet) -> None:
         """Once it has no traffic, or is the last one. One that is being changed is left for the next pass."""
         request = {"endpoint": self._resource(endpoint), "deployed_model_id": fleet.id}
-        self.google.call("EndpointService.UndeployModel", request, lambda error: _busy(error) or not_there(error))
+        self.google.call("EndpointService.UndeployModel", request, lambda error: busy(error) or not_there(error))
 
     def split(self, endpoint: str, wanted: Mapping[str, int], seen: Seen) -> None:
         row = {"name": self._resource(endpoint), "traffic_split": {seen.fleets[slot].id: share for slot, share in wanted.items()}}
@@ -154,7 +154,7 @@ class Hosting:
         blocked: list[Exception] = []
 
         def known(error: Exception) -> bool:
-            blocked.extend([error] if _busy(error) else [])
+            blocked.extend([error] if busy(error) else [])
             return bool(blocked) or not_there(error)
 
         self.google.call(operation, {"name": name}, known)
@@ -191,7 +191,7 @@ def _operation(answer: Any) -> str:
     return "" if answer is None else str(answer.operation.name)
 
 
-def _busy(error: Exception) -> bool:
+def busy(error: Exception) -> bool:
     from google.api_core.exceptions import Aborted, FailedPrecondition
 
     return isinstance(error, FailedPrecondition | Aborted)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from penstock.platforms.vertex.driver import CustomJobs
 from penstock.platforms.vertex.google import Google
 from penstock.platforms.vertex.metrics import CloudMonitoring
+from penstock.platforms.vertex.predictions import running
 from penstock.platforms.vertex.registry import MARK
 from penstock.platforms.vertex.settings import store_mark
 
@@ -19,6 +20,7 @@ def left(google: Google, store: str) -> Sequence[str]:
     Models of the registry stay: they are a record, and cost nothing.
     """
     found = [f"custom job {name}" for name in CustomJobs(google, store).left()]
+    found += [f"batch prediction job {name}" for name in running(google, store)]
     request = {"parent": google.settings.parent, "filter": f'labels.penstock_store="{store_mark(store)}"'}
     for what, operation in _LISTS:
         found += [f"{what} {row.name.rpartition('/')[2]}" for row in google.rows(operation, request) if MARK not in row.labels]

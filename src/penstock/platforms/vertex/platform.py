@@ -18,6 +18,7 @@ from penstock.platforms.vertex.google import Google
 from penstock.platforms.vertex.left import left
 from penstock.platforms.vertex.machines import PRICES_OF
 from penstock.platforms.vertex.metrics import CloudMonitoring
+from penstock.platforms.vertex.predictions import BatchPredictions
 from penstock.platforms.vertex.registry import ModelVersions
 from penstock.platforms.vertex.settings import settings_of
 
@@ -44,6 +45,10 @@ class VertexPlatform:
         told = settings_of(settings)
         require_bucket(artifacts.url)
         return VertexEndpoints(home, artifacts, told, Google(told))
+
+    def batches(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> BatchPredictions:  # noqa: ARG002 (as every platform has it)
+        require_bucket(artifacts.url)
+        return BatchPredictions(Google(settings_of(settings)), artifacts)
 
     def measures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Measures | None:  # noqa: ARG002 (as every platform has it)
         told = settings_of(settings)

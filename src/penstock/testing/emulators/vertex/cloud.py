@@ -32,6 +32,7 @@ class VertexAI:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.here, self.storage = Project(folder), Storage(folder / "buckets")
+        self.here.read, self.here.write = self.storage.read, self.storage.write
         self._http = HttpServer(self.answer)
         self.here.dns, self.http_url = self._http.address, self._http.url
         self._grpc = grpc.server(ThreadPoolExecutor(16, "vertex-emulator"), options=[("grpc.so_reuseport", 0)])

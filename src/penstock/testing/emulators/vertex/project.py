@@ -44,6 +44,8 @@ class Project:
     start_s: float = 0.0
     dns: str = ""  # of dedicated endpoints: all have the same, without TLS
     environment: dict[str, str] = field(default_factory=dict)  # of every container
+    read: Callable[[str], bytes] = lambda _uri: b""  # an object of Cloud Storage
+    write: Callable[[str, bytes], object] = lambda _uri, _data: None
     faults: Faults = field(default_factory=Faults)
     identities: Identities = field(default_factory=Identities)
     lock: RLock = field(default_factory=RLock)

@@ -41,6 +41,15 @@ class Storage:
     def create_bucket(self, name: str) -> None:
         (self._folder / name).mkdir(parents=True)
 
+    def read(self, uri: str) -> bytes:
+        """Of an object, as services beside this one read it."""
+        bucket, _, name = uri.removeprefix("gs://").partition("/")
+        return self._path(bucket, name).read_bytes()
+
+    def write(self, uri: str, data: bytes) -> None:
+        bucket, _, name = uri.removeprefix("gs://").partition("/")
+        self._kept(bucket, name, data)
+
     def answer(self, asked: Asked) -> Reply | None:
         """None for what is no request to Cloud Storage."""
         url = urlsplit(asked.target)

@@ -18,7 +18,7 @@ from google.longrunning import operations_pb2
 from grpc_status import rpc_status
 
 from penstock.testing.emulators.faults import Fault
-from penstock.testing.emulators.vertex import endpoints, jobs, logs, models, monitoring, operations, pipelines
+from penstock.testing.emulators.vertex import endpoints, jobs, logs, models, monitoring, operations, pipelines, predictions
 from penstock.testing.emulators.vertex.errors import VertexError, not_found, too_many_requests
 from penstock.testing.emulators.vertex.project import Project
 from penstock.testing.emulators.vertex.schemas import check
@@ -45,6 +45,11 @@ METHODS = {
     f"/{_JOBS}/ListCustomJobs": Method(v1.ListCustomJobsRequest, jobs.list_),
     f"/{_JOBS}/CancelCustomJob": Method(v1.CancelCustomJobRequest, jobs.cancel),
     f"/{_JOBS}/DeleteCustomJob": Method(v1.DeleteCustomJobRequest, jobs.delete),
+    f"/{_JOBS}/CreateBatchPredictionJob": Method(v1.CreateBatchPredictionJobRequest, predictions.create),
+    f"/{_JOBS}/GetBatchPredictionJob": Method(v1.GetBatchPredictionJobRequest, predictions.get),
+    f"/{_JOBS}/ListBatchPredictionJobs": Method(v1.ListBatchPredictionJobsRequest, predictions.list_),
+    f"/{_JOBS}/CancelBatchPredictionJob": Method(v1.CancelBatchPredictionJobRequest, predictions.cancel),
+    f"/{_JOBS}/DeleteBatchPredictionJob": Method(v1.DeleteBatchPredictionJobRequest, predictions.delete),
     f"/{_PIPELINES}/CreatePipelineJob": Method(v1.CreatePipelineJobRequest, pipelines.create),
     f"/{_PIPELINES}/GetPipelineJob": Method(v1.GetPipelineJobRequest, pipelines.get),
     f"/{_PIPELINES}/ListPipelineJobs": Method(v1.ListPipelineJobsRequest, pipelines.list_),
