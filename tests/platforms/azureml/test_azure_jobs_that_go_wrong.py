@@ -140,8 +140,12 @@ def test_a_cluster_that_is_there(cloud: Azure, place: tuple[Home, Artifacts], tm
     with pytest.raises(PlatformLacks, match="has none"):
         jobs.submit(user_job(tmp_path / "code", "double", {"number": 4}, spot=True))
     missing = opened(cloud, place, compute={"name": "nobody", "machine": "Standard_D4s_v3"})
-    with pytest.raises(BadInput, match="Unknown compute target"):
+    with pytest.raises(BadInput, match="has no compute 'nobody'") as told:
         missing.submit(user_job(tmp_path / "code", "double", {"number": 5}))
+    assert "az ml compute create --type AmlCompute --name nobody --size Standard_D4s_v3" in told.value.way_out
+    cloud.workspace.clusters.clear()
+    with pytest.raises(BadInput, match="Unknown compute target"):
+        jobs.submit(user_job(tmp_path / "code", "double", {"number": 6}))
 
 
 def test_several_machines_meet_by_azures_pytorch_distribution(cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:

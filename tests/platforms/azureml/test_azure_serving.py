@@ -17,7 +17,7 @@ from penstock.platforms.azureml.hosting import Fleet, Seen, Step, Target, decide
 from penstock.platforms.azureml.naming import deployment_name
 from penstock.platforms.azureml.platform import AZUREML
 from penstock.platforms.contract import VersionSpec
-from penstock.spec.platforms.azureml import AzureAutoscale, AzureMLPlatform
+from penstock.spec.platforms.azureml import AzureMLPlatform
 from penstock.store.artifacts import Artifacts
 from penstock.testing.emulators.azure import Azure
 from penstock.testing.emulators.azure.endpoints import Endpoint
@@ -194,7 +194,7 @@ def test_what_is_next() -> None:
     assert decide(Seen("Succeeded", ok), {"a": target(1)}, ()) == [Step("split")]
     assert decide(Seen("Updating", ok), {"a": target(1)}, ()) == []
     assert decide(Seen("Succeeded", ok, {"a": 100}), {"a": target(1, 2)}, ()) == [Step("scale", "a")]
-    assert decide(Seen("Succeeded", ok, {"a": 100}), {"a": target(1, 2)}, (), bounds=AzureAutoscale(max=3)) == []
+    assert decide(Seen("Succeeded", ok, {"a": 100}), {"a": target(1, 2)}, (), bounds=range(1, 4)) == []
     assert decide(Seen("Succeeded", ok, {"a": 100}), {"a": target(1, shape="t")}, ()) == [Step("deploy", "a")]
     both = {**ok, "b": Fleet("Succeeded", 1, "s")}
     assert decide(Seen("Succeeded", both, {"a": 100}), {"a": target(1)}, {"b"}) == [], "a bridge leads there yet"

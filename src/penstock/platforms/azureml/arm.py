@@ -21,6 +21,7 @@ SCALE, ALARM, BOARD = "Microsoft.Insights/autoscaleSettings", "Microsoft.Insight
 BESIDE = {SCALE: "2022-10-01", ALARM: "2018-03-01", BOARD: "2020-09-01-preview"}
 CONNECT_S, READ_S = 10, 60
 MANAGEMENT = "https://management.azure.com"
+ARM_SCOPE = f"{MANAGEMENT}/.default"
 # Scopes of tokens: an endpoint, and the place where metrics go, take none of Resource Manager's.
 SCORING, MONITORING = "https://ml.azure.com/.default", "https://monitoring.azure.com/.default"
 Known = Callable[[Refusal], bool]
@@ -98,10 +99,21 @@ class Arm:
         found = self._asked("GET", address, "GET log", None, lambda refusal: refusal.status in (403, 404), {}, plain=True)
         return "" if found is None else str(found.body["text"])
 
-    def score(self, address: str, deployment: str, path: str, known: Known | None = None) -> Answer | None:
-        """An empty body posted to one deployment of an endpoint, for the route `path` of the replica behind."""
+    def score(self, address: str, deployment: str, path: str, known: Known | None = None, token: str = "") -> Answer | None:
+        """An empty body posted to one deployment of an endpoint, for the route `path` of the replica behind. `token`: of the endpoint."""
         told = {"azureml-model-deployment": deployment, "x-penstock-path": path}
-        return self._asked("POST", address, f"POST score of {deployment}", {}, known, {}, told=told, scope=SCORING)
+        how: dict[str, Any] = {"bearer": token} if token else {"scope": SCORING}
+        return self._asked("POST", address, f"POST score of {deployment}", {}, known, {}, told=told, **how)
+
+    def token_of(self, endpoint: str) -> tuple[str, float]:
+        """A token of an endpoint that takes none of Entra, and when to ask for another, in seconds since the epoch."""
+        found = self.call("POST", f"onlineEndpoints/{endpoint}/token")
+        assert found is not None
+        return str(found.body["accessToken"]), float(found.body["refreshAfterTimeUtc"])
+
+    def token_url(self, endpoint: str) -> str:
+        """Where `token_of` asks."""
+        return f"{self._base}{self.workspace}/onlineEndpoints/{endpoint}/token?api-version={API_VERSION}"
 
     def _asked(
         self, method: str, url: str, doing: str, body: Any, known: Known | None, query: Mapping[str, str], **how: Any
@@ -129,16 +141,20 @@ class Arm:
         *,
         plain: bool = False,
         scope: str = "",
+        bearer: str = "",
         told: Mapping[str, str] | None = None,
     ) -> Answer:
-        """`plain`: signed by its address, any text; `scope`: of the token, if not Resource Manager's; `told`: headers."""
+        """`plain`: signed by its address, any text; `scope`: of the token, if not Resource Manager's; `bearer`: a token that is at hand;
+        `told`: headers.
+        """
         from azure.core.rest import HttpRequest
 
         more = {"json": body} if body is not None else {}
-        request = HttpRequest(method, url, params=dict(query), headers=dict(told or {}), **more)
+        signed = {"Authorization": f"Bearer {bearer}"} if bearer else {}
+        request = HttpRequest(method, url, params=dict(query), headers={**(told or {}), **signed}, **more)
         # An emulator on this machine has no certificate; a bearer token goes to nobody else without TLS.
         limits: dict[str, Any] = {"connection_timeout": CONNECT_S, "read_timeout": READ_S}
-        if plain:
+        if plain or bearer:
             answer = self._client.plain.send_request(request, **limits)
         else:
             answer = self._client.signed(scope).send_request(request, enforce_https=not _is_here(url), **limits)
@@ -183,7 +199,7 @@ def client_of(settings: AzureMLPlatform) -> Clients:
     told = [RequestIdPolicy(), HeadersPolicy(), UserAgentPolicy("penstock")]
     # No policy that tries again: for how long and how often is said in one place (retrying.py).
     return Clients(
-        ARMPipelineClient(base, policies=[*told, ARMChallengeAuthenticationPolicy(chain, f"{MANAGEMENT}/.default")]),
+        ARMPipelineClient(base, policies=[*told, ARMChallengeAuthenticationPolicy(chain, ARM_SCOPE)]),
         PipelineClient(base, policies=told),
         lambda scope: PipelineClient(base, policies=[*told, BearerTokenCredentialPolicy(chain, scope)]),
     )

@@ -11,25 +11,36 @@ from penstock.core.digests import digest_json, hex_of
 from penstock.platforms.azureml.naming import SHAPE, TAG, store_mark, tags
 from penstock.platforms.contract import EndpointSpec, VersionSpec
 from penstock.platforms.remote.told import telling
-from penstock.spec.platforms.azureml import AzureMLPlatform
+from penstock.spec.platforms.azureml import AzureMLPlatform, Cluster
 
 LONGEST_ANSWER, AT_ONCE = "PT3M", 64  # what Azure allows at most; requests that an instance takes at once
 
 
 @dataclass(frozen=True, slots=True)
 class Bodies:
-    """`store`: the URL of the artifact store that containers read their bundle from; `machine`: type of instances; `environment`: its id;
-    `replica`: more of what a container is told.
+    """`workspace`: its resource id; `store`: the URL of the artifact store that containers read their bundle from; `machine`: type of
+    instances; `environment`: its id; `replica`: more of what a container is told.
     """
 
     settings: AzureMLPlatform
+    workspace: str
     store: str
     machine: str
     environment: str
     replica: Mapping[str, Any] = field(default_factory=dict)
 
     def endpoint(self, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> dict[str, Any]:
-        own = self.settings.identity
+        """On Kubernetes an endpoint takes no tokens of Entra, and mirrors nothing."""
+        own, cluster = self.settings.identity, self.settings.kubernetes
+        if cluster is not None:
+            compute = f"{self.workspace}/computes/{cluster.name}"
+            properties = {"authMode": "AMLToken", "compute": compute, "traffic": dict(traffic)}
+            return {
+                "location": self.settings.region,
+                "identity": {"type": "SystemAssigned"},
+                "tags": self._tags(),
+                "properties": properties,
+            }
         return {
             "location": self.settings.region,
             "kind": "Managed",
@@ -39,9 +50,10 @@ class Bodies:
         }
 
     def deployment(self, desired: EndpointSpec, version: VersionSpec, count: int) -> dict[str, Any]:
+        managed = {"kind": "Managed"} if self.settings.kubernetes is None else {}
         return {
             "location": self.settings.region,
-            "kind": "Managed",
+            **managed,
             "sku": {"name": "Default", "tier": "Standard", "capacity": count},
             "tags": {**self._tags(), SHAPE: self.shape(desired, version)},
             "properties": self._properties(desired, version),
@@ -56,6 +68,7 @@ class Bodies:
         if self.replica:
             told["PENSTOCK_REPLICA"] = json.dumps(self.replica)
         probe = {"initialDelay": "PT10S", "period": "PT10S", "timeout": "PT5S", "failureThreshold": 30, "successThreshold": 1}
+        more = {} if self.settings.kubernetes is None else self._on_kubernetes(self.settings.kubernetes)
         return {
             "endpointComputeType": "Managed",
             "environmentId": self.environment,
@@ -65,7 +78,21 @@ class Bodies:
             "requestSettings": {"requestTimeout": LONGEST_ANSWER, "maxConcurrentRequestsPerInstance": AT_ONCE},
             "livenessProbe": probe,
             "readinessProbe": probe,
+            **more,
         }
+
+    def _on_kubernetes(self, cluster: Cluster) -> dict[str, Any]:
+        """What is said otherwise, or as well, of a deployment there."""
+        found: dict[str, Any] = {"endpointComputeType": "Kubernetes"}
+        if cluster.replica is not None:
+            share = {"cpu": f"{cluster.replica.cpus:g}", "memory": f"{cluster.replica.memory >> 20}Mi"}
+            gpu = cluster.instance_types[self.machine].gpu
+            limits = share if gpu is None else {**share, "gpu": str(gpu.count)}
+            found["containerResourceRequirements"] = {"containerResourceRequests": share, "containerResourceLimits": limits}
+        if (bounds := self.settings.autoscale) is not None:
+            count = {"minInstances": bounds.min, "maxInstances": bounds.max, "targetUtilizationPercentage": bounds.cpu}
+            found["scaleSettings"] = {"scaleType": "TargetUtilization", **count}
+        return found
 
     def _tags(self) -> dict[str, str]:
         return tags(self.settings.tags, {TAG: store_mark(self.store)})

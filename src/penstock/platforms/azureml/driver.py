@@ -1,4 +1,5 @@
-"""Jobs as command jobs: on serverless compute, or on a cluster that is there. Why one failed stands in the workspace's run history.
+"""Jobs as command jobs: on serverless compute, on a cluster or on an attached Kubernetes cluster. Why one failed stands in the
+workspace's run history.
 
 Not covered: sweep, Spark and pipeline jobs, input and output channels (a job reads and writes the store itself).
 """
@@ -13,6 +14,7 @@ from typing import Any
 
 from penstock.core.errors import PlatformFull, StepTimeout
 from penstock.platforms.azureml.arm import Arm, not_there
+from penstock.platforms.azureml.computes import Compute
 from penstock.platforms.azureml.environments import JOBS, Environments
 from penstock.platforms.azureml.errors import is_full
 from penstock.platforms.azureml.left import left
@@ -39,12 +41,14 @@ class CommandJobs:
     store: str
     platform: str = KIND
     _environments: Environments = field(init=False)
+    _compute: Compute = field(init=False)
 
     def __post_init__(self) -> None:
-        self._environments = Environments(self.arm)
+        self._environments, self._compute = Environments(self.arm), Compute(self.arm)
 
     def create(self, order: Order) -> None:
         """A job of that name with the same content is the same job to Azure, so a lost answer makes no second one."""
+        self._compute.require()
         self.arm.call("PUT", f"jobs/{order.name}", self.request(order, self._environments.of(JOBS)))
 
     def request(self, order: Order, environment: str) -> dict[str, Any]:
@@ -64,6 +68,8 @@ class CommandJobs:
         }
         if settings.compute is not None:
             found["computeId"] = f"{self.arm.workspace}/computes/{settings.compute.name}"
+            if settings.compute.instance_types:
+                found["resources"]["instanceType"] = order.machine.name
         else:
             found["resources"]["instanceType"] = order.machine.name
             found["queueSettings"] = {"jobTier": "Spot" if order.spot else "Standard"}

@@ -1,7 +1,8 @@
-"""Endpoints on Azure ML: one managed online endpoint a deployment of ours, a deployment of Azure's a version, and bridges to each.
+"""Endpoints on Azure ML, managed or on an attached Kubernetes cluster: one online endpoint a deployment of ours, a deployment of Azure's a
+version, and bridges to each.
 
 A deployment of Azure's goes only when no bridge leads to it any more, so nothing that is being answered is lost.
-Not covered: batch endpoints, attached Kubernetes clusters.
+Not covered: batch endpoints.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from penstock.core.errors import PlatformAway
+from penstock.core.errors import PlatformAway, PlatformLacks
 from penstock.platforms.azureml.arm import Arm
 from penstock.platforms.azureml.hosting import Hosting, Seen, Step, Target, decide, order, serving, split
-from penstock.platforms.azureml.machines import HOSTING, priced
+from penstock.platforms.azureml.machines import HOSTING, instance_types, priced
 from penstock.platforms.azureml.metrics import AzureMonitor
 from penstock.platforms.azureml.naming import deployment_name, endpoint_name
 from penstock.platforms.azureml.scaling import Scaling
@@ -22,7 +23,7 @@ from penstock.platforms.contract import EndpointSpec, EndpointState, VersionSpec
 from penstock.platforms.remote import noted
 from penstock.platforms.remote.bridges import Bridges, Crossing
 from penstock.platforms.remote.hosted import LOOK_S, Hosted, had
-from penstock.platforms.remote.machines import Need, choose
+from penstock.platforms.remote.machines import Need, choose, told
 from penstock.platforms.remote.noted import Held, Noted
 from penstock.spec.platforms.azureml import AzureMLPlatform
 
@@ -58,14 +59,14 @@ class AzureEndpoints:
 
     def apply(self, desired: EndpointSpec) -> None:
         """Raises PlatformDenied, PlatformFull, PlatformAway, BadInput; what Azure finds later shows as a failed replica."""
-        endpoint, targets = endpoint_name(desired.name, self.artifacts.url), self._hosting.targets(desired)
+        endpoint, targets = self._endpoint(desired.name), self._hosting.targets(desired)
         notes = self._here.notes(desired.name)
         seen = self._here.sure(lambda: self._hosting.look(endpoint), any(known.config for known in notes.values()))
-        self._here.bridges.apply(desired.name, self._crossings(targets, seen), {})
+        self._here.bridges.apply(desired.name, self._crossings(endpoint, targets, seen), {})
         crossed = self._here.crossed(desired.name)
         for name in targets.keys() | notes.keys():
             self._remember(desired.name, name, targets.get(name), seen)
-        for step in order(decide(seen, targets, crossed, self.arm.settings.mirror, self.arm.settings.autoscale)):
+        for step in order(decide(seen, targets, crossed, self.arm.settings.mirror, self._hosting.bounds)):
             self._take(step, endpoint, desired, targets, seen)
 
     def observe(self, name: str) -> EndpointState:
@@ -77,7 +78,7 @@ class AzureEndpoints:
         Raises PlatformAway when it is still being made or changed after REMOVE_S: ask again.
         """
         self._here.bridges.delete(name)
-        endpoint, deadline = endpoint_name(name, self.artifacts.url), time.monotonic() + REMOVE_S
+        endpoint, deadline = self._endpoint(name), time.monotonic() + REMOVE_S
         self._scaling.follow(endpoint, ())
         while not self._hosting.remove(endpoint):
             if time.monotonic() > deadline:
@@ -137,19 +138,34 @@ class AzureEndpoints:
             return ()
         return (self._here.held(model, version, seen.score, seen.deployments[name].capacity),)
 
-    def _crossings(self, targets: Mapping[str, Target], seen: Seen | None) -> list[Crossing]:
+    def _endpoint(self, name: str) -> str:
+        cluster = self.arm.settings.kubernetes
+        return endpoint_name(name, self.artifacts.url, cluster.name if cluster is not None else "")
+
+    def _crossings(self, endpoint: str, targets: Mapping[str, Target], seen: Seen | None) -> list[Crossing]:
         """To what serves now: no more bridges than instances."""
         if seen is None or seen.state == "Deleting":
             return []
         found, ready = [], serving(seen)
+        more = {} if self.arm.settings.kubernetes is None else {"token": self.arm.token_url(endpoint)}
         for name, target in targets.items():
             if name in ready:
                 count = min(target.version.replicas, seen.deployments[name].capacity)
-                address = {"score": seen.score, "deployment": name, "digest": target.version.bundle}
+                address = {"score": seen.score, "deployment": name, "digest": target.version.bundle, **more}
                 found.append(Crossing(target.version, count, address))
         return found
 
 
 def machine_of(settings: AzureMLPlatform) -> str:
     """Type of the instances. Raises PlatformLacks for one that is not known."""
+    if (cluster := settings.kubernetes) is not None:
+        need = replace(SMALLEST, machine=settings.machine)
+        chosen = choose(instance_types(cluster, settings.usd_per_hour), need, f"Kubernetes cluster {cluster.name!r}")
+        share = cluster.replica
+        if share is not None and (share.cpus >= chosen.cpus or share.memory >= chosen.memory_bytes):
+            raise PlatformLacks(
+                f"`replica` asks for all of instance type {chosen.name!r}, which has {told(chosen)}, or for more",
+                remedy="Azure takes only less than that: ask for less, or leave `replica` out, which gives a replica all of it.",
+            )
+        return chosen.name
     return choose(priced(HOSTING, settings.usd_per_hour), replace(SMALLEST, machine=settings.machine), "Azure ML").name

@@ -5,16 +5,19 @@ Of all that its instances are made of a deployment has a digest among its tags: 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from penstock.core.errors import PlatformDenied
 from penstock.platforms.azureml.arm import Arm, busy, not_there
 from penstock.platforms.azureml.bodies import Bodies
+from penstock.platforms.azureml.computes import Compute
 from penstock.platforms.azureml.environments import HEALTH, SERVING, Environments
 from penstock.platforms.azureml.naming import SHAPE, deployment_name
 from penstock.platforms.contract import EndpointSpec, VersionSpec
-from penstock.spec.platforms.azureml import AzureAutoscale
 
 BUSY = ("Creating", "Updating", "Scaling", "Deleting")
 
@@ -58,9 +61,11 @@ class Step:
 
 
 def decide(
-    seen: Seen | None, targets: Mapping[str, Target], crossed: Collection[str], mirror: int = 0, bounds: AzureAutoscale | None = None
+    seen: Seen | None, targets: Mapping[str, Target], crossed: Collection[str], mirror: int = 0, bounds: range | None = None
 ) -> list[Step]:
-    """Steps that may be taken now, at once. `crossed`: deployments that a bridge leads to; within `bounds` Azure counts the instances."""
+    """Steps that may be taken now, at once. `crossed`: deployments that a bridge leads to; where there are `bounds`, Azure counts
+    the instances within them.
+    """
     if seen is None:
         return [Step("create")] if targets else []
     if seen.state == "Deleting":
@@ -116,8 +121,8 @@ def _live(shares: Mapping[str, int]) -> dict[str, int]:
     return {name: share for name, share in shares.items() if share}
 
 
-def _counted(fleet: Fleet, target: Target, bounds: AzureAutoscale | None) -> bool:
-    return fleet.capacity == target.count if bounds is None else bounds.min <= fleet.capacity <= bounds.max
+def _counted(fleet: Fleet, target: Target, bounds: range | None) -> bool:
+    return fleet.capacity == target.count if bounds is None else fleet.capacity in bounds
 
 
 @dataclass(slots=True)
@@ -128,12 +133,26 @@ class Hosting:
     store: str
     machine: str
     replica: Mapping[str, Any] = field(default_factory=dict)
+    clock: Callable[[], float] = time.time
     _environments: Environments = field(init=False)
+    _compute: Compute = field(init=False)
     _bodies: Bodies = field(init=False)
+    _endpoints: dict[str, str] = field(default_factory=dict)  # by scoring address
+    _tokens: dict[str, tuple[str, float]] = field(default_factory=dict)  # by scoring address; until when
 
     def __post_init__(self) -> None:
-        self._environments = Environments(self.arm)
-        self._bodies = Bodies(self.arm.settings, self.store, self.machine, self._environments.id_of(SERVING), self.replica)
+        settings = self.arm.settings
+        self._environments, self._compute = Environments(self.arm), Compute(self.arm)
+        environment = self._environments.id_of(SERVING)
+        self._bodies = Bodies(settings, self.arm.workspace, self.store, self.machine, environment, self.replica)
+
+    @property
+    def bounds(self) -> range | None:
+        """Of instances that Azure counts; on Kubernetes it does not say how many it wants."""
+        scale = self.arm.settings.autoscale
+        if scale is None:
+            return None
+        return range(scale.min, scale.max + 1) if self.arm.settings.kubernetes is None else range(sys.maxsize)
 
     def look(self, endpoint: str) -> Seen | None:
         found = self.arm.call("GET", f"onlineEndpoints/{endpoint}", known=not_there)
@@ -149,7 +168,9 @@ class Hosting:
             for row in self.arm.pages(f"onlineEndpoints/{endpoint}/deployments", not_there)  # it may just have gone
         }
         shares = (properties.get("traffic") or {}, properties.get("mirrorTraffic") or {})
-        return Seen(properties["provisioningState"], rows, *shares, score=properties.get("scoringUri", ""))
+        score = properties.get("scoringUri", "")
+        self._endpoints[score] = endpoint
+        return Seen(properties["provisioningState"], rows, *shares, score=score)
 
     def targets(self, desired: EndpointSpec) -> dict[str, Target]:
         """By deployment."""
@@ -162,6 +183,7 @@ class Hosting:
         return found
 
     def create(self, endpoint: str) -> str:
+        self._compute.require()
         return self._put_endpoint(endpoint, {}, {})
 
     def split(self, endpoint: str, traffic: Mapping[str, int], mirror: Mapping[str, int]) -> None:
@@ -169,6 +191,7 @@ class Hosting:
 
     def deploy(self, endpoint: str, name: str, desired: EndpointSpec, target: Target) -> str:
         """Begins to make or to roll over a deployment; where Azure tells what became of it."""
+        self._compute.require()
         self._environments.of(SERVING)
         body = self._bodies.deployment(desired, target.version, target.count)
         answer = self.arm.call("PUT", f"onlineEndpoints/{endpoint}/deployments/{name}", body, busy)
@@ -188,8 +211,20 @@ class Hosting:
 
     def ask(self, score: str, name: str) -> str | None:
         """The name of whichever instance of a deployment answers; None where none does now."""
-        answer = self.arm.score(score, name, HEALTH, lambda refusal: refusal.status in (404, 424, 502, 503))
+        try:
+            answer = self.arm.score(score, name, HEALTH, lambda refusal: refusal.status in (404, 424, 502, 503), self._token(score))
+        except PlatformDenied:
+            self._tokens.pop(score, None)  # it may be of an endpoint that was here before
+            raise
         return None if answer is None else str(answer.body["id"])
+
+    def _token(self, score: str) -> str:
+        """The endpoint's own on Kubernetes; empty where Entra's serves."""
+        if self.arm.settings.kubernetes is None:
+            return ""
+        if score not in self._tokens or self._tokens[score][1] <= self.clock():
+            self._tokens[score] = self.arm.token_of(self._endpoints[score])
+        return self._tokens[score][0]
 
     def reason(self, operation: str) -> str:
         """Why a change failed; empty while it runs, and where Azure says nothing."""

@@ -17,8 +17,9 @@ import httpx
 
 from penstock.core.errors import PenstockError, UpstreamRefused
 from penstock.engines.upstream_server import told
-from penstock.platforms.azureml.arm import SCORING, credential
+from penstock.platforms.azureml.arm import ARM_SCOPE, CONNECT_S, SCORING, credential
 from penstock.platforms.remote.bridge import Bridge, Connections, address_in
+from penstock.platforms.remote.retrying import patiently
 
 WHOLE_S = 185.0
 EARLY_S = 300.0  # that a token is renewed before it ends
@@ -26,11 +27,14 @@ EARLY_S = 300.0  # that a token is renewed before it ends
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """`score`: the endpoint's scoring address. `digest`: of the bundle that the deployment serves."""
+    """`score`: the endpoint's scoring address. `digest`: of the bundle that the deployment serves. `token`: where the endpoint's own tokens
+    come from; empty where it takes Entra's.
+    """
 
     score: str
     deployment: str
     digest: str
+    token: str = ""
 
 
 def opened(folder: Path, settings: Mapping[str, Any]) -> Bridge:
@@ -88,11 +92,33 @@ class Deployment:
         try:
             if self._credential is None:
                 self._credential = credential()
-            found = self._credential.get_token(SCORING)
+            found = self._credential.get_token(ARM_SCOPE if self._address.token else SCORING)
         except (AzureError, PenstockError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise UpstreamRefused(f"there are no Azure credentials on this machine ({first}); sign in (`az login`)", 401) from error
-        return str(found.token), float(found.expires_on)
+        return self._own(str(found.token)) if self._address.token else (str(found.token), float(found.expires_on))
+
+    def _own(self, signed: str) -> tuple[str, float]:
+        """The endpoint's token, which Azure tells when to renew; asked for again where that may help."""
+        try:
+            return patiently(lambda: self._given(signed), _may_pass)
+        except httpx.HTTPError as error:
+            raise UpstreamRefused(f"{self._address.token} was lost: {error or type(error).__name__}", 502) from error
+
+    def _given(self, signed: str) -> tuple[str, float]:
+        answer = httpx.post(self._address.token, headers={"authorization": f"Bearer {signed}"}, timeout=CONNECT_S, trust_env=False)
+        if answer.status_code == 200:
+            body = answer.json()
+            return str(body["accessToken"]), float(body["refreshAfterTimeUtc"]) + EARLY_S
+        said = f"Azure gave no token of the endpoint: {told(answer.content)} ({answer.status_code})"
+        if answer.status_code in (401, 403):
+            self._credential = None
+            raise UpstreamRefused(f"{said}; grant onlineEndpoints/token/action", 401)
+        raise UpstreamRefused(said, 503 if answer.status_code == 429 or answer.status_code >= 500 else 502)
+
+
+def _may_pass(error: Exception) -> bool:
+    return isinstance(error, httpx.TransportError) or (isinstance(error, UpstreamRefused) and error.status == 503)
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamRefused:
@@ -107,6 +133,8 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamRef
         )
     if status == 404 or status == 503:
         return UpstreamRefused(f"the deployment is not there: {said}", 503)
+    if status in (400, 422):
+        return UpstreamRefused(said, status)  # the router of a Kubernetes cluster passes on what the replica answered
     if status == 429:
         return UpstreamRefused(f"Azure throttles: {said}", 429)
     return UpstreamRefused(f"Azure refused: {said} ({status})", status if status in (408, 413) or status >= 500 else 502)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from penstock.platforms.remote.machines import GIB, Machine
+from penstock.spec.platforms.azureml import Cluster
 
 PRICES_OF = "2026-11-29"
 PRICES_FROM = "https://azure.microsoft.com/pricing/details/virtual-machines/linux/"
@@ -63,6 +64,15 @@ HOSTING: Sequence[Machine] = (
     *_MEMORY,
     *_ACCELERATED,
 )
+
+
+def instance_types(cluster: Cluster, prices: Mapping[str, float]) -> Sequence[Machine]:
+    """Of an attached Kubernetes cluster; what one costs only whoever pays for its nodes knows."""
+    rows = [
+        Machine(name, one.cpus, one.memory, one.gpu.type if one.gpu else None, one.gpu.count if one.gpu else 0)
+        for name, one in cluster.instance_types.items()
+    ]
+    return priced(rows, prices)
 
 
 def priced(table: Sequence[Machine], prices: Mapping[str, float]) -> Sequence[Machine]:

@@ -15,10 +15,10 @@ def store_mark(store: str) -> str:
     return hex_of(digest_json(store))[:16]
 
 
-def endpoint_name(name: str, store: str) -> str:
-    """3 to 32 letters, digits and '-', its own in a region."""
+def endpoint_name(name: str, store: str, compute: str = "") -> str:
+    """3 to 32 letters, digits and '-', its own in a region. `compute`: on which it is, since an endpoint cannot move."""
     plain = re.sub(r"[^a-zA-Z0-9]+", "-", name).strip("-")[:14].rstrip("-") or "deployment"
-    return f"penstock-{plain}-{hex_of(digest_json([name, store]))[:8]}"
+    return f"penstock-{plain}-{hex_of(digest_json([name, store, *filter(None, [compute])]))[:8]}"
 
 
 def deployment_name(version: str, bundle: str) -> str:

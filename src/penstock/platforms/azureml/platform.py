@@ -42,7 +42,8 @@ class AzureML:
         read = AzureMLPlatform.model_validate(settings)
         machine = machine_for(job, read)
         spot = ", low priority" if job.spot else ""
-        where = f"cluster {read.compute.name}" if read.compute is not None else "serverless"
+        kind = "cluster" if read.kubernetes is None else "Kubernetes cluster"
+        where = f"{kind} {read.compute.name}" if read.compute is not None else "serverless"
         longest = show_seconds(min(job.timeout_s or read.longest, read.longest))
         call = f"PUT jobs {job.step}: {job.nodes} × {machine.name}{spot}, {where}, at most {longest}, in {read.workspace} ({read.region})"
         listed = machine.usd_per_h is not None and machine.name not in read.usd_per_hour

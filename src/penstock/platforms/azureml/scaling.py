@@ -12,14 +12,14 @@ from penstock.platforms.azureml.naming import TAG, store_mark, tags
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """Does nothing, and asks nobody, where the section has no `autoscale`."""
+    """Does nothing, and asks nobody, where the section has no `autoscale`, and on Kubernetes, where the cluster's router scales."""
 
     arm: Arm
     store: str
 
     def follow(self, endpoint: str, deployments: Collection[str]) -> None:
         """Azure counts the instances of these, and of no others of the endpoint. Idempotent."""
-        if self.arm.settings.autoscale is None:
+        if self.arm.settings.autoscale is None or self.arm.settings.kubernetes is not None:
             return
         wanted = {_name(endpoint, deployment): deployment for deployment in deployments}
         there = self._there(endpoint)

@@ -6,15 +6,43 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from penstock.spec.types import Record, Seconds
+from penstock.spec.platforms.accelerators import Gpu
+from penstock.spec.types import Bytes, Record, Seconds
+
+
+class InstanceType(Record):
+    """What a pod of that type may use at most: the `limits` of the InstanceType in the cluster."""
+
+    cpus: float = Field(gt=0)
+    memory: Bytes = Field(gt=0)
+    gpu: Gpu | None = None
+
+
+class Portion(Record):
+    """Of its instance type, what a replica asks for and may use at most. Azure takes only less than all of it."""
+
+    cpus: float = Field(gt=0)
+    memory: Bytes = Field(ge=1 << 20)
 
 
 class Cluster(Record):
-    """An existing compute cluster of the workspace; whether its machines are low-priority is said when it is made."""
+    """An existing compute of the workspace: a cluster of machines of one type, or an attached Kubernetes cluster by its instance types."""
 
     name: str = Field(min_length=1)
-    machine: str = Field(min_length=1, description="type of its machines, such as Standard_NC4as_T4_v3")
-    low_priority: bool = False
+    machine: str | None = Field(default=None, min_length=1, description="type of a cluster's machines, such as Standard_NC4as_T4_v3")
+    low_priority: bool = Field(default=False, description="whether a cluster's machines are, as was said when it was made")
+    instance_types: dict[str, InstanceType] = Field(default_factory=dict, description="of an attached Kubernetes cluster, by name")
+    replica: Portion | None = Field(default=None, description="of a replica on Kubernetes; default: its whole instance type")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Cluster:
+        if (self.machine is None) == (not self.instance_types):
+            raise ValueError("say either `machine` (a compute cluster) or `instance_types` (an attached Kubernetes cluster)")
+        if self.instance_types and self.low_priority:
+            raise ValueError("Azure ML has no low priority on an attached Kubernetes cluster; `kind: kubernetes` knows pools of spot nodes")
+        if self.replica is not None and not self.instance_types:
+            raise ValueError("`replica` is for an attached Kubernetes cluster; a managed deployment has its machines to itself")
+        return self
 
 
 class AzureAutoscale(Record):
@@ -41,7 +69,9 @@ class AzureMLPlatform(Record):
     workspace: str = Field(min_length=1)
     region: str = Field(pattern=r"^[a-z]+\d?$", description="such as westeurope")
     image: str = Field(min_length=1, description="in Azure Container Registry, with Penstock in it; its own command is `penstock serve`")
-    compute: Cluster | None = Field(default=None, description="an existing compute cluster; default: serverless compute")
+    compute: Cluster | None = Field(
+        default=None, description="an existing compute: a cluster for jobs, or Kubernetes for jobs and endpoints; default: serverless"
+    )
     identity: str | None = Field(
         default=None,
         pattern=r"(?i)^/subscriptions/[^/]+/resourceGroups/[^/]+/providers/Microsoft\.ManagedIdentity/userAssignedIdentities/[^/]+$",
@@ -61,3 +91,23 @@ class AzureMLPlatform(Record):
     registry: bool = Field(default=False, description="versions in the workspace's registry too; aliases and states count on both sides")
     longest: Seconds = Field(default=86400.0, ge=60, le=30 * 86400, description="that a step without `timeout` may run")
     usd_per_hour: dict[str, float] = Field(default_factory=dict, description="your prices by machine type, for plans and budgets")
+
+    @property
+    def kubernetes(self) -> Cluster | None:
+        """The attached cluster, where there is one."""
+        return self.compute if self.compute is not None and self.compute.instance_types else None
+
+    @model_validator(mode="after")
+    def _fitting(self) -> AzureMLPlatform:
+        cluster = self.kubernetes
+        if cluster is None:
+            return self
+        if self.mirror:
+            raise ValueError("an endpoint on Kubernetes does not mirror what callers send; take `mirror` out")
+        if self.identity is not None:
+            raise ValueError("on Kubernetes the identity is the compute's, given by `az ml compute attach --user-assigned-identities`")
+        if self.machine is not None and self.machine not in cluster.instance_types:
+            raise ValueError(f"`machine` {self.machine!r} is none of `instance_types` ({', '.join(cluster.instance_types)})")
+        if self.autoscale is not None and "pause" in self.autoscale.model_fields_set:
+            raise ValueError("on Kubernetes the router of the cluster scales, and knows no `pause`")
+        return self

@@ -1,11 +1,14 @@
-"""Managed deployments of an endpoint: Creating → Succeeded or Failed; Updating, Scaling → Succeeded; one with traffic is not deleted."""
+"""Deployments of an endpoint, managed or on Kubernetes: Creating → Succeeded or Failed; Updating, Scaling → Succeeded.
+
+One with traffic is not deleted.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from penstock.testing.emulators.azure import fleet
+from penstock.testing.emulators.azure import computes, fleet
 from penstock.testing.emulators.azure.endpoints import BUSY, NAME, Endpoint, named
 from penstock.testing.emulators.azure.errors import conflict, invalid, not_found
 from penstock.testing.emulators.azure.workspace import REGION, Operation, Workspace, shown
@@ -19,7 +22,7 @@ def put(workspace: Workspace, endpoint: str, name: str, body: Mapping[str, Any])
     parent = named(workspace, endpoint)
     if parent.state in ("Creating", "Deleting"):
         raise conflict(f"The endpoint {endpoint} is being {parent.state.lower()}.")
-    _check(workspace, name, body)
+    _check(workspace, parent, name, body)
     old, now = parent.deployments.get(name), workspace.clock()
     if old is None:
         if len(parent.deployments) >= MOST:
@@ -43,6 +46,8 @@ def patch(workspace: Workspace, endpoint: str, name: str, body: Any) -> Operatio
     _idle(one)
     capacity = (body.get("sku") or {}).get("capacity")
     if capacity is not None:
+        if one.scales:
+            raise invalid("The instances of a deployment that scales by target utilization cannot be set.")
         if not 1 <= capacity <= MOST_INSTANCES:
             raise invalid(f"A deployment has 1 to {MOST_INSTANCES} instances.")
         one.body["sku"] = {**one.body["sku"], **body["sku"]}
@@ -89,15 +94,20 @@ def _both(workspace: Workspace, endpoint: str, name: str) -> tuple[Endpoint, fle
     return parent, one
 
 
-def _check(workspace: Workspace, name: str, body: Mapping[str, Any]) -> None:
+def _check(workspace: Workspace, parent: Endpoint, name: str, body: Mapping[str, Any]) -> None:
     properties = body["properties"]
     if not NAME.fullmatch(name):
         raise invalid(f"Deployment name {name!r} is not valid: 3 to 32 letters, digits and '-', from a letter to a letter or digit.")
-    if str(body["location"]).lower() != REGION or properties["endpointComputeType"] != "Managed":
-        raise invalid("Only managed deployments in the workspace's region are emulated.")
+    if str(body["location"]).lower() != REGION:
+        raise invalid(f"The location must be that of the workspace: {REGION}.")
+    if properties["endpointComputeType"] != ("Kubernetes" if parent.compute else "Managed"):
+        raise invalid(f"The endpoint is {'on Kubernetes' if parent.compute else 'managed'}, and its deployments are of that kind.")
     if not 1 <= int((body.get("sku") or {}).get("capacity") or 0) <= MOST_INSTANCES:
         raise invalid(f"sku.capacity must be from 1 to {MOST_INSTANCES}.")
-    if (properties.get("scaleSettings") or {"scaleType": "Default"})["scaleType"] != "Default":
+    scale = properties.get("scaleSettings") or {"scaleType": "Default"}
+    if parent.compute:
+        _check_on_kubernetes(workspace, parent.compute, properties, scale)
+    elif scale["scaleType"] != "Default":
         raise invalid("A managed deployment scales by Azure Monitor: scaleType must be Default.")
     if not properties.get("environmentId") or not properties.get("instanceType"):
         raise invalid("environmentId and instanceType are required.")
@@ -106,6 +116,14 @@ def _check(workspace: Workspace, name: str, body: Mapping[str, Any]) -> None:
         raise invalid(
             "A deployment without code and model needs an environment whose inferenceConfig names liveness, readiness and scoring."
         )
+
+
+def _check_on_kubernetes(workspace: Workspace, compute: str, properties: Mapping[str, Any], scale: Mapping[str, Any]) -> None:
+    computes.machine(workspace, compute, properties.get("instanceType"))
+    if asked := properties.get("containerResourceRequirements"):
+        computes.check_resources(workspace, compute, properties.get("instanceType"), asked)
+    if scale["scaleType"] == "TargetUtilization" and not 1 <= int(scale.get("minInstances", 1)) <= int(scale.get("maxInstances", 1)):
+        raise invalid("scaleSettings needs 1 ≤ minInstances ≤ maxInstances.")
 
 
 def _idle(one: fleet.Deployment) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from penstock.testing.emulators.azure import fleet
+from penstock.testing.emulators.azure import computes, fleet
 from penstock.testing.emulators.azure.errors import conflict, invalid, not_found
 from penstock.testing.emulators.azure.workspace import ID, REGION, Operation, Workspace, shown
 
@@ -43,6 +43,11 @@ class Endpoint:
     def mirror(self) -> dict[str, int]:
         return dict(self.body["properties"].get("mirrorTraffic") or {})
 
+    @property
+    def compute(self) -> str:
+        """Resource id of the Kubernetes compute that it is on; empty for a managed one."""
+        return str(self.body["properties"].get("compute") or "")
+
     def shown(self, workspace: Workspace) -> dict[str, Any]:
         base = f"{workspace.url}/serving/{self.name}"
         told = {**self.body["properties"], "traffic": self.traffic, "mirrorTraffic": self.mirror, "provisioningState": self.state}
@@ -62,6 +67,7 @@ def put(workspace: Workspace, name: str, body: Mapping[str, Any]) -> tuple[int, 
         raise invalid(f"The location must be that of the workspace: {REGION}.")
     if old is None:
         _check_new(workspace, name, properties)
+        _check_kind(workspace, properties)
         now = workspace.clock()
         made = workspace.of(KIND)[name] = Endpoint(name, dict(body), now, workspace.operation(), changed=now)
         return 201, made.shown(workspace), made.operation
@@ -69,6 +75,9 @@ def put(workspace: Workspace, name: str, body: Mapping[str, Any]) -> tuple[int, 
         raise conflict(f"The endpoint {name} is being {old.state.lower()}; wait until that is over.")
     if properties["authMode"] != old.body["properties"]["authMode"]:
         raise invalid("AuthMode cannot be changed.")
+    if str(properties.get("compute") or "").lower() != old.compute.lower():
+        raise invalid("Compute cannot be changed.")
+    _check_kind(workspace, properties)
     check_traffic(old, properties)
     old.body, old.state, old.changed, old.operation = dict(body), "Updating", workspace.clock(), workspace.operation()
     return 200, old.shown(workspace), old.operation
@@ -81,6 +90,17 @@ def _check_new(workspace: Workspace, name: str, properties: Mapping[str, Any]) -
         raise invalid(f"The limit of {MOST} endpoints in this subscription and region was reached.")
     if properties.get("traffic") or properties.get("mirrorTraffic"):
         raise invalid("Traffic must be empty while the endpoint has no deployments.")
+
+
+def _check_kind(workspace: Workspace, properties: Mapping[str, Any]) -> None:
+    """Source: "Authenticate clients for online endpoints", "CLI (v2) online endpoint YAML schema"."""
+    compute = properties.get("compute")
+    if compute:
+        computes.check_kubernetes(workspace, compute)
+        if properties["authMode"] == "AADToken":
+            raise invalid("AADToken is only supported for managed online endpoints.")
+        if properties.get("mirrorTraffic"):
+            raise invalid("Mirror traffic is only supported for managed online endpoints.")
 
 
 def check_traffic(endpoint: Endpoint, properties: Mapping[str, Any]) -> None:

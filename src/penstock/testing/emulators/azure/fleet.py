@@ -34,7 +34,18 @@ class Deployment:
     gone: bool = False
 
     @property
+    def kubernetes(self) -> bool:
+        return bool(self.body["properties"]["endpointComputeType"] == "Kubernetes")
+
+    @property
+    def scales(self) -> bool:
+        """By the router of its cluster; here nobody is busy, so it has the fewest that it may."""
+        return bool((self.body["properties"].get("scaleSettings") or {}).get("scaleType") == "TargetUtilization")
+
+    @property
     def wanted(self) -> int:
+        if self.scales:
+            return int(self.body["properties"]["scaleSettings"].get("minInstances") or 1)
         return int((self.body.get("sku") or {}).get("capacity") or 1)
 
     @property
@@ -61,7 +72,8 @@ def settle(workspace: Workspace, one: Deployment) -> None:
         return
     lost = looked(workspace.processes, one.instances, _route(workspace, one, "readinessRoute")["path"])
     if lost is not None and one.state in ("Creating", "Updating"):
-        _fail(workspace, one, ArmError(400, "ResourceNotReady", _why(workspace, *lost)))
+        code = "KubernetesCrashLoopBackOff" if one.kubernetes else "ResourceNotReady"
+        _fail(workspace, one, ArmError(400, code, _why(workspace, *lost)))
         return
     over = cut_to(one.instances, one.wanted)
     stop(workspace.processes, over)
@@ -95,13 +107,12 @@ def _room(workspace: Workspace, one: Deployment) -> bool:
         told = f"Not enough quota available for {one.machine} in SubscriptionId. Current usage/limit: 0/{workspace.quotas[one.machine]}."
         _fail(workspace, one, ArmError(400, "OutOfQuota", f"{told} Additional needed: {one.wanted}"))
     elif one.machine in workspace.dry and len(one.instances) < one.wanted:
-        _fail(
-            workspace,
-            one,
-            ArmError(400, "OutOfCapacity", f"The specified VM Size {one.machine} cannot be provisioned due to a lack of capacity."),
-        )
+        managed = ("OutOfCapacity", f"The specified VM Size {one.machine} cannot be provisioned due to a lack of capacity.")
+        attached = ("PodUnschedulable", f"0/1 nodes are available for instance type {one.machine}: insufficient cpu.")
+        _fail(workspace, one, ArmError(400, *(attached if one.kubernetes else managed)))
     elif (workspace.image_of(one.body["properties"]["environmentId"]).get("image")) not in workspace.images:
-        _fail(workspace, one, ArmError(400, "ImageBuildFailure", "Unable to pull the image of the environment: manifest unknown"))
+        code = "ImagePullLoopBackOff" if one.kubernetes else "ImageBuildFailure"
+        _fail(workspace, one, ArmError(400, code, "Unable to pull the image of the environment: manifest unknown"))
     return one.state != "Failed"
 
 

@@ -10,7 +10,12 @@ from typing import Any
 from penstock.testing.emulators.azure.errors import ArmError
 
 ARM, ML, MONITOR = "https://management.azure.com", "https://ml.azure.com", "https://monitoring.azure.com"
-LIFE_S = 24 * 3600
+LIFE_S, ENDPOINT_LIFE_S = 24 * 3600, 8 * 3600
+
+
+def audience_of(endpoint: str) -> str:
+    """Whom an endpoint's own tokens are for."""
+    return f"endpoint {endpoint}"
 
 
 @dataclass(slots=True)
@@ -28,6 +33,13 @@ class Identity:
         made, ends = secrets.token_urlsafe(40), now + LIFE_S
         self.tokens[made] = (query["resource"].rstrip("/"), ends)
         return {"access_token": made, "expires_on": str(int(ends)), "resource": query["resource"], "token_type": "Bearer"}
+
+    def endpoint_token(self, endpoint: str, now: float) -> dict[str, Any]:
+        """Source: EndpointAuthToken of the REST reference; times in seconds since the epoch."""
+        made, ends = secrets.token_urlsafe(40), now + ENDPOINT_LIFE_S
+        self.tokens[made] = (audience_of(endpoint), ends)
+        when = {"expiryTimeUtc": int(ends), "refreshAfterTimeUtc": int(now + ENDPOINT_LIFE_S / 2)}
+        return {"accessToken": made, "tokenType": "Bearer", **when}
 
     def check(self, headers: Mapping[str, str], audiences: tuple[str, ...], action: str, now: float) -> None:
         """Raises ArmError 401 or 403."""

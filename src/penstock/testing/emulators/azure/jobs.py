@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from penstock.testing.emulators.azure import computes
 from penstock.testing.emulators.azure.assets import check_tags
 from penstock.testing.emulators.azure.errors import conflict, invalid, not_found, user_error
 from penstock.testing.emulators.azure.workspace import ID, Workspace, shown
@@ -187,10 +188,8 @@ def _used(workspace: Workspace, mine: Job, machine: str) -> int:
 
 
 def _machine(workspace: Workspace, properties: Mapping[str, Any]) -> str:
-    compute = properties.get("computeId")
-    if compute:
-        return workspace.clusters[compute.rpartition("/")[2]]
-    return str((properties.get("resources") or {}).get("instanceType") or SERVERLESS)
+    compute, named = properties.get("computeId"), (properties.get("resources") or {}).get("instanceType")
+    return computes.machine(workspace, compute, named) if compute else str(named or SERVERLESS)
 
 
 def _check(workspace: Workspace, name: str, properties: Mapping[str, Any]) -> None:
@@ -200,8 +199,7 @@ def _check(workspace: Workspace, name: str, properties: Mapping[str, Any]) -> No
         raise invalid(f"Jobs of type {properties['jobType']} are not emulated.")
     workspace.image_of(properties["environmentId"])
     compute = properties.get("computeId")
-    if compute and compute.rpartition("/")[2] not in workspace.clusters:
-        raise user_error(f"Unknown compute target '{compute}'.")
+    _machine(workspace, properties)
     if compute and (properties.get("queueSettings") or {}).get("jobTier"):
         raise user_error("Queue settings are only for serverless compute.")
     if int((properties.get("resources") or {}).get("instanceCount") or 1) < 1:

@@ -1,6 +1,7 @@
 """A request to an endpoint: by traffic, or to the deployment that `azureml-model-deployment` names, and on to one of its instances.
 
-An answer of the container that is no success becomes 424, its own status in `ms-azureml-model-error-statuscode`.
+An answer of the container that is no success becomes 424, its own status in `ms-azureml-model-error-statuscode`; the router of a Kubernetes
+cluster passes it on as it is.
 Source: "Troubleshoot online endpoints", HTTP status codes.
 """
 
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from penstock.testing.emulators.azure import fleet
 from penstock.testing.emulators.azure.endpoints import KIND, Endpoint, settle
 from penstock.testing.emulators.azure.errors import ArmError
+from penstock.testing.emulators.azure.identity import ML, audience_of
 from penstock.testing.emulators.azure.workspace import Workspace
 from penstock.testing.emulators.http import passed_on
 from penstock.testing.emulators.instances import Instance
@@ -43,6 +45,13 @@ class Answer:
     parts: Generator[bytes] | None = None
 
 
+def check(workspace: Workspace, endpoint: str, headers: Mapping[str, str]) -> None:
+    """Whether the token is one that the endpoint takes. Raises ArmError 401 or 403."""
+    one: Endpoint | None = workspace.of(KIND).get(endpoint)
+    own = one is not None and one.body["properties"]["authMode"] == "AMLToken"
+    workspace.identity.check(headers, (audience_of(endpoint) if own else ML,), "score", workspace.clock())
+
+
 def invoke(workspace: Workspace, asked: Invocation) -> Answer:
     """Raises ArmError: 404 without a deployment to ask, 413, 424 for what the container refused, 503."""
     if len(asked.body) > MAX_BODY:
@@ -66,6 +75,10 @@ def invoke(workspace: Workspace, asked: Invocation) -> Answer:
         connection.close()
         raise ArmError(502, "BadGateway", f"The container could not be reached: {error}") from None
     kept = {"content-type": answer.headers.get("content-type", ""), TARGET: one.name}
+    if answer.status != 200 and endpoint.compute:
+        body = answer.read()
+        connection.close()
+        return Answer(answer.status, kept, body)
     if answer.status != 200:
         body, status, reason = answer.read(), str(answer.status), answer.reason
         connection.close()

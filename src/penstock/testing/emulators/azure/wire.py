@@ -12,9 +12,20 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from uuid import uuid4
 
 from penstock.testing.emulators import http
-from penstock.testing.emulators.azure import assets, autoscale, deployments, endpoints, environments, history, jobs, monitor, scoring
-from penstock.testing.emulators.azure.errors import ArmError, internal, throttled
-from penstock.testing.emulators.azure.identity import ARM, ML, MONITOR
+from penstock.testing.emulators.azure import (
+    assets,
+    autoscale,
+    computes,
+    deployments,
+    endpoints,
+    environments,
+    history,
+    jobs,
+    monitor,
+    scoring,
+)
+from penstock.testing.emulators.azure.errors import ArmError, internal, invalid, throttled
+from penstock.testing.emulators.azure.identity import ARM, MONITOR
 from penstock.testing.emulators.azure.schemas import API_VERSION
 from penstock.testing.emulators.azure.workspace import GROUP_ID, ID, PAGE, REGION, SUBSCRIPTION, Operation, Workspace, shown
 from penstock.testing.emulators.http import Reply
@@ -77,7 +88,7 @@ def _scored(workspace: Workspace, asked: Meant, endpoint: str, path: str) -> Rep
     fault = _fault(workspace, "POST score")
     if fault == "cut":
         return Reply(0, cut=True)
-    workspace.identity.check(asked.headers, (ML,), "score", workspace.clock())
+    scoring.check(workspace, endpoint, asked.headers)
     given = scoring.invoke(workspace, scoring.Invocation(endpoint, asked.method, path, asked.headers, asked.body))
     return Reply(given.status, given.body, given.headers, given.parts, cut=fault == "lose")
 
@@ -191,6 +202,12 @@ def _delete_deployment(workspace: Workspace, asked: Meant) -> Reply:
     return Reply(204) if operation is None else _pending(workspace, operation, 202)
 
 
+def _token(workspace: Workspace, asked: Meant) -> Reply:
+    if endpoints.named(workspace, asked.names[0]).body["properties"]["authMode"] != "AMLToken":
+        raise invalid("The endpoint takes no tokens of Azure Machine Learning: its authMode is another.")
+    return _json(200, workspace.identity.endpoint_token(asked.names[0], workspace.clock()))
+
+
 def _deployment_log(workspace: Workspace, asked: Meant) -> Reply:
     return _json(200, {"content": deployments.log(workspace, asked.names[0], asked.names[1], asked.json())})
 
@@ -249,6 +266,8 @@ ROUTES = (
     _route("POST", "jobs/*/cancel", "jobs/cancel", _cancel, "jobs/cancel/action"),
     _route("PUT", _VERSION, "environments", lambda w, a: _json(*environments.put(w, a.names[0], a.names[1], a.json()))),
     _route("GET", _VERSION, "environments", lambda w, a: _json(200, environments.get(w, a.names[0], a.names[1]))),
+    _route("PUT", "computes/*", "computes", lambda w, a: _json(*computes.put(w, a.names[0], a.json()))),
+    _route("GET", "computes/*", "computes", lambda w, a: _json(200, computes.get(w, a.names[0]))),
     _route("PUT", "datastores/*", "datastores", lambda w, a: _json(*assets.put_datastore(w, a.names[0], a.json()))),
     _route("GET", "datastores/*", "datastores", lambda w, a: _json(200, assets.get_datastore(w, a.names[0]))),
     *_asset_routes("models"),
@@ -257,6 +276,7 @@ ROUTES = (
     _route("GET", _ENDPOINT, "onlineEndpoints", lambda w, a: _json(200, endpoints.get(w, a.names[0]))),
     _route("DELETE", _ENDPOINT, "onlineEndpoints", _delete_endpoint),
     _route("GET", "onlineEndpoints", "onlineEndpoints/list", lambda w, a: _page(w, a, endpoints.rows(w, a.query))),
+    _route("POST", f"{_ENDPOINT}/token", "onlineEndpoints/token", _token, "onlineEndpoints/token/action"),
     _route("PUT", _DEPLOYMENT, "deployments", _put_deployment),
     _route("PATCH", _DEPLOYMENT, "deployments", _patch_deployment),
     _route("GET", _DEPLOYMENT, "deployments", lambda w, a: _json(200, deployments.get(w, a.names[0], a.names[1]))),
