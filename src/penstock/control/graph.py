@@ -16,6 +16,7 @@ from penstock.core.home import Home
 from penstock.spec.monitor import stored
 from penstock.spec.pipeline import Data, Evaluate, Pipeline, Resources, Retry, Source, StepOptions, Train
 from penstock.spec.pipeline import UserStep as UserStepSpec
+from penstock.spec.platforms.accelerators import OTHERWISE
 from penstock.spec.steps import (
     BundleConfig,
     DataConfig,
@@ -65,6 +66,7 @@ class Node:
     nodes: int = 1
     spot: bool = False
     machine: str | None = None
+    processes: int = 1
     attempts: int = 3
     backoff_s: float = 1.0
     retry_on: Sequence[str] = ()
@@ -211,7 +213,7 @@ def _node(
         inputs=dict(inputs),
         external=dict(external or {}),
         timeout_s=options.timeout,
-        **_resources(options.resources),
+        **_resources(options.resources, training=stage == "train"),
         **_retry(options.retry),
     )
 
@@ -220,16 +222,17 @@ def _retry(retry: Retry) -> dict[str, Any]:
     return {"attempts": retry.attempts, "backoff_s": retry.backoff, "retry_on": tuple(retry.on)}
 
 
-def _resources(wanted: Resources) -> dict[str, Any]:
-    gpu = wanted.gpu
+def _resources(wanted: Resources, *, training: bool = False) -> dict[str, Any]:
+    gpu, each = wanted.gpu, training and not (wanted.gpu and (wanted.gpu.type or "").startswith(OTHERWISE))
     return {
         "memory_bytes": wanted.memory,
         "cpus": wanted.cpus,
-        "gpus": gpu.count if gpu is not None else wanted.gpus,
+        "gpus": wanted.accelerators,
         "gpu_type": gpu.type if gpu is not None else None,
         "nodes": wanted.nodes,
         "spot": wanted.spot,
         "machine": wanted.machine,
+        "processes": wanted.processes or (max(1, wanted.accelerators) if each else 1),
     }
 
 

@@ -81,7 +81,11 @@ def _adapters(pipeline: Pipeline, beside: Path, world: World | None) -> Mapping[
 
 def _refuse_impossible(pipeline: Pipeline, graph: Graph) -> None:
     """Raises PlatformLacks before anything runs. Steps that ask for nothing in particular run on any machine of one's own."""
-    asking = [node for node in graph if node.cpus or node.gpus or node.memory_bytes or node.machine or node.nodes > 1 or node.spot]
+    asking = [
+        node
+        for node in graph
+        if node.cpus or node.gpus or node.memory_bytes or node.machine or node.nodes > 1 or node.processes > 1 or node.spot
+    ]
     if asking or platform_config(pipeline)["kind"] != "local":
         quotes(pipeline, graph)
 

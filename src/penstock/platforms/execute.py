@@ -1,4 +1,4 @@
-"""Runs one job in this process: what every platform starts, and all that `penstock exec` does.
+"""Runs one job in this process, or in several that it starts: what every platform starts, and all that `penstock exec` does.
 
 Inputs are verified before they are read; outputs are committed; the completion marker is written last. So a job that was
 killed anywhere is either finished or runs again from its scratch, and a finished one is never run twice.
@@ -16,56 +16,51 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from penstock.core.digests import hex_of
 from penstock.core.errors import Interrupted
 from penstock.core.files import told_plainly
-from penstock.platforms.code_path import importable
-from penstock.platforms.configs import stage_named, validated
 from penstock.platforms.contract import JobResult, JobSpec
-from penstock.platforms.handed import JobContext, StagedOutputs, StoredInputs, threads_for
+from penstock.platforms.handed import Caller, JobContext, StagedOutputs, folder_of, run_stage, threads_for
 from penstock.platforms.jobs_codec import finished, marker_of, result_to_json
-from penstock.platforms.log_lines import Emit
+from penstock.platforms.processes import run_processes
+from penstock.platforms.rendezvous import Node
 
 if TYPE_CHECKING:
     from penstock.core.home import Home
     from penstock.store.artifacts import Artifacts
 
 
-def folder_of(home: Home, key: str) -> Path:
-    """Everything local about one key: lock, scratch, and a folder per attempt."""
-    return home.jobs / hex_of(key)
+ALONE = Node()
 
 
-def execute(
-    job: JobSpec, store_artifacts: Artifacts, home: Home, *, emit: Emit, stopping: Callable[[], bool], leads: bool = True
-) -> JobResult:
+def execute(job: JobSpec, artifacts: Artifacts, home: Home, caller: Caller, node: Node = ALONE) -> JobResult:
     """Runs the stage of `job`, or returns the result of an earlier run of the same key.
 
-    Of several machines that run it together one `leads`; what the others write is dropped.
+    Of several machines that run it together one leads; what the others write is dropped.
 
     Raises what the stage raises; what it wrote is then dropped, but its scratch is kept for the next attempt.
     """
-    done = finished(job.key, store_artifacts)
+    done = finished(job.key, artifacts)
     if done is not None:
         return done
     folder = folder_of(home, job.key)
     with told_plainly(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder / "lock", stopping):
-        return finished(job.key, store_artifacts) or _run(job, store_artifacts, home, emit=emit, stopping=stopping, leads=leads)
+    with _alone(folder / "lock", caller.stopping):
+        return finished(job.key, artifacts) or _run(job, artifacts, home, caller, node)
 
 
-def _run(job: JobSpec, artifacts: Artifacts, home: Home, *, emit: Emit, stopping: Callable[[], bool], leads: bool) -> JobResult:
+def _run(job: JobSpec, artifacts: Artifacts, home: Home, caller: Caller, node: Node) -> JobResult:
     folder, started = folder_of(home, job.key), time.monotonic()
     scratch, staging = folder / "scratch", folder / "staging"  # the commit empties it; its empty folders may stay
     _remove(staging)  # of an attempt that was killed
     outputs = StagedOutputs(staging)
-    context = JobContext(scratch, home.machine, threads_for(job.cpus), emit, stopping)
     try:
-        stage, config = stage_named(job.stage), validated(job.stage, job.config)
-        with importable(job.code_path):
-            metrics = stage.run(config, StoredInputs(job, artifacts, home.cache), outputs, context)
-        if not leads:
+        if job.processes > 1:
+            metrics = run_processes(job, home, node, outputs, caller)
+        else:
+            context = JobContext(scratch, home.machine, threads_for(job.cpus), caller.emit, caller.stopping, node.peers(1))
+            metrics = run_stage(job, artifacts, home, outputs, context)
+        if not node.leads:
             _remove(staging)
             return JobResult(job.key, {}, {}, time.monotonic() - started)
         committed = outputs.commit(artifacts)

@@ -228,13 +228,17 @@ class Evaluate(Record):
 
 
 class Resources(Record):
-    """`nodes` machines run the step together; `spot`: on ones that may be taken away; `machine`: the platform's own name of a type."""
+    """`nodes` machines run the step together; `spot`: on ones that may be taken away; `machine`: the platform's own name of a type.
+
+    `processes` on each machine: training starts one for each accelerator, anything else one.
+    """
 
     cpus: float | None = Field(default=None, gt=0)
     memory: Bytes | None = Field(default=None, gt=0, description="bytes; the step is killed beyond it")
     gpus: int = Field(default=0, ge=0)
     gpu: Gpu | None = None
     nodes: int = Field(default=1, ge=1)
+    processes: int | None = Field(default=None, ge=1, description="on each node; default: one for each accelerator of training, else one")
     spot: bool = False
     machine: str | None = None
 
@@ -242,7 +246,14 @@ class Resources(Record):
     def _one_way(self) -> Resources:
         if self.gpus and self.gpu is not None:
             raise ValueError("`gpus` and `gpu` say the same thing; write one of them")
+        if self.accelerators and (self.processes or 1) > self.accelerators:
+            raise ValueError(f"{self.processes} processes on {self.accelerators} accelerators: each needs one of its own")
         return self
+
+    @property
+    def accelerators(self) -> int:
+        """Of a node."""
+        return self.gpu.count if self.gpu is not None else self.gpus
 
 
 class Retry(Record):

@@ -16,6 +16,7 @@ import torch
 from penstock.core.digests import digest_json
 from penstock.core.files import write_atomic
 from penstock.stages.contract import Context
+from penstock.stages.train.team import Team
 
 ROUNDS = 5
 GAIN = 1.05  # a further thread must make a step at least this much faster
@@ -23,6 +24,9 @@ GAIN = 1.05  # a further thread must make a step at least this much faster
 
 def settle(context: Context, dtype: torch.dtype) -> int:
     """Sets and returns the count for this step: that of an earlier attempt, else the machine's, else measured now."""
+    if context.threads == 1:
+        torch.set_num_threads(1)
+        return 1
     mine, shared = context.scratch / "threads.json", context.machine / "threads.json"
     key = digest_json([cpu_model(), torch.__version__, str(dtype), context.threads])
     count = _read(mine).get(key) or _read(shared).get(key)
@@ -34,6 +38,13 @@ def settle(context: Context, dtype: torch.dtype) -> int:
         count = _read(shared).get(key, count)  # another process may have settled it meanwhile
         write_atomic(shared, json.dumps(_read(shared) | {key: count}).encode())
     write_atomic(mine, json.dumps({key: count}).encode())
+    torch.set_num_threads(count)
+    return count
+
+
+def agreed(team: Team, context: Context, dtype: torch.dtype) -> int:
+    """As settle, once for all processes that train together."""
+    count = team.told(settle(context, dtype) if team.leads else 0)
     torch.set_num_threads(count)
     return count
 
