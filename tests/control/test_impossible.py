@@ -43,4 +43,5 @@ def test_a_refused_submission_fails_the_step_and_frees_its_key(bench: Bench, tmp
     assert run.phase == "failed"
     assert run.status["error"]["code"] == "disk-full"
     again = bench.world()
-    assert watch_run(again, start_run(prepared, again, deploy=False).id, lambda _: None).phase == "succeeded"
+    done = watch_run(again, start_run(prepared, again, deploy=False).id, lambda _: None)
+    assert done.phase == "succeeded", done.status

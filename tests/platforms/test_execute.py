@@ -18,9 +18,10 @@ from penstock.core.digests import digest_file, digest_folder, digest_json
 from penstock.core.errors import ArtifactCorrupt, BadInput, FileProblems, PenstockError, SourceUnreadable
 from penstock.core.home import Home
 from penstock.platforms.contract import JobResult, JobSpec, JobState
-from penstock.platforms.execute import execute, folder_of
+from penstock.platforms.execute import execute
 from penstock.platforms.external import known_digest, verified
 from penstock.platforms.failures import describe, is_transient
+from penstock.platforms.handed import Caller, folder_of
 from penstock.platforms.jobs_codec import (
     finished,
     job_from_json,
@@ -52,7 +53,7 @@ def artifacts(home: Home) -> Artifacts:
 
 def ran(job: JobSpec, artifacts: Artifacts, home: Home, events: list[Any] | None = None) -> JobResult:
     heard: list[Any] = [] if events is None else events
-    return execute(job, artifacts, home, emit=heard.append, stopping=lambda: False)
+    return execute(job, artifacts, home, Caller(heard.append, lambda: False))
 
 
 @given(st.text(), JSON, st.dictionaries(st.text(), st.text()), st.lists(st.text()), st.none() | st.floats(0.1, 1e6))

@@ -329,3 +329,12 @@ data:
         file.chmod(0)
         with pytest.raises(FileProblems, match="cannot be read"):
             load(file)
+
+
+def test_what_runs_as_several_processes(problems: Find, good: str) -> None:
+    options = "options:\n  evaluate:\n    resources: {nodes: 2}\n  data: {resources: {processes: 4}}\n"
+    options += "  train: {resources: {gpus: 2, processes: 4}}\n"
+    found = {p.path: (p.line - good.count("\n"), p.reason) for p in problems(good + options)}
+    assert found["options.evaluate.resources.nodes"] == (3, "'evaluate' runs as one process; `train` and steps of your own can be several")
+    assert found["options.data.resources.processes"][0] == 4
+    assert found["options.train.resources"] == (5, "4 processes on 2 accelerators: each needs one of its own")

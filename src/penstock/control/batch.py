@@ -164,6 +164,7 @@ def _by(service: Service, world: World, job: JobSpec, seen: Seen) -> JobState:
     """The same step, on this machine, with a stage that asks the vendor."""
     from penstock.control.elsewhere import Elsewhere
     from penstock.platforms.execute import execute
+    from penstock.platforms.handed import Caller
 
     batches, machine, instances = service
     stage = Elsewhere(batches, world.store.artifacts, job.key, machine.name, instances)
@@ -172,7 +173,7 @@ def _by(service: Service, world: World, job: JobSpec, seen: Seen) -> JobState:
         if "progress" in event:
             seen(event["progress"])
 
-    result = execute(job, world.store.artifacts, world.home, emit=emit, stopping=lambda: False, stage=stage)
+    result = execute(job, world.store.artifacts, world.home, Caller(emit, lambda: False), stage=stage)
     return JobState("succeeded", result)
 
 

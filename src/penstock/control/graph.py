@@ -16,6 +16,7 @@ from penstock.core.home import Home
 from penstock.spec.monitor import stored
 from penstock.spec.pipeline import Data, Evaluate, Pipeline, Placement, Resources, Retry, Source, StepOptions, Train, chosen
 from penstock.spec.pipeline import UserStep as UserStepSpec
+from penstock.spec.platforms.accelerators import OTHERWISE
 from penstock.spec.steps import (
     BundleConfig,
     DataConfig,
@@ -67,6 +68,7 @@ class Node:
     spot: bool = False
     machine: str | None = None
     otherwise: Sequence[Mapping[str, Any]] = ()
+    processes: int = 1
     attempts: int = 3
     backoff_s: float = 1.0
     retry_on: Sequence[str] = ()
@@ -220,7 +222,7 @@ def _node(
         inputs=dict(inputs),
         external=dict(external or {}),
         timeout_s=options.timeout,
-        **_resources(options.resources),
+        **_resources(options.resources, training=stage == "train"),
         **_retry(options.retry),
     )
 
@@ -229,21 +231,22 @@ def _retry(retry: Retry) -> dict[str, Any]:
     return {"attempts": retry.attempts, "backoff_s": retry.backoff, "retry_on": tuple(retry.on)}
 
 
-def _resources(wanted: Resources) -> dict[str, Any]:
-    gpu = wanted.gpu
+def _resources(wanted: Resources, *, training: bool = False) -> dict[str, Any]:
+    gpu, each = wanted.gpu, training and not (wanted.gpu and (wanted.gpu.type or "").startswith(OTHERWISE))
     return {
         "memory_bytes": wanted.memory,
         "cpus": wanted.cpus,
-        "gpus": gpu.count if gpu is not None else wanted.gpus,
+        "gpus": wanted.accelerators,
         "gpu_type": gpu.type if gpu is not None else None,
         "nodes": wanted.nodes,
         "spot": wanted.spot,
         "machine": wanted.machine,
-        "otherwise": tuple(_placed(wanted, placement) for placement in wanted.otherwise),
+        "otherwise": tuple(_placed(wanted, placement, training=training) for placement in wanted.otherwise),
+        "processes": wanted.processes or (max(1, wanted.accelerators) if each else 1),
     }
 
 
-def _placed(wanted: Resources, there: Placement) -> dict[str, Any]:
+def _placed(wanted: Resources, there: Placement, *, training: bool) -> dict[str, Any]:
     said = {name: value for name in chosen(there) if (value := getattr(there, name)) is not None}
     on = said.pop("on", "")
     needs = {"cpus", "memory", "gpus", "gpu"} & said.keys()
@@ -251,7 +254,7 @@ def _placed(wanted: Resources, there: Placement) -> dict[str, Any]:
         said.setdefault("machine", None)
     if {"gpus", "gpu"} & needs:
         said = {"gpus": 0, "gpu": None, **said}
-    return {"on": on, **_resources(wanted.model_copy(update={**said, "otherwise": ()})), "otherwise": ()}
+    return {"on": on, **_resources(wanted.model_copy(update={**said, "otherwise": ()}), training=training), "otherwise": ()}
 
 
 def _user(step: UserStepSpec, beside: Path) -> Node:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from penstock.control.graph import Binding, Graph, Node
@@ -28,6 +28,7 @@ class PlannedStep:
     estimate_s: float | None
     needs: tuple[str, ...]
     outputs: Mapping[str, str] = field(default_factory=dict)
+    processes: int = 1  # on all its nodes together
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def make_plan(pipeline: str, graph: Graph, store: Store, *, gates: tuple[str, ..
     outputs: dict[str, Mapping[str, str]] = {}
     steps = []
     for node in graph:
-        planned = _plan_step(pipeline, node, outputs, store)
+        planned = replace(_plan_step(pipeline, node, outputs, store), processes=node.nodes * node.processes)
         if planned.action == "cached":
             outputs[node.name] = planned.outputs
         steps.append(planned)

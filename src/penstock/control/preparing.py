@@ -81,9 +81,14 @@ def _adapters(pipeline: Pipeline, beside: Path, world: World | None) -> Mapping[
 
 def _refuse_impossible(pipeline: Pipeline, graph: Graph) -> None:
     """Raises PlatformLacks before anything runs. Steps that ask for nothing in particular run on any machine of one's own."""
-    asking = [node for node in graph if node.cpus or node.gpus or node.memory_bytes or node.machine or node.nodes > 1 or node.spot]
-    if asking or any(node.otherwise for node in graph) or platform_config(pipeline)["kind"] != "local":
+    asking = [node for node in graph if _particular(node)]
+    if asking or platform_config(pipeline)["kind"] != "local":
         quotes(pipeline, graph)
+
+
+def _particular(node: Node) -> bool:
+    sizes = node.cpus, node.gpus, node.memory_bytes, node.machine, node.spot, node.otherwise
+    return any(sizes) or node.nodes > 1 or node.processes > 1
 
 
 def quotes(pipeline: Pipeline, graph: Graph) -> dict[str, Quote]:

@@ -148,6 +148,7 @@ def job_of(node: Node, *, key: str, run: str, inputs: Mapping[str, str], attempt
         nodes=node.nodes,
         spot=node.spot,
         machine=node.machine,
+        processes=node.processes,
         attempt=attempt,
     )
 

@@ -34,6 +34,7 @@ class JobSpec:
     nodes: int = 1  # that run it together
     spot: bool = False  # on machines that may be taken away
     machine: str | None = None  # the platform's own name of a machine type
+    processes: int = 1  # on each node, that run it together
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Runs one job in this process: what every platform starts, and all that `penstock exec` does.
+"""Runs one job in this process, or in several that it starts: what every platform starts, and all that `penstock exec` does.
 
 Inputs are verified before they are read; outputs are committed; the completion marker is written last. So a job that was
 killed anywhere is either finished or runs again from its scratch, and a finished one is never run twice.
@@ -16,15 +16,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from penstock.core.digests import hex_of
 from penstock.core.errors import Interrupted
 from penstock.core.files import told_plainly
-from penstock.platforms.code_path import importable
-from penstock.platforms.configs import stage_named, validated
 from penstock.platforms.contract import JobResult, JobSpec
-from penstock.platforms.handed import JobContext, StagedOutputs, StoredInputs, threads_for
+from penstock.platforms.handed import Caller, JobContext, StagedOutputs, folder_of, run_stage, threads_for
 from penstock.platforms.jobs_codec import finished, marker_of, result_to_json
-from penstock.platforms.log_lines import Emit
+from penstock.platforms.processes import run_processes
+from penstock.platforms.rendezvous import Node
 
 if TYPE_CHECKING:
     from penstock.core.home import Home
@@ -32,52 +30,41 @@ if TYPE_CHECKING:
     from penstock.store.artifacts import Artifacts
 
 
-def folder_of(home: Home, key: str) -> Path:
-    """Everything local about one key: lock, scratch, and a folder per attempt."""
-    return home.jobs / hex_of(key)
+ALONE = Node()
 
 
 def execute(
-    job: JobSpec,
-    store_artifacts: Artifacts,
-    home: Home,
-    *,
-    emit: Emit,
-    stopping: Callable[[], bool],
-    leads: bool = True,
-    stage: Stage[Any] | None = None,
+    job: JobSpec, artifacts: Artifacts, home: Home, caller: Caller, node: Node = ALONE, stage: Stage[Any] | None = None
 ) -> JobResult:
     """Runs the stage of `job`, or returns the result of an earlier run of the same key.
 
-    Of several machines that run it together one `leads`; what the others write is dropped. `stage`: instead of the one that is named,
+    Of several machines that run it together one leads; what the others write is dropped. `stage`: instead of the one that is named,
     with the same result by another way.
 
     Raises what the stage raises; what it wrote is then dropped, but its scratch is kept for the next attempt.
     """
-    done = finished(job.key, store_artifacts)
+    done = finished(job.key, artifacts)
     if done is not None:
         return done
     folder = folder_of(home, job.key)
     with told_plainly(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder / "lock", stopping):
-        known = finished(job.key, store_artifacts)
-        return known or _run(job, store_artifacts, home, stage or stage_named(job.stage), emit=emit, stopping=stopping, leads=leads)
+    with _alone(folder / "lock", caller.stopping):
+        return finished(job.key, artifacts) or _run(job, artifacts, home, caller, node, stage)
 
 
-def _run(
-    job: JobSpec, artifacts: Artifacts, home: Home, stage: Stage[Any], *, emit: Emit, stopping: Callable[[], bool], leads: bool
-) -> JobResult:
+def _run(job: JobSpec, artifacts: Artifacts, home: Home, caller: Caller, node: Node, stage: Stage[Any] | None) -> JobResult:
     folder, started = folder_of(home, job.key), time.monotonic()
     scratch, staging = folder / "scratch", folder / "staging"  # the commit empties it; its empty folders may stay
     _remove(staging)  # of an attempt that was killed
     outputs = StagedOutputs(staging)
-    context = JobContext(scratch, threads_for(job.cpus), emit, stopping)
     try:
-        config = validated(job.stage, job.config)
-        with importable(job.code_path):
-            metrics = stage.run(config, StoredInputs(job, artifacts, home.cache), outputs, context)
-        if not leads:
+        if job.processes > 1:
+            metrics = run_processes(job, home, node, outputs, caller)
+        else:
+            context = JobContext(scratch, threads_for(job.cpus), caller.emit, caller.stopping, node.peers(1))
+            metrics = run_stage(job, artifacts, home, outputs, context, stage)
+        if not node.leads:
             _remove(staging)
             return JobResult(job.key, {}, {}, time.monotonic() - started)
         committed = outputs.commit(artifacts)

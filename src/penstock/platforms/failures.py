@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -13,6 +13,14 @@ from penstock.core.errors import DiskFull, PenstockError, StepFailed, StepMemory
 
 _TRANSIENT_ERRNO = {errno.EAGAIN, errno.EINTR, errno.EBUSY, errno.ETIMEDOUT, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
 _TRACE_LINES = 12
+
+
+class Told(StepFailed):
+    """What another process described: it is described the same way again."""
+
+    def __init__(self, described: Mapping[str, Any]) -> None:
+        super().__init__(str(described["message"]), remedy=described.get("remedy"), where=described.get("where"))
+        self.described = described
 
 
 def is_transient(error: BaseException) -> bool:
@@ -24,6 +32,8 @@ def is_transient(error: BaseException) -> bool:
 
 def describe(error: BaseException, code_path: Sequence[str] = ()) -> dict[str, Any]:
     """`PenstockError.as_json()` plus `transient`, `type` and `trace`; frames inside `code_path` (the user's own files) are preferred."""
+    if isinstance(error, Told):
+        return dict(error.described)
     return error_json(as_penstock(error, code_path), type(error).__name__, is_transient(error), _trace(error, code_path))
 
 

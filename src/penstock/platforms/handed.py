@@ -9,14 +9,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.cpus import cores
+from penstock.core.digests import hex_of
 from penstock.core.errors import BadInput
 from penstock.core.files import told_plainly
+from penstock.platforms.code_path import importable
+from penstock.platforms.configs import stage_named, validated
 from penstock.platforms.external import verified
 from penstock.platforms.log_lines import Emit
+from penstock.stages.contract import ALONE, Metrics, Peers
 
 if TYPE_CHECKING:
+    from penstock.core.home import Home
     from penstock.platforms.contract import JobSpec
+    from penstock.stages.contract import Stage
     from penstock.store.artifacts import Artifacts
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who runs a job: takes what it says, knows whether it was asked to stop.
+
+    `failed` is told of an error while the processes of the job still stand.
+    """
+
+    emit: Emit
+    stopping: Callable[[], bool]
+    failed: Callable[[BaseException], object] = lambda _: None
+
+
+def folder_of(home: Home, key: str) -> Path:
+    """Everything local about one key: lock, scratch, and a folder per attempt."""
+    return home.jobs / hex_of(key)
 
 
 @dataclass(slots=True)
@@ -93,6 +116,7 @@ class JobContext:
     threads: int
     emit: Emit
     stopping: Callable[[], bool]
+    peers: Peers = ALONE
 
     @property
     def scratch(self) -> Path:
@@ -106,6 +130,16 @@ class JobContext:
 
     def progress(self, done: float, total: float | None, unit: str, **facts: float) -> None:
         self.emit({"progress": {"done": done, "total": total, "unit": unit, "facts": facts, "at": time.time()}})
+
+
+def run_stage(
+    job: JobSpec, artifacts: Artifacts, home: Home, outputs: StagedOutputs, context: JobContext, stage: Stage[Any] | None = None
+) -> Metrics:
+    """`stage`: instead of the one that is named. Raises what the stage raises."""
+    config = validated(job.stage, job.config)
+    with importable(job.code_path):
+        found: Metrics = (stage or stage_named(job.stage)).run(config, StoredInputs(job, artifacts, home.cache), outputs, context)
+    return found
 
 
 def _made(folder: Path) -> Path:

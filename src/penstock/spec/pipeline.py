@@ -239,6 +239,7 @@ class Placement(Record):
     gpus: int | None = Field(default=None, ge=0)
     gpu: Gpu | None = None
     nodes: int | None = Field(default=None, ge=1)
+    processes: int | None = Field(default=None, ge=1)
     spot: bool | None = None
     machine: str | None = None
 
@@ -254,6 +255,7 @@ class Placement(Record):
 class Resources(Record):
     """`nodes` machines run the step together; `spot`: on ones that may be taken away; `machine`: the platform's own name of a type.
 
+    `processes` on each machine: training starts one for each accelerator, anything else one.
     `otherwise`: placements in the order in which they are tried when there is no room.
     """
 
@@ -262,6 +264,7 @@ class Resources(Record):
     gpus: int = Field(default=0, ge=0)
     gpu: Gpu | None = None
     nodes: int = Field(default=1, ge=1)
+    processes: int | None = Field(default=None, ge=1, description="on each node; default: one for each accelerator of training, else one")
     spot: bool = False
     machine: str | None = None
     otherwise: tuple[Placement, ...] = ()
@@ -270,7 +273,14 @@ class Resources(Record):
     def _one_way(self) -> Resources:
         if self.gpus and self.gpu is not None:
             raise ValueError("`gpus` and `gpu` say the same thing; write one of them")
+        if self.accelerators and (self.processes or 1) > self.accelerators:
+            raise ValueError(f"{self.processes} processes on {self.accelerators} accelerators: each needs one of its own")
         return self
+
+    @property
+    def accelerators(self) -> int:
+        """Of a node."""
+        return self.gpu.count if self.gpu is not None else self.gpus
 
 
 class Retry(Record):

@@ -52,9 +52,14 @@ def _combinations(data: Mapping[str, Any]) -> Iterator[Complaint]:
         if data.get(later) and data.get("train") is None:
             yield Complaint((later,), f"`{later}` needs `train`", at_key=True)
     present = built_in_steps(data)
-    for name in _map(data.get("options")):
+    for name, options in _map(data.get("options")).items():
         if name in BUILT_IN and name not in present:
             yield Complaint(("options", name), f"this pipeline has no step '{name}'", at_key=True)
+        resources = _map(_map(options).get("resources"))
+        for several in ("nodes", "processes"):
+            if name in BUILT_IN and name != "train" and resources.get(several, 1) not in (None, 1):
+                why = f"'{name}' runs as one process; `train` and steps of your own can be several"
+                yield Complaint(("options", name, "resources", several), why, at_key=True)
 
 
 def _task(data: Mapping[str, Any]) -> Iterator[Complaint]:

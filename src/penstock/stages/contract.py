@@ -6,6 +6,7 @@ Layouts of the artifacts that stages exchange are in stages/README.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -39,6 +40,23 @@ class Outputs(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """The processes that run a step together, and which of them this is. `local`: among those of this machine, so also its accelerator."""
+
+    rank: int = 0
+    size: int = 1
+    local: int = 0
+
+    @property
+    def leads(self) -> bool:
+        """Its outputs, curves and checkpoints are the step's; what the others write is dropped."""
+        return self.rank == 0
+
+
+ALONE = Peers()
+
+
 class Context(Protocol):
     """Talk to the run while working. All calls are cheap (buffered, off the hot path)."""
 
@@ -49,7 +67,12 @@ class Context(Protocol):
 
     @property
     def threads(self) -> int:
-        """CPU threads this step may use."""
+        """CPU threads this process may use."""
+        ...
+
+    @property
+    def peers(self) -> Peers:
+        """They meet by the variables that torchrun sets."""
         ...
 
     def log(self, message: str) -> None: ...

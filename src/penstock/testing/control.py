@@ -12,6 +12,7 @@ from penstock.core.home import Home
 from penstock.platforms.contract import JobHandle, JobResult, JobSpec, JobState, LogPage
 from penstock.platforms.execute import execute
 from penstock.platforms.failures import describe
+from penstock.platforms.handed import Caller
 from penstock.store.store import Store
 
 
@@ -37,7 +38,7 @@ class InlineJobs:
     def _run(self, job: JobSpec) -> JobState:
         self.ran.append(job.step)
         try:
-            result: JobResult = execute(job, self._store.artifacts, self._home, emit=lambda _: None, stopping=lambda: False)
+            result: JobResult = execute(job, self._store.artifacts, self._home, Caller(lambda _: None, lambda: False))
         except Exception as error:
             return JobState("failed", error=describe(error, job.code_path))
         return JobState("succeeded", result=result)

@@ -21,6 +21,7 @@ from penstock.platforms.contract import (
 )
 from penstock.platforms.execute import execute
 from penstock.platforms.failures import describe
+from penstock.platforms.handed import Caller
 from penstock.platforms.jobs_codec import finished
 from penstock.platforms.log_lines import render
 from penstock.store.artifacts import Artifacts
@@ -102,13 +103,8 @@ class MemoryJobs:
                 return
             attempt.state = JobState("running", started_at=time.time())
             try:
-                result = execute(
-                    attempt.job,
-                    self.artifacts,
-                    self.home,
-                    emit=lambda event: attempt.log.append(render(event)),
-                    stopping=attempt.stop.is_set,
-                )
+                caller = Caller(lambda event: attempt.log.append(render(event)), attempt.stop.is_set)
+                result = execute(attempt.job, self.artifacts, self.home, caller)
                 state = JobState("succeeded", result)
             except Interrupted as error:
                 state = JobState("cancelled", error=describe(error))

@@ -45,6 +45,13 @@ STEPS = textwrap.dedent("""
         dist.destroy_process_group()
         return int(total.item())
 
+    def break_last(number: int) -> int:
+        rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        if rank == size - 1:
+            raise ValueError(f"{number} is too much for process {rank}")
+        meet(number)  # the first one waits for the last in vain
+        return number
+
     def break_second(number: int) -> int:
         if os.environ["RANK"] == "1":
             raise ValueError(f"{number} is too much for me")
@@ -53,12 +60,21 @@ STEPS = textwrap.dedent("""
 """)
 
 
-def job_of(folder: Path, function: str, nodes: int) -> JobSpec:
-    """Of one function of STEPS with the number 10."""
+def job_of(folder: Path, function: str, nodes: int, processes: int = 1) -> JobSpec:
+    """Of one function of STEPS with the number 10; `processes`: on each node."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "node_steps.py").write_text(STEPS)
     config = {"uses": f"node_steps:{function}", "values": {"number": 10}, "inputs": {}, "code": {}}
-    return JobSpec(digest_json([function, nodes]), "run-1", function, "user", config, code_path=(str(folder),), nodes=nodes)
+    return JobSpec(
+        digest_json([function, nodes, processes]),
+        "run-1",
+        function,
+        "user",
+        config,
+        code_path=(str(folder),),
+        nodes=nodes,
+        processes=processes,
+    )
 
 
 def value_of(artifacts: Artifacts, job: JobSpec) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from penstock.core.digests import digest_file, digest_folder
 from penstock.core.errors import ArtifactMissing
-from penstock.stages.contract import Metrics, Stage
+from penstock.stages.contract import ALONE, Metrics, Peers, Stage
 
 ConfigT = TypeVar("ConfigT")
 
@@ -79,6 +79,7 @@ class RecordingContext:
     root: Path
     threads: int = 1
     stop_after: int | None = None
+    peers: Peers = ALONE
     logs: list[str] = field(default_factory=list)
     points: list[tuple[str, float, int]] = field(default_factory=list)
     progresses: list[Progress] = field(default_factory=list)

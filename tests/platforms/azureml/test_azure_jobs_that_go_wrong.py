@@ -149,11 +149,11 @@ def test_a_cluster_that_is_there(cloud: Azure, place: tuple[Home, Artifacts], tm
 
 
 def test_several_machines_meet_by_azures_pytorch_distribution(cloud: Azure, jobs: RemoteJobs, tmp_path: Path) -> None:
-    job = job_of(tmp_path / "code", "meet", 3)
+    job = job_of(tmp_path / "code", "meet", 2, processes=2)
     state = ended(jobs, jobs.submit(job))
     assert state.phase == "succeeded", state.error
-    assert value_of(jobs.artifacts, job) == b"33"
-    assert len(cloud.workspace.processes.made) >= 3
+    assert value_of(jobs.artifacts, job) == b"46"
+    assert len(cloud.workspace.processes.made) >= 2
     assert only_job(cloud).properties["distribution"] == {"distributionType": "PyTorch", "processCountPerInstance": 1}
 
 

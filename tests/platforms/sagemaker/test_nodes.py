@@ -14,10 +14,10 @@ from penstock.testing.several_machines import job_of, value_of
 
 
 def test_they_meet_and_the_first_ones_result_stands(cloud: SageMaker, place: tuple[Home, Artifacts], tmp_path: Path) -> None:
-    jobs, job = SAGEMAKER.jobs(*place, cloud.section()), job_of(tmp_path / "code", "meet", 2)
+    jobs, job = SAGEMAKER.jobs(*place, cloud.section()), job_of(tmp_path / "code", "meet", 2, processes=2)
     state = ended(jobs, jobs.submit(job), 60)
     assert state.phase == "succeeded", state.error
-    assert value_of(place[1], job) == b"21"
+    assert value_of(place[1], job) == b"46"
 
 
 def test_one_that_fails_ends_all_and_says_why(cloud: SageMaker, place: tuple[Home, Artifacts], tmp_path: Path) -> None:

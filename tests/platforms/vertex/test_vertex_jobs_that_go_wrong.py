@@ -24,6 +24,7 @@ from penstock.testing.emulators.vertex import jobs as emulated_jobs
 from penstock.testing.emulators.vertex.jobs import KIND, State
 from penstock.testing.emulators.vertex.project import Project
 from penstock.testing.jobs_suite import ended, until, user_job
+from penstock.testing.several_machines import job_of, value_of
 from penstock.testing.wrong_jobs_suite import QUICK, WrongJobsConformance, check_refused
 
 
@@ -182,9 +183,11 @@ def test_several_machines_meet_by_cluster_spec() -> None:
     assert told_by_cluster({}) == {}
 
 
-def test_two_machines_run_one_step(cloud: VertexAI, jobs: RemoteJobs, tmp_path: Path) -> None:
-    job = user_job(tmp_path / "code", "double", {"number": 8}, nodes=2)
-    assert ended(jobs, jobs.submit(job)).phase == "succeeded"
+def test_two_processes_on_each_of_two_machines_run_one_step(cloud: VertexAI, jobs: RemoteJobs, tmp_path: Path) -> None:
+    job = job_of(tmp_path / "code", "meet", 2, processes=2)
+    state = ended(jobs, jobs.submit(job))
+    assert state.phase == "succeeded", state.error
+    assert value_of(jobs.artifacts, job) == b"46"
     assert [f"{pool}-{index}" for pool, index, _ in cloud.job(name_of(job, 0)).workers()] == ["workerpool0-0", "workerpool1-0"]
 
 

@@ -41,6 +41,7 @@ def execute(
     from penstock.core.home import Home
     from penstock.platforms.execute import execute as run
     from penstock.platforms.failures import as_penstock
+    from penstock.platforms.handed import Caller
     from penstock.platforms.jobs_codec import result_to_json, split_uri
     from penstock.platforms.log_lines import LineWriter
     from penstock.store.artifacts import Artifacts
@@ -62,7 +63,7 @@ def execute(
             result = run_remote(spec, name, artifacts, home, stopping=stop.is_set, say=_write)
         else:
             with contextlib.closing(LineWriter(_write)) as lines:
-                result = run(spec, artifacts, home, emit=lines, stopping=stop.is_set)
+                result = run(spec, artifacts, home, Caller(lines, stop.is_set))
     except Exception as error:
         raise as_penstock(error, spec.code_path) from error
     if outputs or key:

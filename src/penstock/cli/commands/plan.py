@@ -30,7 +30,12 @@ def _lines(plan: Any) -> list[str]:
 
     away = {name: quote for name, quote in plan.quotes.items() if quote.calls}
     rows = [
-        (s.name, s.action, "" if s.estimate_s is None or s.action == "cached" else f"~{show_seconds(s.estimate_s)}", "; ".join(s.why))
+        (
+            s.name,
+            s.action + (f", {s.processes} processes" if s.processes > 1 else ""),
+            "" if s.estimate_s is None or s.action == "cached" else f"~{show_seconds(s.estimate_s)}",
+            "; ".join(s.why),
+        )
         for s in plan.steps
     ]
     lines = table(("step", "action", "time", "why"), rows)

@@ -57,7 +57,7 @@ def train_job(order: Order, settings: KubernetesPlatform) -> dict[str, Any]:
         "image": settings.image,
         "command": container["command"],
         "numNodes": order.nodes,
-        "numProcPerNode": max(1, order.machine.accelerators),
+        "numProcPerNode": order.processes,
         "env": container["env"],
         "resourcesPerNode": resources(order.machine),
     }
@@ -72,10 +72,9 @@ def train_job(order: Order, settings: KubernetesPlatform) -> dict[str, Any]:
 
 
 def _rendezvous(order: Order) -> dict[str, str]:
-    processes = max(1, order.machine.accelerators)
     return {
         "PET_NNODES": str(order.nodes),
-        "PET_NPROC_PER_NODE": str(processes),
+        "PET_NPROC_PER_NODE": str(order.processes),
         "PET_MASTER_ADDR": f"{order.name}-0.{order.name}",
         "PET_MASTER_PORT": str(PORT),
     }

@@ -149,7 +149,7 @@ class Pool:
             task.deadline = task.began_at + task.job.timeout_s if task.job.timeout_s else FOREVER
             task.state = JobState("running", started_at=time.time())
             worker.run(task.job, task.folder, self._home)
-            if task.job.timeout_s or task.job.memory_bytes:
+            if task.job.timeout_s or task.measured:
                 self._wake()
 
     def _start_workers(self) -> None:
@@ -187,10 +187,10 @@ class Pool:
                 worker.kill()
             elif now >= task.deadline:
                 self.end(task, JobState("failed", error=endings.past_timeout(task.job)))
-            elif task.job.memory_bytes:
+            elif task.measured:
                 seen = tree_memory_bytes(worker.pid)
                 task.peak_bytes = max(task.peak_bytes, seen)
-                if seen > task.job.memory_bytes:
+                if task.job.memory_bytes and seen > task.job.memory_bytes:
                     self.end(task, JobState("failed", error=endings.past_memory(task.job, seen)), grace_s=0)
                     worker.kill()
 

@@ -60,6 +60,17 @@ def tree_memory_bytes(pid: int) -> int:
     return total
 
 
+def kill_tree(pid: int) -> None:
+    """Kills a process and all that it started; one that is gone is fine."""
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for each in [process, *process.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+
+
 def kill_group(group: int, number: int = signal.SIGKILL) -> None:
     """Signals a whole process group; one that is gone is fine."""
     with contextlib.suppress(ProcessLookupError, PermissionError):

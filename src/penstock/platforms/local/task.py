@@ -31,8 +31,13 @@ class Task:
     def ended(self) -> bool:
         return self.state.phase in ("succeeded", "failed", "cancelled")
 
+    @property
+    def measured(self) -> bool:
+        """Whether its memory is sampled: a limit holds for the sum of its processes, and so does what it is said to have used."""
+        return bool(self.job.memory_bytes) or self.job.processes > 1
+
     def next_look(self, now: float) -> float:
         """Seconds until a limit must be looked at again; FOREVER when only an event can matter. `now`: monotonic seconds."""
-        if self.job.memory_bytes:
+        if self.measured:
             return SAMPLE_S
         return max(0.0, min(self.kill_at, FOREVER if self.verdict else self.deadline) - now)

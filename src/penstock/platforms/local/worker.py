@@ -98,6 +98,7 @@ class Worker:
         from penstock.platforms.contract import JobState
         from penstock.platforms.execute import execute
         from penstock.platforms.failures import describe
+        from penstock.platforms.handed import Caller
         from penstock.platforms.local.layout import Recorded, write_state
         from penstock.platforms.log_lines import LineWriter
 
@@ -107,7 +108,7 @@ class Worker:
         _forget_peak()
         lines = LineWriter(lambda data: os.write(1, data))
         try:
-            result = execute(job, self._artifacts(home), home, emit=lines, stopping=self._stop.is_set)
+            result = execute(job, self._artifacts(home), home, Caller(lines, self._stop.is_set))
             state = JobState("succeeded", result, None, started, time.time(), _peak_bytes())
         except Interrupted as error:
             return JobState("cancelled", None, describe(error, job.code_path), started, time.time(), _peak_bytes()), True

@@ -19,7 +19,8 @@ Phase = Literal["pending", "running", "succeeded", "failed", "stopped", "interru
 class Order:
     """One container to run, or `nodes` of them together. `name` is used once, ever; `command` is what runs in the image.
 
-    `labels` are put on every resource that is made for it. `spot`: it may be taken away at any time, which costs less.
+    The command itself starts `processes` on each node. `labels` are put on every resource that is made for it. `spot`: it may be taken away
+    at any time, which costs less.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Order:
     spot: bool = False
     timeout_s: float | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+    processes: int = 1
 
 
 @dataclass(frozen=True, slots=True)

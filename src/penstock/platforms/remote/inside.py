@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING
 
 from penstock.core.errors import ArtifactCorrupt, ArtifactMissing, Interrupted
 from penstock.platforms.contract import JobResult, JobSpec
-from penstock.platforms.execute import execute, folder_of
+from penstock.platforms.execute import execute
 from penstock.platforms.failures import describe
+from penstock.platforms.handed import Caller, folder_of
 from penstock.platforms.log_lines import LineWriter
 from penstock.platforms.remote.carrying import landed
 from penstock.platforms.remote.cluster_spec import told_by_cluster
 from penstock.platforms.remote.hosts_file import told_by_file
 from penstock.platforms.remote.notes import fail, failure, log_note, reference_of, scratch_note
-from penstock.platforms.remote.rendezvous import node_of, variables
+from penstock.platforms.rendezvous import Node, node_of, place_of, variables
 
 if TYPE_CHECKING:
     from penstock.core.home import Home
@@ -40,17 +41,19 @@ def run(
     os.environ.update(told_by_file(os.environ))
     os.environ.update(told_by_cluster(os.environ))
     node = node_of(os.environ)
-    os.environ.update(variables(os.environ))
+    if node.nodes > 1:
+        os.environ.update(variables(node, place_of(node, os.environ)))
     reference = reference_of(job.key, job.attempt)
     scratch = folder_of(home, job.key) / "scratch"
     restore(job.key, scratch, artifacts)
     if not node.leads:
-        return _follow(job, name, artifacts, home, stopping=stopping, say=say)
+        return _follow(job, name, artifacts, home, node, stopping=stopping, say=say)
     shipped = Shipped(artifacts, reference, name, say)
     lines, keeper = LineWriter(shipped.take), Keeper(job.key, scratch, artifacts)
     keeper.start()
+    caller = Caller(lines, stopping, lambda error: _tell(error, job, name, artifacts))
     try:
-        return execute(landed(job, artifacts), artifacts, home, emit=lines, stopping=stopping)
+        return execute(landed(job, artifacts), artifacts, home, caller, node)
     except BaseException as error:
         keeper.copy()
         _tell(error, job, name, artifacts)
@@ -62,12 +65,13 @@ def run(
 
 
 def _follow(
-    job: JobSpec, name: str, artifacts: Artifacts, home: Home, *, stopping: Callable[[], bool], say: Callable[[bytes], object]
+    job: JobSpec, name: str, artifacts: Artifacts, home: Home, node: Node, *, stopping: Callable[[], bool], say: Callable[[bytes], object]
 ) -> JobResult:
     """A machine that works along: its log stays with its container, its failure is told."""
     lines = LineWriter(say)
+    caller = Caller(lines, stopping, lambda error: _tell(error, job, name, artifacts))
     try:
-        return execute(landed(job, artifacts), artifacts, home, emit=lines, stopping=stopping, leads=False)
+        return execute(landed(job, artifacts), artifacts, home, caller, node)
     except BaseException as error:
         _tell(error, job, name, artifacts)
         raise

@@ -70,7 +70,8 @@ class RemoteJobs:
         self._ends.pop(reference, None)
         command = ("penstock", "exec", uri, "--remote", order.name)
         labels = {**self.labels, "penstock-run": job.run, "penstock-step": job.step, "penstock-key": job.key[-63:]}
-        self.driver.create(Order(order.name, command, self.environment, machine, job.nodes, job.spot, job.timeout_s, labels))
+        placing = (job.nodes, job.spot, job.timeout_s, labels, job.processes)
+        self.driver.create(Order(order.name, command, self.environment, machine, *placing))
         return handle
 
     def observe(self, handle: JobHandle) -> JobState:

@@ -30,6 +30,9 @@ Accelerator = Literal[
 ]  # those of platforms/remote/machines.py; a test holds them together
 
 
+OTHERWISE = ("tpu", "trainium", "inferentia", "gaudi")  # driven by runtimes that have one process for all chips, or start their own
+
+
 class Gpu(Record):
     """Accelerators by their neutral name, whatever a platform calls them. A number alone: so many of any kind."""
 

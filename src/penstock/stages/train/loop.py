@@ -19,6 +19,7 @@ from penstock.core.errors import Interrupted, StepFailed
 from penstock.stages.contract import Context
 from penstock.stages.train.checkpoints import Checkpoint, Checkpoints
 from penstock.stages.train.schedule import Schedule
+from penstock.stages.train.team import Team
 from penstock.stages.train.weights import Weights
 
 REPORTS = 200  # points of a curve of the training loss, at most about this many
@@ -80,6 +81,8 @@ class Loop:
     plan: Plan
     checkpoints: Checkpoints
     context: Context
+    team: Team = field(default_factory=Team)
+    seed: int = 0
     now: Progress = field(default_factory=Progress)
     best: torch.Tensor | None = None
     speed: float = 0.0  # units per second of this attempt
@@ -97,7 +100,7 @@ class Loop:
                 judged = self.now.step % self.plan.evaluate_every == 0 or self.now.step == self.plan.steps
                 if judged:
                     self._evaluate()
-                asked = self.context.stopping() and not self._over()
+                asked = self.team.total(self.context.stopping())[0] > 0 and not self._over()
                 if judged or asked or time.monotonic() - saved_at >= self.plan.checkpoint_every_s:
                     self._save()
                     saved_at = time.monotonic()
@@ -117,16 +120,15 @@ class Loop:
     def _step(self, batch: Any) -> None:
         now, rate = self.now, self.schedule.at(self.now.step)
         self.work.model.train()
-        loss, units = self.work.loss(batch)
-        loss.backward()
-        norm = self.weights.step(rate)
-        value = float(loss.detach())
+        part = self._gradient(self.team.share(batch), len(batch))
+        norm = self.weights.step(rate, self.team.sum)
+        value, units = self.team.total(*part)
         if not (math.isfinite(value) and math.isfinite(norm)):
             raise StepFailed(
                 f"the loss became {value} (gradient norm {norm}) at step {now.step} of {self.plan.steps}, learning rate {rate:.3g}",
                 remedy="Lower `learning_rate`, raise `warmup`, or set `precision: fp32`; then run again.",
             )
-        now.step, now.units = now.step + 1, now.units + units
+        now.step, now.units = now.step + 1, now.units + int(units)
         now.losses, now.counted = now.losses + value, now.counted + 1
         if now.step % max(1, self.plan.steps // REPORTS) == 0:
             self.context.point("train.loss", value, now.step)
@@ -135,11 +137,21 @@ class Loop:
         total = now.units / now.step * self.plan.steps
         self.context.progress(now.units, max(total, now.units), self.work.unit, loss=value)
 
+    def _gradient(self, rows: Any, whole: int) -> tuple[float, int]:
+        """Leaves the gradient of these rows' part of the mean loss over `whole`; that part, and how many units they hold."""
+        if not len(rows):
+            return 0.0, 0
+        self.team.seed(self.seed, self.now.step)
+        loss, units = self.work.loss(rows)
+        part = loss if len(rows) == whole else loss * (len(rows) / whole)
+        part.backward()
+        return float(part.detach()), units
+
     def _evaluate(self) -> None:
         now, plan = self.now, self.plan
         self.work.model.eval()
         with torch.no_grad():
-            found = self.work.evaluate()
+            found = self.team.told(self.work.evaluate() if self.team.leads else {})
         train_loss = now.losses / max(1, now.counted)
         for name, value in found.items():
             self.context.point(f"validation.{name}", value, now.step)
@@ -155,6 +167,8 @@ class Loop:
         self.context.log(f"step {now.step} of {plan.steps}: {told}")
 
     def _save(self) -> None:
+        if not self.team.leads:
+            return
         tensors = dict(self.weights.state())
         tensors |= {f"generator.{name}": state for name, state in generators().items()}
         if self.best is not None:
@@ -163,13 +177,15 @@ class Loop:
         self.checkpoints.save(self.now.step, Checkpoint(tensors, facts))
 
     def _resume(self) -> None:
-        found = self.checkpoints.newest()
-        if found is None:
+        found = self.checkpoints.newest() if self.team.leads else None
+        facts = self.team.told(None if found is None else dict(found.facts))
+        if facts is None:
             return
-        self.weights.restore(found.tensors)
-        self.best = found.tensors.get("best")
-        restore_generators(found.tensors)
-        self.now = Progress(**found.facts)
+        tensors = self.team.spread({} if found is None else found.tensors)
+        self.weights.restore(tensors)
+        self.best = tensors.get("best")
+        restore_generators(tensors)
+        self.now = Progress(**facts)
         self.context.log(f"resumed at step {self.now.step} of {self.plan.steps}")
 
 

@@ -31,9 +31,10 @@ def cpu_flags() -> frozenset[str]:
     return frozenset(line.partition(":")[2].split())
 
 
-def pick_device() -> torch.device:
+def pick_device(local: int | None = None) -> torch.device:
+    """`local`: of several processes on this machine, which one; each has an accelerator of its own."""
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        return torch.device("cuda") if local is None else torch.device("cuda", local)
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
@@ -48,9 +49,9 @@ def lacks_bf16(device: torch.device) -> str | None:
     return "this CPU has neither avx512_bf16 nor amx_bf16 nor Arm bf16"
 
 
-def pick_compute(wanted: str) -> Compute:
-    """`wanted` is train.precision. Raises BadInput when bf16 is asked for and the machine lacks it."""
-    device = pick_device()
+def pick_compute(wanted: str, local: int | None = None) -> Compute:
+    """`wanted` is train.precision; `local` as for the device. Raises BadInput when bf16 is asked for and the machine lacks it."""
+    device = pick_device(local)
     reason = lacks_bf16(device)
     if wanted == "bf16" and reason:
         raise BadInput(f"train.precision is bf16, but {reason}", remedy="Set `precision: auto` (or fp32), or run on a machine that has it.")

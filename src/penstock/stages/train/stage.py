@@ -23,6 +23,7 @@ from penstock.stages.train.checkpoints import Checkpoints
 from penstock.stages.train.loop import Loop, Plan, Progress
 from penstock.stages.train.precision import Compute, pick_compute
 from penstock.stages.train.schedule import Schedule
+from penstock.stages.train.team import gathered
 from penstock.stages.train.trainee import Trainee
 from penstock.stages.train.weights import Weights
 from penstock.stages.train.written import quietly
@@ -37,16 +38,23 @@ class TrainStage:
     def run(self, config: TrainConfig, inputs: Inputs, outputs: Outputs, context: Context) -> Metrics:
         started = time.monotonic()
         check(config)
-        compute = pick_compute(config.train.precision)
-        count = threads.settle(context)
-        with repeatable(), quietly():
+        peers = context.peers
+        compute = pick_compute(config.train.precision, peers.local if peers.size > 1 else None)
+        with gathered(peers, compute.device) as team, repeatable(), quietly():
+            count = threads.agreed(team, context)
             trainee = build(config, inputs, compute)
-            settled = Settled.of(config, trainee, compute, count)
+            settled = Settled.of(config, trainee, compute, count, peers.size)
+            named = settled.digest(inputs.digest("dataset"))
+            team.agree(named, "settings (precision, device, data, version of torch)")
             context.log(settled.told())
             weights = Weights(trainee.model, compute.dtype, trainee.choices.recipe(config.train.weight_decay))
-            checkpoints = Checkpoints(context.scratch, settled.digest(inputs.digest("dataset")), context.log)
-            loop = Loop(trainee.work, weights, settled.schedule, settled.plan, checkpoints, context)
+            team.level(weights.master)
+            weights.publish()
+            checkpoints = Checkpoints(context.scratch, named, context.log)
+            loop = Loop(trainee.work, weights, settled.schedule, settled.plan, checkpoints, context, team, config.train.seed)
             done = loop.run()
+            if not team.leads:
+                return {}
             weights.finish(loop.best_weights())
             folder = outputs.folder("model", "model")
             trainee.save(folder)
@@ -101,8 +109,14 @@ class Settled:
     plan: Plan
 
     @classmethod
-    def of(cls, config: TrainConfig, trainee: Trainee, compute: Compute, thread_count: int) -> Settled:
+    def of(cls, config: TrainConfig, trainee: Trainee, compute: Compute, thread_count: int, processes: int = 1) -> Settled:
+        """Raises BadInput for a batch that does not go round."""
         train, choices = config.train, trainee.choices
+        if trainee.batch_size < processes:
+            raise BadInput(
+                f"a batch of {trainee.batch_size} leaves some of {processes} processes without a row",
+                remedy="Raise `train.batch_size`, which is of all processes together, or lower `processes`.",
+            )
         per_epoch = len(trainee.work.epoch(0))
         steps = train.steps or max(1, math.ceil((train.epochs or choices.epochs) * per_epoch))
         schedule = Schedule(train.learning_rate or choices.learning_rate, steps, train.warmup, choices.decay, choices.floor)
@@ -123,6 +137,7 @@ class Settled:
             "device": compute.device.type,
             "threads": thread_count,
         }
+        facts |= {"processes": processes} if processes > 1 else {}
         return cls(config, facts, schedule, plan)
 
     def told(self) -> str:

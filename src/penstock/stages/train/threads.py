@@ -8,6 +8,7 @@ import torch
 
 from penstock.core.files import write_atomic
 from penstock.stages.contract import Context
+from penstock.stages.train.team import Team
 
 
 def settle(context: Context) -> int:
@@ -16,5 +17,12 @@ def settle(context: Context) -> int:
     with suppress(OSError, ValueError):
         count = max(1, int(mine.read_text()))
     write_atomic(mine, str(count).encode())
+    torch.set_num_threads(count)
+    return count
+
+
+def agreed(team: Team, context: Context) -> int:
+    """As settle, once for all processes that train together."""
+    count = team.told(settle(context) if team.leads else 0)
     torch.set_num_threads(count)
     return count

@@ -70,10 +70,14 @@ class Weights:
         if self.compute is not self.master:
             self.compute.copy_(self.master)
 
-    def step(self, learning_rate: float) -> float:
-        """One AdamW step with clipping; returns the gradient norm before clipping. Gradients are taken and cleared."""
+    def step(self, learning_rate: float, gather: Callable[[torch.Tensor], object] = lambda _: None) -> float:
+        """One AdamW step with clipping; returns the gradient norm before clipping. Gradients are taken and cleared.
+
+        `gather` may change the flat gradient in place, such as by adding those of other processes.
+        """
         found = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.params]
         torch._foreach_copy_(self.grad_views, found)
+        gather(self.grad)
         norm = float(torch.linalg.vector_norm(self.grad))
         if norm > self.recipe.clip > 0:
             self.grad.mul_(self.recipe.clip / norm)
