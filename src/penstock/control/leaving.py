@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from penstock.control.outside import forget
 from penstock.core.errors import PenstockError
 from penstock.core.home import Home
 from penstock.store.resources import Resource
@@ -60,4 +61,6 @@ def _leave(home: Home, store: Store, config: dict[str, Any], names: Sequence[str
     count = sum(len(endpoints.observe(name).replicas) for name in names)
     with ThreadPoolExecutor(16) as pool:  # each waits until its replicas have finished what they answer
         list(pool.map(endpoints.delete, names))
+    for name in names:
+        forget(home, name)
     return count

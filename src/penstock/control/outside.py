@@ -16,18 +16,21 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from penstock.control import captures
+from penstock.control.boards.table import texts
 from penstock.control.mirroring import mirror
-from penstock.control.policy import watching_of
+from penstock.control.policy import deploy_of, watching_of
+from penstock.control.rules.groups import ABOUT, Wish, own_group
 from penstock.core.digests import digest_json
 from penstock.core.errors import DatabaseUnavailable, PenstockError
 from penstock.core.files import write_atomic
 from penstock.core.home import Home
 from penstock.monitoring.alerting.rules import rules_of
-from penstock.platforms.measures import Bound, Measured, Measures
+from penstock.platforms.measures import Bound, Face, Measured, Measures
 from penstock.platforms.table import PLATFORMS
 from penstock.spec.conditions import Comparison, Metric, Number
 from penstock.store.resources import Resource
@@ -35,6 +38,7 @@ from penstock.store.store import Store
 
 log = logging.getLogger("penstock.outside")
 EVERY_S, BACK_S, PARENT_S = 60.0, 3600.0, 2.0
+SHOWN_S = 3600.0  # until it is shown again, though nothing changed: somebody may have deleted what was there
 LATELY = 50  # runs
 SHOWN = ("requests_per_s", "error_rate", "latency.p50_ms", "latency.p95_ms", "tokens_per_s", "replicas.ready", "cost.day")
 
@@ -73,11 +77,23 @@ def bounds_of(row: Resource) -> list[Bound]:
     return found
 
 
+def face_of(row: Resource) -> Face:
+    """What a platform may show of a deployment."""
+    watching = watching_of(row.spec)
+    wish = Wish(row.name, watching.monitor.window, watching.alerts, deploy_of(row.spec).rollback_when)
+    return Face(SHOWN, bounds_of(row), [own_group(wish, [])], [ABOUT], lambda: texts("grafana"))
+
+
+def forget(home: Home, deployment: str) -> None:
+    """It was taken down where it was shown: it is shown again when it comes back."""
+    _place(home, deployment).unlink(missing_ok=True)
+
+
 def _wanting(store: Store, home: Home) -> Iterator[tuple[Resource, Measures]]:
     for row in store.resources.list("deployment", limit=100_000):
         config = row.spec["platform"].get("config", {})
         if row.phase == "deleted":
-            _place(home, row).unlink(missing_ok=True)  # one that comes again is shown again
+            forget(home, row.name)
         elif config.get("metrics"):
             measures: Measures | None = PLATFORMS.load(config["kind"]).measures(home, store.artifacts, config)
             if measures is not None:
@@ -85,23 +101,24 @@ def _wanting(store: Store, home: Home) -> Iterator[tuple[Resource, Measures]]:
 
 
 def _send_one(store: Store, home: Home, row: Resource, measures: Measures, now: float) -> int:
-    place = _place(home, row)
+    place = _place(home, row.name)
     known = _known(place)
     signals = [s for s in store.signals.read(row.name, since=max(known.get("at", 0.0), now - BACK_S), until=now) if not s.slice]
-    bounds = bounds_of(row)
-    face = digest_json([[bound.key, bound.signal, bound.sign, bound.limit, bound.for_s] for bound in bounds])
-    if known.get("face") != face:
-        measures.show(row.name, SHOWN, bounds)
+    face, shown_at = face_of(row), known.get("shown_at", 0.0)
+    mark = digest_json([[asdict(bound) for bound in face.bounds], face.rules, face.about])
+    if known.get("face") != mark or now - shown_at >= SHOWN_S:
+        measures.show(row.name, face)
+        shown_at = now
     if signals:
         measures.put(row.name, [Measured(s.name, s.value, s.at, s.version) for s in signals])
     at = max((s.at for s in signals), default=known.get("at", 0.0))
     place.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(place, json.dumps({"at": at, "face": face}).encode(), sync=False)
+    write_atomic(place, json.dumps({"at": at, "face": mark, "shown_at": shown_at}).encode(), sync=False)
     return len(signals)
 
 
-def _place(home: Home, row: Resource) -> Path:
-    return home.folder / "outside" / f"{row.name}.json"
+def _place(home: Home, deployment: str) -> Path:
+    return home.folder / "outside" / f"{deployment}.json"
 
 
 def _known(place: Path) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""A cloud's own metrics: what is measured of deployments goes there, with a dashboard and alarms, for teams that look there."""
+"""A platform's own metrics: what is measured of deployments goes there, with a dashboard and alarms, for teams that look there."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +28,28 @@ class Bound:
     for_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Face:
+    """How a deployment is shown: a dashboard of `signals`, an alarm for each of `bounds`.
+
+    For what speaks Prometheus and Grafana the whole of it: `rules` of the deployment and `about` Penstock itself, groups as in a rule file;
+    `boards` makes dashboards, name → JSON, when asked (raises ExtraMissing).
+    """
+
+    signals: Sequence[str]
+    bounds: Sequence[Bound] = ()
+    rules: Sequence[Mapping[str, Any]] = ()
+    about: Sequence[Mapping[str, Any]] = ()
+    boards: Callable[[], Mapping[str, str]] = dict
+
+
 class Measures(Protocol):
-    """Raises PlatformDenied, PlatformAway. Everything is idempotent."""
+    """Raises PlatformDenied, PlatformAway, PlatformLacks. Everything is idempotent."""
 
     def put(self, deployment: str, points: Sequence[Measured]) -> None: ...
 
-    def show(self, deployment: str, signals: Sequence[str], bounds: Sequence[Bound]) -> None:
-        """A dashboard of these signals, and an alarm for each bound; those of bounds that are no more go."""
+    def show(self, deployment: str, face: Face) -> None:
+        """Puts it up, or puts right what differs; alarms of bounds that are no more go."""
         ...
 
     def remove(self, deployment: str) -> None:

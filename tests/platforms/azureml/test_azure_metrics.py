@@ -15,7 +15,7 @@ from penstock.core.home import Home
 from penstock.platforms.azureml.arm import Arm
 from penstock.platforms.azureml.metrics import AzureMonitor
 from penstock.platforms.azureml.platform import AZUREML
-from penstock.platforms.measures import Bound, Measured
+from penstock.platforms.measures import Bound, Face, Measured
 from penstock.spec.platforms.azureml import AzureMLPlatform
 from penstock.store.signals import Signal
 from penstock.store.store import Store
@@ -64,9 +64,9 @@ def test_rules_that_are_no_more_go_and_old_values_stay_here(cloud: Azure) -> Non
     arm = Arm(AzureMLPlatform.model_validate(cloud.section(metrics=True)))
     service = AzureMonitor(arm, "store")
     bounds = [Bound(f"a > {n}", "a", ">", float(n), for_s) for n, for_s in ((1, 0.0), (2, 400.0), (3, 1e9))]
-    service.show("intents", ["a", "b", "c"], bounds)
+    service.show("intents", Face(["a", "b", "c"], bounds))
     assert sorted(row["properties"]["windowSize"] for row in cloud.workspace.of(monitor.ALARMS).values()) == ["P1D", "PT15M", "PT1M"]
-    service.show("intents", ["a"], bounds[:1])
+    service.show("intents", Face(["a"], bounds[:1]))
     assert len(cloud.workspace.of(monitor.ALARMS)) == 1
     now = cloud.workspace.clock()
     service.put("intents", [Measured("a", 1.0, now), Measured("a", 2.0, now - 3600)])

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from penstock.core.errors import BadInput, PlatformLacks
 from penstock.core.home import Home
 from penstock.platforms.kubernetes.install import Wish, objects, rules
 from penstock.platforms.kubernetes.installing import apply
@@ -22,7 +24,7 @@ from penstock.platforms.kubernetes.platform import KUBERNETES
 from penstock.store.artifacts import Artifacts
 from penstock.testing.emulators.kubernetes.cluster import Cluster
 from penstock.testing.emulators.kubernetes.rules import unrestricted
-from penstock.testing.emulators.kubernetes.schemas import Schemas
+from penstock.testing.emulators.kubernetes.schemas import MONITORING, Schemas
 from penstock.testing.endpoints_suite import bundle, desired, settled
 from penstock.testing.jobs_suite import ended, until, user_job
 from penstock.testing.serving import ECHO
@@ -50,6 +52,29 @@ def test_a_cluster_takes_it_twice_and_it_runs(cluster: Cluster) -> None:
     assert pod["spec"]["automountServiceAccountToken"] is True
     waiting = until(lambda: (pod := cluster.pods()[0]).get("status", {}).get("containerStatuses") and pod)
     assert 'secret "penstock" not found' in str(waiting["status"]), "the Secret that was named is not there yet"
+
+
+def test_with_a_monitor_prometheus_finds_the_gateway_and_shows_a_key(clusters: Any) -> None:
+    wish = replace(WISH, monitor={"release": "kube-prometheus-stack"})
+    cluster = clusters(crds=MONITORING)
+    assert apply(wish, str(cluster.kubeconfig), None)[-1] == "PodMonitor penstock"
+    made = cluster.world.all("PodMonitor")[0]
+    assert made["metadata"]["labels"]["release"] == "kube-prometheus-stack"
+    endpoint = made["spec"]["podMetricsEndpoints"][0]
+    assert endpoint["authorization"] == {"credentials": {"name": "penstock", "key": "PENSTOCK_METRICS_KEY"}}
+    pod = until(lambda: cluster.pods())[0]
+    assert made["spec"]["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert endpoint["port"] in [port["name"] for port in pod["spec"]["containers"][0]["ports"]]
+    printed = list(yaml.safe_load_all(command("--dry-run", "--secret", "s", "--monitor-label", "a=b")))
+    assert printed[-1]["kind"] == "PodMonitor"
+    with pytest.raises(BadInput, match="must show the gateway a key"):
+        objects(replace(wish, secret=None))
+
+
+def test_a_monitor_needs_the_operator(cluster: Cluster) -> None:
+    with pytest.raises(PlatformLacks, match="prometheus-operator is not installed"):
+        apply(replace(WISH, monitor={}), str(cluster.kubeconfig), None)
+    assert not cluster.world.all("Deployment")
 
 
 def test_what_is_printed_is_whole_and_asks_nobody() -> None:

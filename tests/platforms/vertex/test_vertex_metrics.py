@@ -12,7 +12,7 @@ import pytest
 from penstock.control.outside import send, wanting
 from penstock.core.errors import PenstockError
 from penstock.core.home import Home
-from penstock.platforms.measures import Bound, Measured
+from penstock.platforms.measures import Bound, Face, Measured
 from penstock.platforms.vertex.google import Google
 from penstock.platforms.vertex.metrics import MOST, CloudMonitoring, batches
 from penstock.platforms.vertex.platform import VERTEX
@@ -72,7 +72,7 @@ def test_rules_that_changed_replace_their_policies(cloud: VertexAI) -> None:
     made = CloudMonitoring(Google(settings_of(cloud.section())), "gs://a/b")
     old, new = Bound("a > 1", "a", ">", 1.0, 90.0), Bound("a > 2", "a", ">", 2.0, 0.0)
     for bounds in ([old], [old], [new, old], [new]):
-        made.show("intents", ["a"], bounds)
+        made.show("intents", Face(["a"], bounds))
         assert sorted(row.conditions[0].display_name for row in cloud.here.of(POLICIES).values()) == sorted(b.key for b in bounds)
     made.remove("intents")
     made.remove("intents")

@@ -25,6 +25,10 @@ def kubernetes(
     secret: Annotated[str | None, typer.Option(help="Secret whose keys become variables: PENSTOCK_DATABASE, credentials.")] = None,
     disk: Annotated[str, typer.Option(help="For state, records and caches.")] = "10Gi",
     annotate: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the service accounts: cloud identities.")] = None,
+    monitor: Annotated[bool, typer.Option("--monitor", help="With a PodMonitor of the gateway, for prometheus-operator.")] = False,
+    monitor_label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Of the PodMonitor: by which that Prometheus chooses.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the manifests; ask nobody.")] = False,
     kustomize: Annotated[Path | None, typer.Option(help="Write base and overlays into this folder instead.")] = None,
     context: Annotated[str | None, typer.Option(help="Of the kubeconfig.")] = None,
@@ -38,7 +42,8 @@ def kubernetes(
     from penstock.platforms.kubernetes.install import Wish, objects
     from penstock.platforms.kubernetes.kustomize import tree
 
-    wish = Wish(image, store, namespace, secret, disk, dict(_pair(text) for text in annotate or ()))
+    labels = _pairs("--monitor-label", monitor_label) if monitor or monitor_label else None
+    wish = Wish(image, store, namespace, secret, disk, _pairs("--annotate", annotate), labels)
     if dry_run and kustomize is None:
         made = objects(wish)
         here().show({"objects": made}, lambda: [as_yaml(*(_in(value, namespace) for value in made)).rstrip()])
@@ -55,13 +60,16 @@ def _in(value: dict[str, Any], namespace: str) -> dict[str, Any]:
     return value if value["kind"] == "Namespace" else {**value, "metadata": {**value["metadata"], "namespace": namespace}}
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _pairs(option: str, texts: list[str] | None) -> dict[str, str]:
     from penstock.core.errors import BadInput
 
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise BadInput(f"--annotate {text!r} is no KEY=VALUE")
-    return key, value
+    found = {}
+    for text in texts or ():
+        key, equals, value = text.partition("=")
+        if not equals or not key:
+            raise BadInput(f"{option} {text!r} is no KEY=VALUE")
+        found[key] = value
+    return found
 
 
 def _write(folder: Path, files: dict[str, str]) -> None:

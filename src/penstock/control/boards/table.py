@@ -14,8 +14,13 @@ WRITERS = Table("dashboard", {"grafana": Row("penstock.control.boards.grafana:Gr
 
 def write_boards(folder: Path, system: str) -> list[Path]:
     """One file a board. Raises BadInput, ExtraMissing, DiskFull, ReadOnly."""
-    writer = WRITERS.load(system)()
-    files = [(folder / f"{board.name}.{writer.ending}", writer.write(board)) for board in BOARDS]
-    for path, text in files:
+    files = {folder / name: text for name, text in texts(system).items()}
+    for path, text in files.items():
         write_atomic(path, text.encode())
-    return [path for path, _ in files]
+    return list(files)
+
+
+def texts(system: str) -> dict[str, str]:
+    """By the name of the file. Raises BadInput, ExtraMissing."""
+    writer = WRITERS.load(system)()
+    return {f"{board.name}.{writer.ending}": writer.write(board) for board in BOARDS}

@@ -72,9 +72,13 @@ class Rules:
 def rules_file(wish: Wish) -> Rules:
     """Alerts that Prometheus can judge; those that it cannot are in `left_out`."""
     left_out: list[LeftOut] = []
+    return Rules({"groups": [own_group(wish, left_out), ABOUT]}, left_out)
+
+
+def own_group(wish: Wish, left_out: list[LeftOut]) -> dict[str, Any]:
+    """Of the deployment; what Prometheus cannot judge is added to `left_out`."""
     own = [*_recordings(wish), *_alerts(wish, left_out), *_rollbacks(wish, left_out)]
-    groups = [{"name": f"penstock-{wish.name}", "interval": duration(wish.scrape_s), "rules": own}, {"name": "penstock", "rules": _SELF}]
-    return Rules({"groups": groups}, left_out)
+    return {"name": f"penstock-{wish.name}", "interval": duration(wish.scrape_s), "rules": own}
 
 
 def _recordings(wish: Wish) -> Iterator[dict[str, Any]]:
@@ -156,3 +160,4 @@ _SELF = [
         "warning",
     ),
 ]
+ABOUT: dict[str, Any] = {"name": "penstock", "rules": _SELF}  # Penstock itself, whatever the deployment

@@ -15,7 +15,7 @@ from typing import Any
 from penstock.core.digests import digest_json, hex_of
 from penstock.platforms.azureml.arm import ALARM, BOARD, Arm, not_there
 from penstock.platforms.azureml.naming import TAG, endpoint_name, store_mark, tags
-from penstock.platforms.measures import Bound, Measured
+from penstock.platforms.measures import Bound, Face, Measured
 
 NAMESPACE, ALL = "penstock", "all"  # ALL: the version of what is measured of the whole deployment
 OLDEST_S = 20 * 60.0
@@ -39,7 +39,8 @@ class AzureMonitor:
             if point.at > newest:
                 self.arm.publish(self._value(deployment, point))
 
-    def show(self, deployment: str, signals: Sequence[str], bounds: Sequence[Bound]) -> None:
+    def show(self, deployment: str, face: Face) -> None:
+        signals, bounds = face.signals, face.bounds
         self.arm.beside(BOARD, "PUT", self._name(deployment), self._board(deployment, signals))
         wanted = {f"{self._name(deployment)}-{hex_of(digest_json(bound.key))[:8]}": bound for bound in bounds}
         for name, bound in wanted.items():

@@ -21,8 +21,8 @@ from penstock.spec.platforms.kubernetes import KubernetesPlatform
 
 UNFIT_S = 60.0  # for which an image or a variable may be missing, before that counts as an end
 LOOK_S = 5.0  # between looks at the pods of what does not start
-OURS = ("Job", "TrainJob", "Service", "Deployment", "PodDisruptionBudget", "NetworkPolicy", "HorizontalPodAutoscaler")
-OPTIONAL = ("TrainJob", "ScaledObject", "InferenceService")
+OURS = ("Job", "TrainJob", "Service", "Deployment", "PodDisruptionBudget", "NetworkPolicy", "HorizontalPodAutoscaler", "ConfigMap")
+OPTIONAL = ("TrainJob", "ScaledObject", "InferenceService", "PrometheusRule", "PodMonitor")
 
 
 @dataclass(slots=True)

@@ -115,7 +115,11 @@ def beside(endpoint: str, place: Place) -> list[dict[str, Any]]:
     labels, name, selector = endpoint_labels(endpoint, place), endpoint_name(endpoint), {ENDPOINT: endpoint}
     ports = [{"name": "http", "port": PORT, "targetPort": PORT}]
     pods: dict[str, Any] = {"podSelector": {"matchLabels": dict(place.settings.gateway_labels)}}
-    inwards = {"from": [pods], "ports": [{"protocol": "TCP", "port": PORT}]}
+    monitoring = place.settings.metrics
+    scraping: list[dict[str, Any]] = []
+    if monitoring is not None and monitoring.namespace is not None:
+        scraping = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": monitoring.namespace}}}]
+    inwards = {"from": [pods, *scraping], "ports": [{"protocol": "TCP", "port": PORT}]}
     policy = {"podSelector": {"matchLabels": selector}, "policyTypes": ["Ingress"], "ingress": [inwards]}
     return [
         _object("Service", name, labels, {"clusterIP": "None", "selector": selector, "ports": ports}),

@@ -17,7 +17,8 @@ from penstock.platforms.contract import EndpointSpec, EndpointState, ReplicaStat
 from penstock.platforms.kubernetes import endpoint_manifests as manifests
 from penstock.platforms.kubernetes.api import Api, Object
 from penstock.platforms.kubernetes.endpoint_manifests import ENDPOINT, Place
-from penstock.platforms.kubernetes.labels import labels_of, selector
+from penstock.platforms.kubernetes.labels import APPLIED, labels_of, selector
+from penstock.platforms.kubernetes.metrics import PrometheusOperator, require_operator
 from penstock.platforms.kubernetes.replicas import state_of
 from penstock.platforms.kubernetes.watching import Watched
 from penstock.platforms.remote.adapters import AdapterWishes
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from penstock.store.artifacts import Artifacts
 
 READY_S = 900.0  # an image may have to be fetched, and a node to come
-APPLIED = "penstock.dev/applied"
 COST = "controller.kubernetes.io/pod-deletion-cost"
 BESIDE = ("Service", "PodDisruptionBudget", "NetworkPolicy")
 
@@ -74,6 +74,8 @@ class KubernetesEndpoints:
         for kind in (*self._kinds, *BESIDE):
             for row in self._mine(kind, name):
                 self._remove(kind, row["metadata"]["name"])
+        if self._place.settings.metrics is not None:
+            PrometheusOperator(self._api, self._place).remove(name)
         deadline = time.monotonic() + manifests.DRAIN_S + 10.0
         while time.monotonic() < deadline and self._mine("Pod", name):
             self._watched["Pod"].wait(1.0)
@@ -122,6 +124,8 @@ class KubernetesEndpoints:
         self._watched[kind].forget(name)
 
     def _require_offered(self) -> None:
+        if self._place.settings.metrics is not None:
+            require_operator(self._api)
         for kind, what in (("InferenceService", "KServe"), ("ScaledObject", "KEDA")):
             if kind in self._kinds and not self._api.offers(kind):
                 raise PlatformLacks(

@@ -9,14 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from penstock.core.errors import BadInput
 from penstock.platforms.kubernetes.api import KINDS
 from penstock.platforms.kubernetes.labels import MANAGED
 from penstock.platforms.kubernetes.machines import ANY
+from penstock.platforms.kubernetes.monitoring_manifests import pod_monitor
 from penstock.platforms.kubernetes.pods import Container, pod_spec
 from penstock.platforms.remote.machines import Machine
 from penstock.spec.platforms.kubernetes import KubernetesPlatform
 
 NAME, WORKER, PORT = "penstock", "penstock-work", 8080
+METRICS_KEY = "PENSTOCK_METRICS_KEY"  # of the Secret
 HOME = "/home/penstock"
 OWN = {"app.kubernetes.io/name": "penstock", "app.kubernetes.io/component": "control"}
 CHANGES = ("create", "get", "list", "watch", "patch", "delete")
@@ -32,6 +35,7 @@ class Wish:
     secret: str | None = None
     disk: str = "10Gi"
     annotations: Mapping[str, str] = field(default_factory=dict)  # of the service accounts: cloud identities
+    monitor: Mapping[str, str] | None = None  # labels of a PodMonitor of the gateway, by which Prometheus chooses; None: there is none
 
 
 def objects(wish: Wish) -> list[dict[str, Any]]:
@@ -46,6 +50,7 @@ def objects(wish: Wish) -> list[dict[str, Any]]:
         _service(),
         _policy(),
         _deployment(wish),
+        *_monitor(wish),
     ]
 
 
@@ -103,6 +108,18 @@ def _policy() -> dict[str, Any]:
     open_: dict[str, Any] = {"ports": [{"protocol": "TCP", "port": PORT}]}
     spec = {"podSelector": {"matchLabels": OWN}, "policyTypes": ["Ingress"], "ingress": [open_]}
     return _object("NetworkPolicy", "networking.k8s.io/v1", NAME, spec=spec)
+
+
+def _monitor(wish: Wish) -> list[dict[str, Any]]:
+    """Raises BadInput: over a network the gateway wants a key, also of Prometheus."""
+    if wish.monitor is None:
+        return []
+    if wish.secret is None:
+        raise BadInput(
+            "Prometheus must show the gateway a key, and there is no Secret to take it from",
+            remedy=f"Name one with --secret; its {METRICS_KEY} is a key made by `penstock keys create prometheus`.",
+        )
+    return [pod_monitor(NAME, {**wish.monitor, **MANAGED, **OWN}, OWN, (wish.secret, METRICS_KEY))]
 
 
 def _deployment(wish: Wish) -> dict[str, Any]:

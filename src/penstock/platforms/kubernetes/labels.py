@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 MANAGED = {"app.kubernetes.io/managed-by": "penstock"}
 HOME = "penstock-home"
 ENDED_BY = "penstock.dev/ended-by"
+APPLIED = "penstock.dev/applied"  # digest of what was applied
 
 
 def labels_of(home: Home) -> dict[str, str]:

@@ -11,9 +11,11 @@ from penstock.platforms.contract import JobSpec
 from penstock.platforms.kubernetes.api import Api
 from penstock.platforms.kubernetes.capabilities import refuse_impossible
 from penstock.platforms.kubernetes.driver import KubernetesDriver
+from penstock.platforms.kubernetes.endpoint_manifests import Place
 from penstock.platforms.kubernetes.endpoints import KubernetesEndpoints, endpoints_of
 from penstock.platforms.kubernetes.labels import labels_of
 from penstock.platforms.kubernetes.machines import machine_for
+from penstock.platforms.kubernetes.metrics import PrometheusOperator
 from penstock.platforms.kubernetes.prices import quote
 from penstock.platforms.quotes import Quote
 from penstock.platforms.remote.jobs import RemoteJobs
@@ -44,8 +46,9 @@ class Kubernetes:
     def batches(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Batches:  # noqa: ARG002 (as every platform has it)
         raise PlatformLacks("Kubernetes has no service for batches", remedy=WITHOUT_VENDOR)
 
-    def measures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> None:
-        """There is none that every cluster has; Prometheus reads the gateway."""
+    def measures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> PrometheusOperator | None:
+        read = KubernetesPlatform.model_validate(settings)
+        return PrometheusOperator(_api(read), Place(read, labels_of(home), artifacts.url)) if read.metrics is not None else None
 
     def mirror(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> None:
         """There is no registry beside ours."""

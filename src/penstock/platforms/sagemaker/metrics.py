@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.core.digests import digest_json, hex_of
-from penstock.platforms.measures import Bound, Measured
+from penstock.platforms.measures import Bound, Face, Measured
 from penstock.platforms.sagemaker.aws import Aws
 from penstock.platforms.sagemaker.naming import endpoint_name
 from penstock.platforms.sagemaker.settings import store_mark, tags
@@ -49,7 +49,8 @@ class CloudWatch:
         for begin in range(0, len(rows), MOST):
             self.aws.call("cloudwatch:PutMetricData", Namespace=NAMESPACE, MetricData=rows[begin : begin + MOST])
 
-    def show(self, deployment: str, signals: Sequence[str], bounds: Sequence[Bound]) -> None:
+    def show(self, deployment: str, face: Face) -> None:
+        signals, bounds = face.signals, face.bounds
         body = json.dumps({"widgets": [self._widget(deployment, name, at) for at, name in enumerate(signals)]})
         self.aws.call("cloudwatch:PutDashboard", DashboardName=self._board(deployment), DashboardBody=body)
         wanted = {f"{self._name(deployment)}-{hex_of(digest_json(bound.key))[:8]}": bound for bound in bounds}

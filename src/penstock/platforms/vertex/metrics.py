@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from penstock.core.digests import digest_json, hex_of
-from penstock.platforms.measures import Bound, Measured
+from penstock.platforms.measures import Bound, Face, Measured
 from penstock.platforms.vertex.google import Google, already, not_there
 from penstock.platforms.vertex.naming import endpoint_name
 from penstock.platforms.vertex.settings import labels, store_mark
@@ -32,7 +32,8 @@ class CloudMonitoring:
             rows = [self._row(deployment, point) for point in batch]
             self.google.call("Monitoring.CreateTimeSeries", {"name": self._project, "time_series": rows}, _there_already)
 
-    def show(self, deployment: str, signals: Sequence[str], bounds: Sequence[Bound]) -> None:
+    def show(self, deployment: str, face: Face) -> None:
+        signals, bounds = face.signals, face.bounds
         board = self._board(deployment, signals)
         if self.google.call("Dashboards.CreateDashboard", {"parent": self._project, "dashboard": board}, already) is None:
             self.google.call("Dashboards.UpdateDashboard", {"dashboard": board})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from penstock.spec.platforms.accelerators import Gpu
 from penstock.spec.types import Bytes, Fraction, Record, Seconds
@@ -53,6 +53,12 @@ class KubernetesPlatform(Record):
     gateway_labels: dict[str, str] = Field(
         default_factory=dict, description="of the pods that may reach replicas; none: any pod of the namespace"
     )
+    metrics: Monitoring | None = Field(default=None, description="true: rules, monitors and dashboards for the cluster's Prometheus")
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _asked(cls, value: Any) -> Any:
+        return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _sound(self) -> KubernetesPlatform:
@@ -83,6 +89,16 @@ class Autoscale(Record):
         if self.prometheus is not None and self.by != "keda":
             raise ValueError("`prometheus` is asked by KEDA only: write `by: keda`")
         return self
+
+
+class Monitoring(Record):
+    """Prometheus by its operator, and Grafana with a sidecar that looks for dashboards. `labels`: by which that Prometheus chooses.
+
+    `namespace`: where it runs; it may then read the replicas too.
+    """
+
+    labels: dict[str, str] = Field(default_factory=dict, description="such as `release: kube-prometheus-stack`")
+    namespace: DnsLabel | None = None
 
 
 class ReplicaSize(Record):

@@ -9,6 +9,7 @@ from penstock.testing.emulators.kubernetes.kinds import Kind
 from penstock.testing.emulators.kubernetes.refusals import Refusal, invalid, malformed
 
 VERSION = "1.37"
+MONITORING = Path(__file__).with_name("monitoring")  # CRDs of prometheus-operator, as far as Penstock uses them
 
 
 class Schemas:
