@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,7 +16,7 @@ import pytest
 from penstock.core.digests import digest_json
 from penstock.core.home import Home
 from penstock.platforms.contract import JobSpec, JobState
-from penstock.platforms.jobs_codec import finished
+from penstock.platforms.jobs_codec import finished, publish
 from penstock.platforms.local.jobs import LocalJobs
 from penstock.platforms.local.process import birth
 from penstock.platforms.log_lines import parse
@@ -67,6 +70,8 @@ SOURCE = textwrap.dedent("""
         if context.peers.leads:
             time.sleep(0.5)  # the others are long gone
         saved.write_text(str(number))
+        if context.peers.rank == 2:
+            raise ConnectionError("the others are gone")
         raise Interrupted("asked to stop")
 
     def hoard(number: int, context: Context) -> int:
@@ -169,6 +174,17 @@ def test_cancelled_all_save_and_end_and_go_on_from_there(bench: Bench, tmp_path:
     again = replace(job, attempt=2)
     assert bench.ran(again).phase == "succeeded"
     assert json.loads(value_of(bench.artifacts, again)) == 7
+
+
+def test_they_end_with_the_process_that_started_them(bench: Bench, tmp_path: Path) -> None:
+    uri = publish(bench.job("save_when_asked", 8, processes=2), bench.artifacts, bench.home.artifacts_url)
+    environment = {**os.environ, "PENSTOCK_HOME": str(bench.home.folder)}
+    marks = tmp_path / "marks"
+    with subprocess.Popen([sys.executable, "-m", "penstock", "exec", uri], env=environment, stdout=subprocess.DEVNULL) as process:
+        until(lambda: len(list(marks.iterdir())) == 2)
+        pids = [int(path.read_text()) for path in marks.iterdir()]
+        process.kill()
+    until(lambda: all(birth(pid) is None for pid in pids))
 
 
 def test_a_memory_limit_holds_for_the_sum(bench: Bench) -> None:

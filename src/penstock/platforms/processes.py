@@ -96,9 +96,11 @@ class Member:
             self.done, self.error, self.failed_at = told.get("done"), told.get("failed"), told.get("at", 0.0)
         return bool(data)
 
-    def died(self, step: str) -> Mapping[str, Any]:
-        """As an error, that it is gone without a word."""
+    def died(self, step: str, asked: bool) -> Mapping[str, Any]:
+        """As an error, that it is gone without a word. `asked`: to stop; it may not have been up to hear that."""
         status = self.process.wait()
+        if asked and status == -signal.SIGTERM:
+            return error_json(Interrupted(f"process {self.rank} of step {step!r} was stopped before it began"))
         how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with exit code {status}"
         tail = [] if self.log is None else self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
         message = "\n".join([f"process {self.rank} of step {step!r} {how}", *tail])
@@ -118,8 +120,9 @@ def run_processes(job: JobSpec, home: Home, node: Node, outputs: StagedOutputs, 
     """Metrics and `outputs` of the first one, once all ended well. Raises what the first that failed says (a Told), or Interrupted."""
     dropped = folder_of(home, job.key) / "dropped"
     shutil.rmtree(dropped, ignore_errors=True)
-    members = _started(job, home, node, (outputs.staging, dropped))
+    members: list[Member] = []
     try:
+        _start(job, home, node, (outputs.staging, dropped), members)
         error = _followed(job, members, caller)
         if error is not None:
             caller.failed(error)
@@ -136,12 +139,11 @@ def run_processes(job: JobSpec, home: Home, node: Node, outputs: StagedOutputs, 
     return metrics
 
 
-def _started(job: JobSpec, home: Home, node: Node, places: tuple[Path, Path]) -> list[Member]:
-    """`places`: what the first one writes to, and where the others have folders that nobody looks into."""
+def _start(job: JobSpec, home: Home, node: Node, places: tuple[Path, Path], members: list[Member]) -> None:
+    """Adds to `members`. `places`: what the first one writes to, and where the others have folders that nobody looks into."""
     threads = max(1, threads_for(job.cpus) // job.processes)
     where = {"folder": str(home.folder), "database_url": home.database_url, "artifacts_url": home.artifacts_url}
     place, folder = place_of(node, os.environ), folder_of(home, job.key)
-    members: list[Member] = []
     for local in range(job.processes):
         peers = node.peers(job.processes, local)
         task = {"job": job_to_json(job), "home": where, "threads": threads, "peers": [peers.rank, peers.size, peers.local]}
@@ -149,11 +151,10 @@ def _started(job: JobSpec, home: Home, node: Node, places: tuple[Path, Path]) ->
         environment = {**variables(node, place, job.processes, local), "OMP_NUM_THREADS": str(threads)}
         log = folder / f"process-{local}.log" if local else None
         members.append(Member.start(json.dumps(task).encode() + b"\n", peers.rank, environment, log))
-    return members
 
 
 def _followed(job: JobSpec, members: Sequence[Member], caller: Caller) -> PenstockError | None:
-    """Until all are over, or one failed: by what."""
+    """Until all are over, or one failed: by what. While they stop as asked none is ended early: one may still save."""
     asked, patience = False, float("inf")
     with selectors.DefaultSelector() as selector:
         for member in members:
@@ -168,20 +169,19 @@ def _followed(job: JobSpec, members: Sequence[Member], caller: Caller) -> Pensto
                 if not member.hear(caller.emit):
                     selector.unregister(member.says)
                     if not member.over:
-                        member.error = member.died(job.step)  # at 0: before all that others may have felt of it
-            stopped = [member for member in members if member.error is not None and member.error["code"] == Interrupted.code]
-            if any(member.error is not None and member not in stopped for member in members):
-                break
-            if stopped:
+                        member.error = member.died(job.step, asked)  # at 0: before all that others may have felt of it
+            errors = [member.error for member in members if member.error is not None]
+            if any(error["code"] == Interrupted.code for error in errors):
                 patience = min(patience, time.monotonic() + SAVING_S)
-    return _cause(members)
+            elif errors and not asked:
+                break
+    return _cause(members, asked)
 
 
-def _cause(members: Sequence[Member]) -> PenstockError | None:
-    """What failed first, of what is no mere stop."""
-    failed = sorted((member for member in members if member.error is not None), key=lambda m: m.failed_at)
-    for member in failed:
-        assert member.error is not None
-        if member.error["code"] != Interrupted.code:
-            return Told(member.error)
-    return Interrupted(str(failed[0].error["message"])) if failed and failed[0].error is not None else None
+def _cause(members: Sequence[Member], asked: bool) -> PenstockError | None:
+    """What failed first; of those that were `asked` to stop, what one says that did: the others only missed it."""
+    failed = [(member.failed_at, member.error) for member in members if member.error is not None]
+    if not failed:
+        return None
+    _, error = min(failed, key=lambda each: (not (asked and each[1]["code"] == Interrupted.code), each[0]))
+    return Interrupted(str(error["message"])) if error["code"] == Interrupted.code else Told(error)

@@ -104,7 +104,7 @@ class Weights:
             found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
             if found:
                 piece = group["params"][0]
-                self.adam.state[piece] = {k: v if k == "step" else v.to(piece.device) for k, v in found.items()}
+                self.adam.state[piece] = {k: v.to(piece.device) for k, v in found.items()}  # a fused optimizer has its step there too
         self.publish()
 
     def finish(self, master: torch.Tensor) -> None:
