@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from penstock.core.digests import digest_json, hex_of
-from penstock.core.errors import NotFound, PenstockError
+from penstock.core.errors import ArtifactMissing, BadInput, NotFound, PenstockError
 from penstock.core.files import write_atomic
 from penstock.core.home import Home
 from penstock.platforms.mirrors import REFUSED, Card, Mirror, Shown, agreed, followed
@@ -35,7 +35,7 @@ def mirror(store: Store, home: Home, sections: dict[str, dict[str, Any]] | None 
         try:
             there: Mirror | None = PLATFORMS.load(config["kind"]).mirror(home, store.artifacts, config)
             if there is not None:
-                changes += sum(_follow(store, home, there, config, versions) for versions in models.values())
+                changes += sum([_followed(store, home, there, config, versions) for versions in models.values()])
         except PenstockError as error:
             log.warning("registry of %s: %s %s", config["kind"], error, error.way_out)
     return changes
@@ -84,6 +84,15 @@ class Pair:
     @property
     def by(self) -> str:
         return f"the registry of {self.kind}"
+
+
+def _followed(store: Store, home: Home, there: Mirror, config: dict[str, Any], versions: list[ModelVersion]) -> int:
+    """What is wrong with one model holds up no other."""
+    try:
+        return _follow(store, home, there, config, versions)
+    except (ArtifactMissing, BadInput) as error:
+        log.warning("registry of %s, model %s: %s %s", config["kind"], versions[0].model, error, error.way_out)
+        return 0
 
 
 def _follow(store: Store, home: Home, there: Mirror, config: dict[str, Any], versions: list[ModelVersion]) -> int:

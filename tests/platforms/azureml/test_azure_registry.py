@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from penstock.platforms.azureml.registry import RegisteredModels
 from penstock.platforms.mirrors import Card
 from penstock.spec.platforms.azureml import AzureMLPlatform
 from penstock.store.artifacts import Artifacts
+from penstock.store.store import Store
 from penstock.testing.emulators.azure import Azure
 from penstock.testing.emulators.faults import Faults
 from penstock.testing.mirror_suite import AliasesConformance
@@ -42,7 +45,10 @@ def artifacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Artifacts:
 
 
 class TestRegisteredModels(AliasesConformance):
+    """`above`: of operations, as faults and rights name them; `shelf`: where the emulator keeps the models."""
+
     a_look = 1
+    above, shelf = "", "models"
 
     @pytest.fixture(autouse=True)
     def _cloud(self, cloud: Azure) -> None:
@@ -52,19 +58,21 @@ class TestRegisteredModels(AliasesConformance):
         return STORE, self.cloud.section(registry=True)
 
     def rows(self) -> dict[int, dict[str, Any]]:
-        (model,) = self.cloud.workspace.of("models").values()
+        (model,) = self.cloud.workspace.of(self.shelf).values()
         return {int(number): row for number, row in model["versions"].items()}
 
     def there(self) -> Mapping[int, Mapping[str, str]]:
         return {n: {"state": row["properties"]["tags"]["penstock-state"], "told": str(row["properties"])} for n, row in self.rows().items()}
 
+    def arm(self) -> Arm:
+        return Arm(AzureMLPlatform.model_validate(self.cloud.section()))
+
     def edit(self, number: int, **tags: str) -> None:
         """As the studio does it."""
         row = copy.deepcopy(self.rows()[number]["properties"])
         del row["provisioningState"]
-        (name,) = self.cloud.workspace.of("models")
-        arm = Arm(AzureMLPlatform.model_validate(self.cloud.section()))
-        arm.call("PUT", f"models/{name}/versions/{number}", {"properties": {**row, "tags": {**row["tags"], **tags}}})
+        (name,) = self.cloud.workspace.of(self.shelf)
+        self.arm().call("PUT", f"models/{name}/versions/{number}", {"properties": {**row, "tags": {**row["tags"], **tags}}})
 
     def decide_there(self, number: int, state: str) -> None:
         self.edit(number, **{"penstock-state": state})
@@ -88,10 +96,10 @@ class TestRegisteredModels(AliasesConformance):
         return self.cloud.workspace.faults
 
     def lose_an_answer(self) -> None:
-        self.faults().plan("lose_answer", "PUT models/versions")
+        self.faults().plan("lose_answer", f"PUT {self.above}models/versions")
 
     def deny_adding(self) -> str:
-        action = "Microsoft.MachineLearningServices/workspaces/models/versions/write"
+        action = f"Microsoft.MachineLearningServices/{self.above or 'workspaces/'}models/versions/write"
         self.cloud.workspace.identity.denied.add(action)
         return action
 
@@ -100,7 +108,7 @@ class TestRegisteredModels(AliasesConformance):
         ours.mirror()
         ours.mirror()
         self.decide_there(2, "refused")
-        self.faults().plan("unseen", "GET models/versions/list")
+        self.faults().plan("unseen", f"GET {self.above}models/versions/list")
         ours.mirror()
         assert self.there()[2]["state"] == "refused"
         ours.mirror()
@@ -113,10 +121,57 @@ class TestRegisteredModels(AliasesConformance):
         ours.mirror()
         self.rows()[1]["properties"]["isArchived"] = True
         assert ours.mirror() == 0
-        (model,) = self.cloud.workspace.of("models").values()
+        (model,) = self.cloud.workspace.of(self.shelf).values()
         del model["versions"]["2"]
         assert ours.mirror() == 1
         assert self.there()[2]["state"] == "passed"
+        ours.store.close()
+
+
+class TestSharedRegistry(TestRegisteredModels):
+    """An organisation's: bytes are copied there, and every change is an operation."""
+
+    above, shelf = "registries/", "shared/models"
+
+    def place(self) -> tuple[str, dict[str, Any]]:
+        self.cloud.workspace.of("registries")["shared"] = {}
+        return "", self.cloud.section(registry={"name": "shared"})
+
+    def bundle(self, store: Store, number: int) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / "weights").mkdir()
+            (Path(folder) / "weights" / "model one.bin").write_text(f"weights {number}")
+            (Path(folder) / "empty").touch()
+            return store.artifacts.commit(Path(folder), "bundle", {}).digest
+
+    def arm(self) -> Arm:
+        made = super().arm()
+        return replace(made, root=f"{made.group}/providers/Microsoft.MachineLearningServices/registries/shared")
+
+    def test_files_are_there(self, tmp_path: Path) -> None:
+        """Whatever of the upload went wrong on the way."""
+        before = self.faults().asked["GET operations"]
+        for fault in ("throttle", "lose_answer", "lose_request"):
+            self.faults().plan(fault, "PUT blob")
+            self.faults().plan(fault, "POST registries/models/startPendingUpload")
+        self.cloud.workspace.start_s = 1.0
+        ours = self.opened(tmp_path)
+        ours.mirror()
+        assert ours.mirror() == 0
+        assert self.faults().asked["GET operations"] > before, "what it began is waited for"
+        for number, row in self.rows().items():
+            uri, blobs = row["properties"]["modelUri"], self.cloud.workspace.of("registry-blobs")
+            mine = {name.removeprefix(f"{uri}/"): data for name, data in blobs.items() if name.startswith(f"{uri}/")}
+            assert mine == {"weights/model one.bin": f"weights {number}".encode(), "empty": b""}
+        assert not self.cloud.workspace.of("datastores")
+        ours.store.close()
+
+    def test_a_bundle_that_is_gone_holds_up_no_other_model(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        ours = self.opened(tmp_path)
+        run = ours.store.registry.get("intents", 1).run
+        ours.store.registry.register("gone", "sha256:" + "7" * 64, run=run, task="t", metrics={}, gates=[], facts={})
+        assert ours.mirror() == 2
+        assert "model gone: no artifact" in caplog.text
         ours.store.close()
 
 

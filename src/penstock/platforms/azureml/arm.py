@@ -6,9 +6,11 @@ answer says where Azure tells what became of it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from penstock.core.errors import ExtraMissing, PlatformDenied
@@ -41,6 +43,7 @@ class Arm:
 
     settings: AzureMLPlatform
     patience: Patience = field(default_factory=Patience)
+    root: str = ""  # resource id that `call` asks below; empty: the workspace
     _client: Any = None
 
     @property
@@ -59,11 +62,11 @@ class Arm:
     def call(
         self, method: str, below: str, body: Any = None, known: Known | None = None, query: Mapping[str, str] | None = None
     ) -> Answer | None:
-        """`below` the workspace. None for a refusal that the caller `known`, as "it is not there".
+        """`below` the root. None for a refusal that the caller `known`, as "it is not there".
 
         Raises PlatformDenied, PlatformFull, PlatformAway, BadInput (Azure does not take the values), ExtraMissing.
         """
-        url = f"{self._base}{self.workspace}/{below}"
+        url = f"{self._base}{self.root or self.workspace}/{below}"
         return self._asked(method, url, f"{method} {below}", body, known, {"api-version": API_VERSION, **(query or {})})
 
     def beside(self, kind: str, method: str, name: str = "", body: Any = None, known: Known | None = None) -> Answer | None:
@@ -98,6 +101,10 @@ class Arm:
         """A file by its signed address, which needs no credentials of ours; empty when it is not there."""
         found = self._asked("GET", address, "GET log", None, lambda refusal: refusal.status in (403, 404), {}, plain=True)
         return "" if found is None else str(found.body["text"])
+
+    def upload(self, address: str, file: Path) -> None:
+        """A file to its signed address in Blob Storage."""
+        self._asked("PUT", address, "PUT blob", None, None, {}, file=file, plain=True, told={"x-ms-blob-type": "BlockBlob"})
 
     def score(self, address: str, deployment: str, path: str, known: Known | None = None, token: str = "") -> Answer | None:
         """An empty body posted to one deployment of an endpoint, for the route `path` of the replica behind. `token`: of the endpoint."""
@@ -142,22 +149,26 @@ class Arm:
         plain: bool = False,
         scope: str = "",
         bearer: str = "",
+        file: Path | None = None,
         told: Mapping[str, str] | None = None,
     ) -> Answer:
         """`plain`: signed by its address, any text; `scope`: of the token, if not Resource Manager's; `bearer`: a token that is at hand;
-        `told`: headers.
+        `file`: the body; `told`: headers.
         """
         from azure.core.rest import HttpRequest
 
-        more = {"json": body} if body is not None else {}
         signed = {"Authorization": f"Bearer {bearer}"} if bearer else {}
-        request = HttpRequest(method, url, params=dict(query), headers={**(told or {}), **signed}, **more)
-        # An emulator on this machine has no certificate; a bearer token goes to nobody else without TLS.
         limits: dict[str, Any] = {"connection_timeout": CONNECT_S, "read_timeout": READ_S}
-        if plain or bearer:
-            answer = self._client.plain.send_request(request, **limits)
-        else:
-            answer = self._client.signed(scope).send_request(request, enforce_https=not _is_here(url), **limits)
+        with contextlib.ExitStack() as held:
+            more: dict[str, Any] = {"json": body} if body is not None else {}
+            if file is not None:
+                more["content"] = held.enter_context(file.open("rb")) if file.stat().st_size else b""
+            request = HttpRequest(method, url, params=dict(query), headers={**(told or {}), **signed}, **more)
+            if plain or bearer:
+                answer = self._client.plain.send_request(request, **limits)
+            else:
+                # An emulator on this machine has no certificate; a bearer token goes to nobody else without TLS.
+                answer = self._client.signed(scope).send_request(request, enforce_https=not _is_here(url), **limits)
         if answer.status_code >= 400:
             raise refusal_of(answer.status_code, answer.content, answer.headers.get("Retry-After"))
         if plain:

@@ -33,7 +33,7 @@ class AzureML:
         """Raises PlatformLacks when the artifacts do not lie in Blob Storage."""
         read = AzureMLPlatform.model_validate(settings)
         _require_reachable(read, artifacts.url)
-        if read.registry:
+        if read.registry is True:
             container_of(artifacts.url, read.environment)
         driver = CommandJobs(Arm(read), artifacts.url)
         return RemoteJobs(driver, home, artifacts, lambda job: machine_for(job, read), environment=read.environment)

@@ -60,6 +60,14 @@ class AzureAutoscale(Record):
         return self
 
 
+class SharedRegistry(Record):
+    """A registry of an organisation. Versions are copied there, all their files, and read from there by any workspace that may."""
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_-]{2,32}$")
+    resource_group: str | None = Field(default=None, min_length=1, description="that it is in; default: the workspace's")
+    subscription: str | None = Field(default=None, min_length=1, description="that it is in; default: the workspace's")
+
+
 class AzureMLPlatform(Record):
     """Artifacts must lie in Blob Storage (PENSTOCK_ARTIFACTS): jobs and endpoints read and write them there as `identity`."""
 
@@ -88,7 +96,10 @@ class AzureMLPlatform(Record):
         default=0, ge=0, le=50, description="percent of what callers send to the endpoint itself that a version without a share gets too"
     )
     metrics: bool = Field(default=False, description="signals go to Azure Monitor too, with a dashboard and alert rules")
-    registry: bool = Field(default=False, description="versions in the workspace's registry too; aliases and states count on both sides")
+    registry: bool | SharedRegistry = Field(
+        default=False,
+        description="versions in the workspace's registry too, or in an organisation's; aliases and states count on both sides",
+    )
     longest: Seconds = Field(default=86400.0, ge=60, le=30 * 86400, description="that a step without `timeout` may run")
     usd_per_hour: dict[str, float] = Field(default_factory=dict, description="your prices by machine type, for plans and budgets")
 

@@ -29,11 +29,12 @@ _HERE = Machine("here", 1, 1 << 30)
 
 @dataclass(slots=True)
 class Operation:
-    """One long-running change. `status`: InProgress, Succeeded, Failed or Canceled."""
+    """One long-running change. `status`: InProgress, Succeeded, Failed or Canceled. `brief`: it is over once somebody looked."""
 
     id: str
     status: str = "InProgress"
     error: dict[str, Any] | None = None
+    brief: bool = False
 
     def end(self, error: ArmError | None = None) -> None:
         self.status, self.error = ("Succeeded", None) if error is None else ("Failed", error.body()["error"])
