@@ -20,7 +20,7 @@ from penstock.core.errors import BadInput, Interrupted, PenstockError, PlatformA
 from penstock.platforms.batches import Batches, BatchOrder, grouped, line_of
 from penstock.platforms.remote.driver import Sight
 from penstock.serving.batch.answers import Answers
-from penstock.serving.batch.outcomes import Asked, Outcome, asked, failed, judged
+from penstock.serving.batch.outcomes import Asked, Outcome, asked, failed, judged, unanswered
 from penstock.serving.batch.rows import Row, read_rows
 from penstock.serving.batch.stage import Work, closed, opened, refuse
 from penstock.spec.steps import PredictConfig
@@ -236,6 +236,8 @@ class _Asking:
             value = orjson.loads(told[2])
         except orjson.JSONDecodeError:
             return failed(row, f"the answer is no JSON: {told[2][:80]!r}", self.config)
+        if told[1] == 0:
+            return unanswered(row, value, self.config)
         return judged(row, told[1], value, self.config)
 
     def _shards(self, one: Round) -> Iterator[tuple[tuple[int, int], list[Row]]]:

@@ -1,7 +1,7 @@
 """Endpoints on Azure ML: one managed online endpoint a deployment of ours, a deployment of Azure's a version, and bridges to each.
 
 A deployment of Azure's goes only when no bridge leads to it any more, so nothing that is being answered is lost.
-Not covered: batch endpoints, attached Kubernetes clusters.
+Not covered: attached Kubernetes clusters.
 """
 
 from __future__ import annotations

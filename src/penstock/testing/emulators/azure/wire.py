@@ -12,7 +12,18 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from uuid import uuid4
 
 from penstock.testing.emulators import http
-from penstock.testing.emulators.azure import autoscale, deployments, endpoints, environments, history, jobs, monitor, scoring
+from penstock.testing.emulators.azure import (
+    autoscale,
+    batches,
+    components,
+    deployments,
+    endpoints,
+    environments,
+    history,
+    jobs,
+    monitor,
+    scoring,
+)
 from penstock.testing.emulators.azure.errors import ArmError, internal, throttled
 from penstock.testing.emulators.azure.identity import ARM, ML, MONITOR
 from penstock.testing.emulators.azure.schemas import API_VERSION
@@ -20,6 +31,7 @@ from penstock.testing.emulators.azure.workspace import GROUP_ID, ID, PAGE, REGIO
 from penstock.testing.emulators.http import Reply
 
 _OPERATIONS = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.MachineLearningServices/locations/{REGION}/mfeOperationsStatus"
+_BATCH = re.compile(r"/batch/([^/]+)/jobs")
 _SCORING = re.compile(r"/serving/([^/]+)(/.*)")
 
 
@@ -66,6 +78,8 @@ def answer(workspace: Workspace, request: http.Asked) -> Reply:
             return _json(200, workspace.identity.token(asked.query, asked.headers, workspace.clock()))
         if asked.path.startswith("/logs/"):
             return Reply(200, history.log(workspace, asked.path.removeprefix("/logs/"), asked.query.get("sig", "")))
+        if (found := _BATCH.fullmatch(asked.path)) and asked.method == "POST":
+            return _invoked(workspace, asked, found[1])
         if found := _SCORING.fullmatch(asked.path):
             return _scored(workspace, asked, found[1], found[2])
         return _managed(workspace, asked)
@@ -80,6 +94,16 @@ def _scored(workspace: Workspace, asked: Meant, endpoint: str, path: str) -> Rep
     workspace.identity.check(asked.headers, (ML,), "score", workspace.clock())
     given = scoring.invoke(workspace, scoring.Invocation(endpoint, asked.method, path, asked.headers, asked.body))
     return Reply(given.status, given.body, given.headers, given.parts, cut=fault == "lose")
+
+
+def _invoked(workspace: Workspace, asked: Meant, endpoint: str) -> Reply:
+    fault = _fault(workspace, "POST batch")
+    if fault == "cut":
+        return Reply(0, cut=True)
+    workspace.identity.check(asked.headers, (ML,), "batch", workspace.clock())
+    with workspace.lock:
+        found = batches.invoke(workspace, endpoint, asked.headers.get(scoring.TARGET, ""), asked.body)
+    return Reply(0, cut=True) if fault == "lose" else _json(201, found)
 
 
 def _managed(workspace: Workspace, asked: Meant) -> Reply:
@@ -191,6 +215,21 @@ def _delete_deployment(workspace: Workspace, asked: Meant) -> Reply:
     return Reply(204) if operation is None else _pending(workspace, operation, 202)
 
 
+def _put_batch_endpoint(workspace: Workspace, asked: Meant) -> Reply:
+    status, body, operation = batches.put(workspace, asked.names[0], asked.json())
+    return _pending(workspace, operation, status, body)
+
+
+def _delete_batch_endpoint(workspace: Workspace, asked: Meant) -> Reply:
+    operation = batches.delete(workspace, asked.names[0])
+    return Reply(204) if operation is None else _pending(workspace, operation, 202)
+
+
+def _put_batch_deployment(workspace: Workspace, asked: Meant) -> Reply:
+    status, body, operation = batches.put_deployment(workspace, asked.names[0], asked.names[1], asked.json())
+    return _pending(workspace, operation, status, body)
+
+
 def _deployment_log(workspace: Workspace, asked: Meant) -> Reply:
     return _json(200, {"content": deployments.log(workspace, asked.names[0], asked.names[1], asked.json())})
 
@@ -227,6 +266,8 @@ def _scale_route(method: str, below: str, handle: Handler) -> Route:
     )
 
 
+_BATCH_ENDPOINT, _BATCH_DEPLOYMENT = "batchEndpoints/*", "batchEndpoints/*/deployments/*"
+_COMPONENT = "components/*/versions/*"
 _ENDPOINT, _DEPLOYMENT, _VERSION = "onlineEndpoints/*", "onlineEndpoints/*/deployments/*", "environments/*/versions/*"
 ROUTES = (
     _route("GET", "", "workspace", _workspace, "read"),
@@ -237,6 +278,14 @@ ROUTES = (
     _route("POST", "jobs/*/cancel", "jobs/cancel", _cancel, "jobs/cancel/action"),
     _route("PUT", _VERSION, "environments", lambda w, a: _json(*environments.put(w, a.names[0], a.names[1], a.json()))),
     _route("GET", _VERSION, "environments", lambda w, a: _json(200, environments.get(w, a.names[0], a.names[1]))),
+    _route("PUT", _COMPONENT, "components", lambda w, a: _json(*components.put(w, a.names[0], a.names[1], a.json()))),
+    _route("GET", _COMPONENT, "components", lambda w, a: _json(200, components.get(w, a.names[0], a.names[1]))),
+    _route("PUT", _BATCH_ENDPOINT, "batchEndpoints", _put_batch_endpoint),
+    _route("GET", _BATCH_ENDPOINT, "batchEndpoints", lambda w, a: _json(200, batches.get(w, a.names[0]))),
+    _route("DELETE", _BATCH_ENDPOINT, "batchEndpoints", _delete_batch_endpoint),
+    _route("GET", "batchEndpoints", "batchEndpoints/list", lambda w, a: _page(w, a, batches.rows(w, a.query))),
+    _route("PUT", _BATCH_DEPLOYMENT, "batchDeployments", _put_batch_deployment),
+    _route("GET", _BATCH_DEPLOYMENT, "batchDeployments", lambda w, a: _json(200, batches.get_deployment(w, a.names[0], a.names[1]))),
     _route("PUT", _ENDPOINT, "onlineEndpoints", _put_endpoint),
     _route("GET", _ENDPOINT, "onlineEndpoints", lambda w, a: _json(200, endpoints.get(w, a.names[0]))),
     _route("DELETE", _ENDPOINT, "onlineEndpoints", _delete_endpoint),
