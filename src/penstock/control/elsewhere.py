@@ -58,7 +58,11 @@ class Elsewhere:
         ask.told()
         last = rounds.known(self.artifacts, self.key)
         while (last is not None and last.open) or work.parts.missing(work.total, work.total or 1):
-            last = ask.through(last if last is not None and last.open else self._next(last, config, work))
+            if last is None or not last.open:
+                ask.refuse()
+                last = self._next(last, config, work)
+            last = ask.through(last)
+        ask.refuse()
         return closed(work, config, inputs, outputs)
 
     def _next(self, last: Round | None, config: PredictConfig, work: Work) -> Round:
@@ -86,8 +90,10 @@ class _Asking:
         ours = (sight := self._found(order)) is not None and sight.phase == "stopped"  # by an earlier command that did not wait for its end
         try:
             sight = self._watched(order, answers, one, seen)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StepFailed) as error:
             self._stopped(order, answers, one, seen)
+            if isinstance(error, StepFailed):
+                raise
             raise Interrupted("stopped from the keyboard; the same command goes on with the rows that have no answer") from None
         got = self._collected(order, answers, one, seen)
         sight = sight or Sight("interrupted", "it is not there any more", failure=StepTransient)
@@ -102,13 +108,14 @@ class _Asking:
             raise sight.failure("\n".join((f"{self.by.batches.service} answered nothing ({order.name}): {reason}", *tail)))
         return one
 
-    def told(self) -> tuple[int, int]:
-        """Rows that are done, and those of them that failed."""
+    def told(self) -> None:
         done = self.work.parts.all()
-        rows, bad = sum(part.rows for part in done), sum(part.failed for part in done)
-        self.context.progress(rows, self.work.total, "rows", failed=bad)
-        refuse(bad, self.config, self.work.parts)
-        return rows, bad
+        failed_ = sum(part.failed for part in done)
+        self.context.progress(sum(part.rows for part in done), self.work.total, "rows", failed=failed_)
+
+    def refuse(self) -> None:
+        """Raises StepFailed when more rows failed than may."""
+        refuse(sum(part.failed for part in self.work.parts.all()), self.config, self.work.parts)
 
     def _prepared(self, one: Round) -> Round:
         """Its lines in the store. Shards of which no row can be asked have none."""
@@ -163,7 +170,7 @@ class _Asking:
         return self.by.batches.observe(order) if order.shards else None
 
     def _watched(self, order: BatchOrder, answers: Answers, one: Round, seen: set[str]) -> Sight | None:
-        """How it ended; None: it went, or never came. What is refused for good leaves nothing behind."""
+        """How it ended; None: it went, or never came. What the vendor refuses for good leaves nothing behind. Raises StepFailed, too."""
         if not order.shards:
             return Sight("succeeded")
         batches = self.by.batches
@@ -184,6 +191,7 @@ class _Asking:
                 return sight
             if now - collected > COLLECT_S and self._collected(order, answers, one, seen):
                 self._written(order, answers, one, None)
+                self.refuse()
                 collected = now
             self.by.sleep(pause)
             pause = min(LONGEST_POLL_S, 1.3 * pause)
@@ -252,8 +260,9 @@ class _Asking:
 
     def _over(self, order: BatchOrder, one: Round) -> Round:
         self.by.batches.remove(order)
+        kept = rounds.keep(self.by.artifacts, self.by.key, replace(one, open=False))
         self._dropped(one)
-        return rounds.keep(self.by.artifacts, self.by.key, replace(one, open=False))
+        return kept
 
     def _dropped(self, one: Round) -> None:
         for name in self.by.artifacts.notes(one.folder):

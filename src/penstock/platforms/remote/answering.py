@@ -16,7 +16,7 @@ import orjson
 
 from penstock.core.errors import Interrupted
 from penstock.platforms.batches import BatchOrder
-from penstock.serving.batch.patient import Patient
+from penstock.serving.batch.patient import TRIES, Patient
 from penstock.serving.batch.replica import OwnReplica
 from penstock.serving.client import Lost
 
@@ -62,11 +62,11 @@ async def _answered(
 
 async def _line(patient: Patient, line: bytes) -> list[dict[str, Any]]:
     """What became of each order of a line; where they did not survive together, of each by itself."""
+    orders = json.loads(line)["instances"]
     try:
-        reply = await patient.reply(ROUTE, line)
+        reply = await patient.reply(ROUTE, line, TRIES if len(orders) == 1 else 1)
         return list(json.loads(reply.body)["predictions"])
     except Lost as error:
-        orders = json.loads(line)["instances"]
         if len(orders) > 1:
             return [row for order in orders for row in await _line(patient, orjson.dumps({"instances": [order]}))]
         told = {"error": {"code": error.kind, "message": str(error)}}
