@@ -115,10 +115,19 @@ def test_what_has_no_answer_is_asked_again_in_smaller_shards_and_then_given_up(p
     result = place(["a", "b", "c", "d", "e", "doom", "g", "h"])
     rows = place.rows(result)
     assert [row["label"] for row in rows] == ["a", "b", "c", "d", "e", None, "g", "h"]
-    assert rows[5]["error"] == "the twin gave no answer in 3 rounds (a container ended)"
+    assert rows[5]["error"] == "the twin gave no answer, not even to this row by itself (a container ended)"
     assert result.metrics["failed"] == 1.0
     assert [place.service.asked.count(row) for row in range(8)] == [1, 1, 1, 1, 2, 3, 2, 2]
     assert len(set(place.service.submitted)) == 3
+    assert place.clean()
+
+
+def test_one_row_that_ends_its_container_for_good_fails_alone(place: Place) -> None:
+    """A container that nobody starts again: every round loses what comes after the row, and another order brings it."""
+    place.service.fragile = True
+    rows = place.rows(place(["a", "b", "doom", "d", *"efghijkl"]))
+    assert [row["label"] for row in rows] == ["a", "b", None, "d", *"efghijkl"]
+    assert len(place.service.submitted) <= 8
     assert place.clean()
 
 

@@ -66,11 +66,9 @@ class Elsewhere:
         return closed(work, config, inputs, outputs)
 
     def _next(self, last: Round | None, config: PredictConfig, work: Work) -> Round:
-        number, tried = (last.number + 1, last.tried) if last is not None else (1, 0)
-        shards = work.parts.missing(work.total, rounds.size_of(config.rows_per_part, tried))
-        return rounds.keep(
-            self.artifacts, self.key, rounds.begun(self.key, number, tried, shards, [self.batches.service, self.machine, self.instances])
-        )
+        shards = work.parts.missing(work.total, rounds.size_of(config.rows_per_part, last.tried if last is not None else 0))
+        runs_on = [self.batches.service, self.machine, self.instances]
+        return rounds.keep(self.artifacts, self.key, rounds.begun(self.key, last, shards, runs_on))
 
 
 @dataclass(slots=True)
@@ -98,9 +96,9 @@ class _Asking:
         got = self._collected(order, answers, one, seen)
         sight = sight or Sight("interrupted", "it is not there any more", failure=StepTransient)
         stopped, reason = sight.phase == "stopped", sight.reason or "no reason was given"
-        missing = self._written(order, answers, one, reason if one.last and not stopped else None)
+        missing = self._written(order, answers, one, reason if one.gives_up(got) and not stopped else None)
         tail = [] if got or not missing else list(self.by.batches.tail(order))[-8:]
-        one = self._over(order, replace(one, tried=one.tried + bool(missing and not stopped)))
+        one = self._over(order, one if stopped else one.ended(got, bool(missing)))
         if missing and stopped and not ours:
             raise Interrupted(f"{order.name} was stopped at {self.by.batches.service}, and not by us; the same command goes on")
         never = not any(part.rows > part.failed for part in self.work.parts.all())
@@ -119,13 +117,13 @@ class _Asking:
 
     def _prepared(self, one: Round) -> Round:
         """Its lines in the store. Shards of which no row can be asked have none."""
-        longest = 0
-        for (first, count), rows in self._shards(one):
+        longest, names = 0, one.names()
+        for shard, rows in self._shards(one):
             orders = [line_of(row.number, order.path, order.body) for row in rows if isinstance(order := asked(row, self.config), Asked)]
             lines = [grouped(group) for group in self._grouped(orders)] if self.by.batches.grouped else orders
             if lines:
                 longest = max(longest, *(len(line) for line in lines))
-                self.by.artifacts.put_note(f"{one.folder}/in/{_shard(first, count)}", b"\n".join(lines) + b"\n")
+                self.by.artifacts.put_note(f"{one.folder}/in/{names[shard]}", b"\n".join(lines) + b"\n")
         if longest > self.by.batches.most_bytes:
             rounds.keep(self.by.artifacts, self.by.key, replace(one, open=False))
             self._dropped(one)
@@ -218,11 +216,11 @@ class _Asking:
     def _written(self, order: BatchOrder, answers: Answers, one: Round, gave_up: str | None) -> int:
         """Writes the part of every shard that is whole; how many are not. `gave_up`: why rows without an answer have none, for good."""
         there = {(part.first, part.rows) for part in self.work.parts.all()}
-        missing = 0
+        missing, names = 0, one.names()
         for at, (shard, rows) in enumerate(self._shards(one)):
             if shard in there:
                 continue
-            if gave_up is None and not answers.rows(at) and _shard(*shard) in order.shards:
+            if gave_up is None and not answers.rows(at) and names[shard] in order.shards:
                 missing += 1
                 continue
             orders = {row.number: asked(row, self.config) for row in rows}
@@ -239,7 +237,7 @@ class _Asking:
         if isinstance(order, Outcome):
             return order
         if told is None:
-            return failed(row, f"{self.by.batches.service} gave no answer in {rounds.TRIES} rounds ({gave_up})", self.config)
+            return failed(row, f"{self.by.batches.service} gave no answer, not even to this row by itself ({gave_up})", self.config)
         try:
             value = orjson.loads(told[2])
         except orjson.JSONDecodeError:
@@ -267,7 +265,3 @@ class _Asking:
     def _dropped(self, one: Round) -> None:
         for name in self.by.artifacts.notes(one.folder):
             self.by.artifacts.drop_note(name)
-
-
-def _shard(first: int, count: int) -> str:
-    return f"{first:012d}-{count}.jsonl"

@@ -22,7 +22,8 @@ Answering = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
 
 @dataclass(slots=True)
 class MemoryBatches:
-    """`answering`: what becomes of an order, as a replica tells it; None: it takes its whole shard with it.
+    """`answering`: what becomes of an order, as a replica tells it; None: it takes its whole shard with it, and where the service is
+    `fragile` all later shards of its batch.
 
     `lose_answers`, `refuse`: of the next submits. `hold`: looks for which a batch runs on after its last shard.
     """
@@ -35,6 +36,7 @@ class MemoryBatches:
     lose_answers: int = 0
     refuse: PenstockError | None = None
     hold: int = 0
+    fragile: bool = False
     orders: dict[str, BatchOrder] = field(default_factory=dict)
     asked: list[int] = field(default_factory=list)  # rows, as often as they were
     there: set[str] = field(default_factory=set)  # names of what somebody pays for
@@ -99,7 +101,9 @@ class MemoryBatches:
         self.there.discard(order.name)
 
     def _shard(self, order: BatchOrder, shard: str) -> None:
-        rows = []
+        rows: list[Mapping[str, Any] | None] = []
+        if self.fragile and order.name in self._lost:
+            return
         for line in (self.artifacts.get_note(f"{order.asked}/{shard}") or b"").splitlines() if shard else ():
             for one in json.loads(line)["instances"]:
                 self.asked.append(int(one["row"]))
