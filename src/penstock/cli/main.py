@@ -65,6 +65,7 @@ COMMANDS = {
     "down": Command("Stop the background process and its replicas.", "down"),
     "status": Command("Show what runs in the background and what it serves.", "status"),
     "install": Command("Put control process and gateway into a cluster.", "install"),
+    "answer": Command("Answer a share of a batch's rows (used by platforms).", "answer"),
     "exec": Command("Execute one job (used by platforms).", "exec"),
     "replica": Command("Serve one bundle (used by platforms).", "replica"),
     "serve": Command("Serve one bundle in a container (used by platforms).", "serve"),

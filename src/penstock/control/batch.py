@@ -329,7 +329,8 @@ def batch_rows(store: Store, limit: int = 50) -> list[dict[str, Any]]:
 
 
 def batch_row(row: Resource) -> dict[str, Any]:
-    return {"id": row.id, "phase": row.phase, "created_at": row.created_at, **row.spec, **row.status}
+    platform = row.spec.get("platform", {}).get("name", HERE[0])
+    return {"id": row.id, "phase": row.phase, "created_at": row.created_at, **row.spec, "platform": platform, **row.status}
 
 
 def find_batch(store: Store, text: str) -> dict[str, Any]:

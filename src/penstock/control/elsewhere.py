@@ -20,7 +20,7 @@ from penstock.core.errors import BadInput, Interrupted, PenstockError, PlatformA
 from penstock.platforms.batches import Batches, BatchOrder, grouped, line_of
 from penstock.platforms.remote.driver import Sight
 from penstock.serving.batch.answers import Answers
-from penstock.serving.batch.outcomes import Asked, Outcome, asked, failed, judged
+from penstock.serving.batch.outcomes import Asked, Outcome, asked, failed, judged, unanswered
 from penstock.serving.batch.rows import Row, read_rows
 from penstock.serving.batch.stage import Work, closed, opened, refuse
 from penstock.spec.steps import PredictConfig
@@ -58,15 +58,17 @@ class Elsewhere:
         ask.told()
         last = rounds.known(self.artifacts, self.key)
         while (last is not None and last.open) or work.parts.missing(work.total, work.total or 1):
-            last = ask.through(last if last is not None and last.open else self._next(last, config, work))
+            if last is None or not last.open:
+                ask.refuse()
+                last = self._next(last, config, work)
+            last = ask.through(last)
+        ask.refuse()
         return closed(work, config, inputs, outputs)
 
     def _next(self, last: Round | None, config: PredictConfig, work: Work) -> Round:
-        number, tried = (last.number + 1, last.tried) if last is not None else (1, 0)
-        shards = work.parts.missing(work.total, rounds.size_of(config.rows_per_part, tried))
-        return rounds.keep(
-            self.artifacts, self.key, rounds.begun(self.key, number, tried, shards, [self.batches.service, self.machine, self.instances])
-        )
+        shards = work.parts.missing(work.total, rounds.size_of(config.rows_per_part, last.tried if last is not None else 0))
+        runs_on = [self.batches.service, self.machine, self.instances]
+        return rounds.keep(self.artifacts, self.key, rounds.begun(self.key, last, shards, runs_on))
 
 
 @dataclass(slots=True)
@@ -86,15 +88,17 @@ class _Asking:
         ours = (sight := self._found(order)) is not None and sight.phase == "stopped"  # by an earlier command that did not wait for its end
         try:
             sight = self._watched(order, answers, one, seen)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, StepFailed) as error:
             self._stopped(order, answers, one, seen)
+            if isinstance(error, StepFailed):
+                raise
             raise Interrupted("stopped from the keyboard; the same command goes on with the rows that have no answer") from None
         got = self._collected(order, answers, one, seen)
         sight = sight or Sight("interrupted", "it is not there any more", failure=StepTransient)
         stopped, reason = sight.phase == "stopped", sight.reason or "no reason was given"
-        missing = self._written(order, answers, one, reason if one.last and not stopped else None)
+        missing = self._written(order, answers, one, reason if one.gives_up(got) and not stopped else None)
         tail = [] if got or not missing else list(self.by.batches.tail(order))[-8:]
-        one = self._over(order, replace(one, tried=one.tried + bool(missing and not stopped)))
+        one = self._over(order, one if stopped else one.ended(got, bool(missing)))
         if missing and stopped and not ours:
             raise Interrupted(f"{order.name} was stopped at {self.by.batches.service}, and not by us; the same command goes on")
         never = not any(part.rows > part.failed for part in self.work.parts.all())
@@ -102,23 +106,24 @@ class _Asking:
             raise sight.failure("\n".join((f"{self.by.batches.service} answered nothing ({order.name}): {reason}", *tail)))
         return one
 
-    def told(self) -> tuple[int, int]:
-        """Rows that are done, and those of them that failed."""
+    def told(self) -> None:
         done = self.work.parts.all()
-        rows, bad = sum(part.rows for part in done), sum(part.failed for part in done)
-        self.context.progress(rows, self.work.total, "rows", failed=bad)
-        refuse(bad, self.config, self.work.parts)
-        return rows, bad
+        failed_ = sum(part.failed for part in done)
+        self.context.progress(sum(part.rows for part in done), self.work.total, "rows", failed=failed_)
+
+    def refuse(self) -> None:
+        """Raises StepFailed when more rows failed than may."""
+        refuse(sum(part.failed for part in self.work.parts.all()), self.config, self.work.parts)
 
     def _prepared(self, one: Round) -> Round:
         """Its lines in the store. Shards of which no row can be asked have none."""
-        longest = 0
-        for (first, count), rows in self._shards(one):
+        longest, names = 0, one.names()
+        for shard, rows in self._shards(one):
             orders = [line_of(row.number, order.path, order.body) for row in rows if isinstance(order := asked(row, self.config), Asked)]
             lines = [grouped(group) for group in self._grouped(orders)] if self.by.batches.grouped else orders
             if lines:
                 longest = max(longest, *(len(line) for line in lines))
-                self.by.artifacts.put_note(f"{one.folder}/in/{_shard(first, count)}", b"\n".join(lines) + b"\n")
+                self.by.artifacts.put_note(f"{one.folder}/in/{names[shard]}", b"\n".join(lines) + b"\n")
         if longest > self.by.batches.most_bytes:
             rounds.keep(self.by.artifacts, self.by.key, replace(one, open=False))
             self._dropped(one)
@@ -163,7 +168,7 @@ class _Asking:
         return self.by.batches.observe(order) if order.shards else None
 
     def _watched(self, order: BatchOrder, answers: Answers, one: Round, seen: set[str]) -> Sight | None:
-        """How it ended; None: it went, or never came. What is refused for good leaves nothing behind."""
+        """How it ended; None: it went, or never came. What the vendor refuses for good leaves nothing behind. Raises StepFailed, too."""
         if not order.shards:
             return Sight("succeeded")
         batches = self.by.batches
@@ -184,6 +189,7 @@ class _Asking:
                 return sight
             if now - collected > COLLECT_S and self._collected(order, answers, one, seen):
                 self._written(order, answers, one, None)
+                self.refuse()
                 collected = now
             self.by.sleep(pause)
             pause = min(LONGEST_POLL_S, 1.3 * pause)
@@ -210,11 +216,11 @@ class _Asking:
     def _written(self, order: BatchOrder, answers: Answers, one: Round, gave_up: str | None) -> int:
         """Writes the part of every shard that is whole; how many are not. `gave_up`: why rows without an answer have none, for good."""
         there = {(part.first, part.rows) for part in self.work.parts.all()}
-        missing = 0
+        missing, names = 0, one.names()
         for at, (shard, rows) in enumerate(self._shards(one)):
             if shard in there:
                 continue
-            if gave_up is None and not answers.rows(at) and _shard(*shard) in order.shards:
+            if gave_up is None and not answers.rows(at) and names[shard] in order.shards:
                 missing += 1
                 continue
             orders = {row.number: asked(row, self.config) for row in rows}
@@ -231,11 +237,13 @@ class _Asking:
         if isinstance(order, Outcome):
             return order
         if told is None:
-            return failed(row, f"{self.by.batches.service} gave no answer in {rounds.TRIES} rounds ({gave_up})", self.config)
+            return failed(row, f"{self.by.batches.service} gave no answer, not even to this row by itself ({gave_up})", self.config)
         try:
             value = orjson.loads(told[2])
         except orjson.JSONDecodeError:
             return failed(row, f"the answer is no JSON: {told[2][:80]!r}", self.config)
+        if told[1] == 0:
+            return unanswered(row, value, self.config)
         return judged(row, told[1], value, self.config)
 
     def _shards(self, one: Round) -> Iterator[tuple[tuple[int, int], list[Row]]]:
@@ -250,13 +258,10 @@ class _Asking:
 
     def _over(self, order: BatchOrder, one: Round) -> Round:
         self.by.batches.remove(order)
+        kept = rounds.keep(self.by.artifacts, self.by.key, replace(one, open=False))
         self._dropped(one)
-        return rounds.keep(self.by.artifacts, self.by.key, replace(one, open=False))
+        return kept
 
     def _dropped(self, one: Round) -> None:
         for name in self.by.artifacts.notes(one.folder):
             self.by.artifacts.drop_note(name)
-
-
-def _shard(first: int, count: int) -> str:
-    return f"{first:012d}-{count}.jsonl"

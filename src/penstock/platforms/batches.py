@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
+from penstock.core.errors import NotFound
 from penstock.platforms.quotes import Quote
 from penstock.platforms.remote.driver import Sight
 from penstock.platforms.remote.machines import Machine
+
+if TYPE_CHECKING:
+    from penstock.store.artifacts import Artifacts
 
 WITHOUT_VENDOR = "Leave --vendor out: then a replica of ours answers the rows, in a job there."
 
@@ -43,7 +47,7 @@ class BatchOrder:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Of one row, by its number from 0. `body`: JSON as the replica gave it."""
+    """Of one row, by its number from 0. `body`: JSON as the replica gave it. `status` 0: no replica survived it, and `body` says how."""
 
     row: int
     status: int
@@ -107,3 +111,29 @@ def grouped(orders: Sequence[bytes]) -> bytes:
 def answer_of(prediction: Mapping[str, Any]) -> Answer:
     """Raises KeyError, TypeError, ValueError for what is no answer to an order."""
     return Answer(int(prediction["row"]), int(prediction["status"]), str(prediction["body"]))
+
+
+def published(artifacts: Artifacts, order: BatchOrder) -> str:
+    """The note that an order lies in, for commands that answer a share of it."""
+    name = f"{order.asked.rpartition('/')[0]}/order.json"
+    artifacts.put_note(name, orjson.dumps(order))
+    return name
+
+
+def fetched(artifacts: Artifacts, name: str) -> BatchOrder:
+    """Raises NotFound."""
+    data = artifacts.get_note(name)
+    if data is None:
+        raise NotFound(f"there is no order {name} in {artifacts.url}")
+    return BatchOrder(**orjson.loads(data))
+
+
+def tell(artifacts: Artifacts, order: BatchOrder, part: int, why: str) -> None:
+    """Why a share was not answered."""
+    artifacts.put_note(f"{order.asked.rpartition('/')[0]}/failed/{part}", why.encode())
+
+
+def told(artifacts: Artifacts, order: BatchOrder) -> list[str]:
+    """Lines of the newest reason that a share left."""
+    names = artifacts.notes(f"{order.asked.rpartition('/')[0]}/failed")
+    return (artifacts.get_note(names[-1]) or b"").decode("utf-8", "replace").splitlines() if names else []

@@ -50,8 +50,8 @@ class VendorBatchConformance:
         """Names of all batches that the vendor was asked for."""
         raise NotImplementedError
 
-    def asked(self) -> int:
-        """Rows that containers were asked, those that were asked twice counted twice."""
+    def asked(self) -> int | None:
+        """Rows that containers were asked, those that were asked twice counted twice; None where the service does not see them."""
         raise NotImplementedError
 
     def exhaust(self) -> None:
@@ -121,7 +121,7 @@ class VendorBatchConformance:
         assert (result.rows, result.failures, result.artifact) == (60, len(FAILED), artifact)
         assert seen[-1] == 60
         assert len(self.made()) == 1
-        assert self.asked() == 60 - 3, "a row that cannot be asked is not, every other one once"
+        assert self.asked() in (60 - 3, None), "a row that cannot be asked is not, every other one once"
         assert self.left() == []
         assert batch("m", source, self.folder / "again.jsonl", options=OURS).artifact == artifact
         assert (self.folder / "again.jsonl").read_bytes() == bytes_, "the same batch our way: it is answered already"
@@ -142,7 +142,7 @@ class VendorBatchConformance:
         assert any("penstock-batch-" in name for name in self.left()), "what runs is told"
         assert batch("m", source, self.folder / "out.jsonl", options=THEIRS, on="there").rows == 2 * SHARD
         assert len(self.made()) == 1
-        assert self.asked() == 2 * SHARD
+        assert self.asked() in (2 * SHARD, None)
         assert self.left() == []
 
     def test_ctrl_c_ends_it_there_and_the_same_command_goes_on(self) -> None:

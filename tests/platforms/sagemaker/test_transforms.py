@@ -16,7 +16,7 @@ from penstock.testing.emulators.sagemaker import SageMaker
 from penstock.testing.emulators.sagemaker.account import IMAGE, ROLE
 from penstock.testing.emulators.sagemaker.transforms import KIND
 from penstock.testing.serving import ECHO
-from penstock.testing.vendor_batch_suite import OURS, SHARD, THEIRS, VendorBatchConformance
+from penstock.testing.vendor_batch_suite import OURS, VendorBatchConformance
 
 
 class TestBatchTransform(VendorBatchConformance):
@@ -62,22 +62,6 @@ class TestBatchTransform(VendorBatchConformance):
         result = batch("w", source, self.folder / "out.jsonl", options=replace(options, vendor=True), on="there")
         assert (self.folder / "out.jsonl").read_bytes() == bytes_
         assert (result.artifact, result.failures) == (artifact, 2)
-        assert self.left() == []
-
-    def test_a_row_that_ends_its_container_fails_and_shards_that_were_answered_are_not_asked_again(self) -> None:
-        rows = 2 * SHARD + 1
-        source = self.source(rows, {rows - 1: "doom"})
-        self.there()
-        result = batch("m", source, self.folder / "out.jsonl", options=THEIRS, on="there")
-        assert (result.rows, result.failures) == (rows, 1)
-        (told,) = (self.folder / "out.jsonl.failures.jsonl").read_text().splitlines()
-        assert json.loads(told)["row"] == rows - 1
-        assert "gave no answer in 3 rounds" in told
-        found = [json.loads(line)["label"] for line in (self.folder / "out.jsonl").read_text().splitlines()]
-        assert None not in found[:-1]
-        first, *others = self.cloud.account.of(KIND).values()
-        assert first.rows >= rows
-        assert [len(job.done) for job in others] == [0, 0], "only the shard without an answer is asked again"
         assert self.left() == []
 
 

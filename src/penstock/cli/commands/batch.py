@@ -82,7 +82,8 @@ def run(
         raise BadInput("--instances, --machine and --dry-run are of --vendor", remedy="Add --vendor, or leave them out.")
     taken = quote(model, on, options) if vendor else None
     if taken is not None:
-        price = "price not known" if taken.usd_per_h is None else f"{taken.usd_per_h:.3f} USD an hour (prices of {taken.prices_of})"
+        price = "price not known" if taken.usd_per_h is None else f"{taken.usd_per_h:.3f} USD an hour"
+        price += f" (prices of {taken.prices_of})" if taken.prices_of else ""
         here().note(f"{taken.nodes} × {taken.machine}, {price}")
         if dry_run:
             here().show(asdict(taken), lambda: list(taken.calls))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ MANAGEMENT = "https://management.azure.com"
 ARM_SCOPE = f"{MANAGEMENT}/.default"
 # Scopes of tokens: an endpoint, and the place where metrics go, take none of Resource Manager's.
 SCORING, MONITORING = "https://ml.azure.com/.default", "https://monitoring.azure.com/.default"
+DEPLOYED = "azureml-model-deployment"  # the header that chooses one of an endpoint's deployments
 Known = Callable[[Refusal], bool]
 
 
@@ -108,7 +109,7 @@ class Arm:
 
     def score(self, address: str, deployment: str, path: str, known: Known | None = None, token: str = "") -> Answer | None:
         """An empty body posted to one deployment of an endpoint, for the route `path` of the replica behind. `token`: of the endpoint."""
-        told = {"azureml-model-deployment": deployment, "x-penstock-path": path}
+        told = {DEPLOYED: deployment, "x-penstock-path": path}
         how: dict[str, Any] = {"bearer": token} if token else {"scope": SCORING}
         return self._asked("POST", address, f"POST score of {deployment}", {}, known, {}, told=told, **how)
 
@@ -122,13 +123,18 @@ class Arm:
         """Where `token_of` asks."""
         return f"{self._base}{self.workspace}/onlineEndpoints/{endpoint}/token?api-version={API_VERSION}"
 
+    def invoke(self, address: str, deployment: str, body: Any) -> None:
+        """Starts a job of a batch endpoint. One try: it is not idempotent."""
+        self._asked("POST", address, f"POST {deployment}", body, None, {}, told={DEPLOYED: deployment}, scope=SCORING, once=True)
+
     def _asked(
-        self, method: str, url: str, doing: str, body: Any, known: Known | None, query: Mapping[str, str], **how: Any
+        self, method: str, url: str, doing: str, body: Any, known: Known | None, query: Mapping[str, str], *, once: bool = False, **how: Any
     ) -> Answer | None:
         if self._client is None:
             self._client = client_of(self.settings)
         try:
-            return patiently(lambda: self._sent(method, url, body, query, **how), may_pass, self.patience, told=asked_to_wait_s)
+            patience = replace(self.patience, attempts=1) if once else self.patience
+            return patiently(lambda: self._sent(method, url, body, query, **how), may_pass, patience, told=asked_to_wait_s)
         except Exception as error:
             if known is not None and isinstance(error, Refusal) and known(error):
                 return None

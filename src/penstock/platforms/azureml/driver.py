@@ -23,7 +23,7 @@ from penstock.platforms.remote.driver import Order, Phase, Sight
 
 KIND = "azureml"
 TAIL_LINES = 50
-_PHASES: Mapping[str, Phase] = {
+JOB_PHASES: Mapping[str, Phase] = {
     **dict.fromkeys(("NotStarted", "Starting", "Provisioning", "Preparing", "Queued", "Paused"), "pending"),
     **dict.fromkeys(("Running", "Finalizing", "CancelRequested", "NotResponding", "Unknown"), "running"),
     "Completed": "succeeded",
@@ -84,7 +84,7 @@ class CommandJobs:
         if job is None:
             return None
         properties = job.body["properties"]
-        if _PHASES.get(properties["status"], "running") == "pending":
+        if JOB_PHASES.get(properties["status"], "running") == "pending":
             return Sight("pending", properties["status"])
         run = self.arm.history(name, not_there)
         return sight_of(properties, run.body if run is not None else {})
@@ -109,7 +109,7 @@ class CommandJobs:
 
 def sight_of(job: Mapping[str, Any], run: Mapping[str, Any]) -> Sight:
     """What the job's properties and its run history say, in our words."""
-    phase = _PHASES.get(job["status"], "running")
+    phase = JOB_PHASES.get(job["status"], "running")
     began, ended = _seconds(run.get("startTimeUtc")), _seconds(run.get("endTimeUtc"))
     error = (run.get("error") or {}).get("error") or {}
     code, reason = str(error.get("code", "")), str(error.get("message", ""))

@@ -2,7 +2,6 @@
 version, and bridges to each.
 
 A deployment of Azure's goes only when no bridge leads to it any more, so nothing that is being answered is lost.
-Not covered: batch endpoints.
 """
 
 from __future__ import annotations

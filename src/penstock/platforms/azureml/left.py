@@ -12,7 +12,8 @@ _ENDED = ("Completed", "Failed", "Canceled")
 
 
 def left(arm: Arm, store: str) -> Sequence[str]:
-    """`kind name` of jobs that run, endpoints, autoscale settings, dashboards and rules of the project whose artifacts are in `store`.
+    """`kind name` of jobs that run, online and batch endpoints, autoscale settings, dashboards and rules of the project whose artifacts are
+    in `store`.
 
     An endpoint that is being deleted is as good as gone: nothing stops that.
     """
@@ -27,6 +28,9 @@ def _found(arm: Arm, mark: str) -> Iterator[str]:
     for row in arm.pages("onlineEndpoints", tags=TAG):
         if row["properties"].get("provisioningState") != "Deleting" and _tag(row) == mark:
             yield f"online endpoint {row['name']}"
+    for row in arm.pages("batchEndpoints", tags=TAG):
+        if row["properties"].get("provisioningState") != "Deleting" and _tag(row) == mark:
+            yield f"batch endpoint {row['name']}"
     for kind, what, asked in (
         (SCALE, "autoscale setting", arm.settings.autoscale is not None),
         (ALARM, "alert rule", arm.settings.metrics),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.core.errors import PlatformLacks
 from penstock.core.units import show_seconds
 from penstock.platforms.azureml.arm import Arm
+from penstock.platforms.azureml.batches import BatchEndpoints
 from penstock.platforms.azureml.capabilities import machine_for
 from penstock.platforms.azureml.datastore import container_of
 from penstock.platforms.azureml.driver import CommandJobs
@@ -53,6 +54,11 @@ class AzureML:
         read = AzureMLPlatform.model_validate(settings)
         _require_reachable(read, artifacts.url)
         return AzureEndpoints(home, artifacts, Arm(read))
+
+    def batches(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> BatchEndpoints:  # noqa: ARG002 (as every platform has it)
+        read = AzureMLPlatform.model_validate(settings)
+        _require_reachable(read, artifacts.url)
+        return BatchEndpoints(Arm(read), artifacts)
 
     def measures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> AzureMonitor | None:  # noqa: ARG002
         read = AzureMLPlatform.model_validate(settings)

@@ -72,7 +72,7 @@ class BatchPredictions:
             "model": self._model(order),
             "input_config": {
                 "instances_format": "jsonl",
-                "gcs_source": {"uris": [f"{self.artifacts.note_url(order.asked)}/{name}" for name in order.shards]},
+                "gcs_source": {"uris": [f"{self.artifacts.note_url(order.asked)}/*"]},
             },
             "output_config": {
                 "predictions_format": "jsonl",

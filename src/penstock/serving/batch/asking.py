@@ -8,17 +8,13 @@ from typing import Any
 
 import orjson
 
-from penstock.core.errors import ReplicaFailed
 from penstock.serving.batch.columns import answers_of, body_of, output_row, text_of
 from penstock.serving.batch.outcomes import Outcome, asked, failed, judged, lost, message_of, misshapen, unsendable
+from penstock.serving.batch.patient import Patient
 from penstock.serving.batch.replica import OwnReplica
 from penstock.serving.batch.rows import Row
-from penstock.serving.client import Lost, Reply
+from penstock.serving.client import Lost
 from penstock.spec.steps import PredictConfig
-
-TRIES = 3
-BUSY = (429, 503)
-BUSY_PAUSE_S = 0.2
 
 
 class Refusal(Exception):
@@ -33,9 +29,8 @@ class Asker:
     """Sends parts to one replica. A replica that dies is started again; a row on which it dies TRIES times has failed."""
 
     def __init__(self, replica: OwnReplica, config: PredictConfig) -> None:
-        self._replica, self._config = replica, config
+        self._patient, self._config = Patient(replica), config
         self._places = asyncio.Semaphore(config.concurrency)
-        self._starting = asyncio.Lock()
 
     async def part(self, rows: Sequence[Row]) -> list[Outcome]:
         """One outcome for each row, in order."""
@@ -96,35 +91,8 @@ class Asker:
 
     async def _asked(self, path: str, body: bytes) -> Any:
         """The answer's JSON value. Raises Refusal, or Lost when the replica was lost TRIES times over this very request."""
-        last: Lost | None = None
-        for _ in range(TRIES):
-            try:
-                reply = await self._reply(path, body)
-            except Lost as error:
-                last = error
-                await self._again()
-                continue
-            value = orjson.loads(reply.body)
-            if reply.status == 200:
-                return value
-            raise Refusal(reply.status, f"{reply.status}: {message_of(value)}", value)
-        assert last is not None
-        raise last
-
-    async def _reply(self, path: str, body: bytes) -> Reply:
-        while True:
-            client = self._replica.client
-            if client is None:
-                raise Lost("connect", "the replica is starting again")
-            reply = await client.ask(path, body)
-            if reply.status not in BUSY or not self._replica.alive:
-                return reply
-            await asyncio.sleep(BUSY_PAUSE_S)
-
-    async def _again(self) -> None:
-        async with self._starting:
-            if not self._replica.alive or self._replica.client is None:
-                try:
-                    await self._replica.start()
-                except ReplicaFailed:
-                    await self._replica.start()  # once more; then the batch ends, and finished parts are kept
+        reply = await self._patient.reply(path, body)
+        value = orjson.loads(reply.body)
+        if reply.status == 200:
+            return value
+        raise Refusal(reply.status, f"{reply.status}: {message_of(value)}", value)

@@ -58,6 +58,12 @@ def lost(row: Row, code: str, error: str) -> Outcome:
     return Outcome(row, openai_line(row, 0, None, {"code": code, "message": error}), error)
 
 
+def unanswered(row: Row, value: Any, config: PredictConfig) -> Outcome:
+    """Of a row that no replica survived: `value` is an error's body that says how."""
+    message, code = message_of(value), value["error"].get("code", "lost") if isinstance(value, dict) and "error" in value else "lost"
+    return lost(row, str(code), message) if config.form == "openai" else failed(row, message, config)
+
+
 def judged(row: Row, status: int, value: Any, config: PredictConfig) -> Outcome:
     """Of a row that was asked by itself and got this status with this JSON value."""
     error = "" if status == 200 else f"{status}: {message_of(value)}"

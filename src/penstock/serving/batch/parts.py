@@ -63,9 +63,9 @@ class Parts:
         write_atomic(path, b"\n".join(lines) + b"\n")
         return Part(path, first, len(outcomes), failed)
 
-    def lines(self) -> Iterator[dict[str, Any]]:
-        """Every outcome in order: `row`, `line`, `error`."""
-        for part in self.finished():
+    def lines(self, whole: bool = True) -> Iterator[dict[str, Any]]:
+        """Every outcome in order: `row`, `line`, `error`. `whole` False: those after a gap, too."""
+        for part in self.finished() if whole else self.all():
             with part.path.open("rb") as file:
                 for line in file:
                     yield orjson.loads(line)

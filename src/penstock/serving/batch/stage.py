@@ -118,7 +118,7 @@ async def _answered(config: PredictConfig, source: Path, parts: Parts, inputs: A
 def refuse(failed: int, config: PredictConfig, parts: Parts) -> None:
     """Raises StepFailed when more rows failed than may."""
     if config.max_failures is not None and failed > config.max_failures:
-        first = next(line for line in parts.lines() if line["error"])
+        first = next(line for line in parts.lines(whole=False) if line["error"])
         raise StepFailed(
             f"{failed:,} rows failed, more than the {config.max_failures:,} that may; the first is row {first['row']}: {first['error']}",
             remedy="Correct the rows, or allow more with --max-failures. Answered parts are kept.",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,8 @@ class Job:
     started: float | None = None
     ended: float | None = None
     error: tuple[str, str] | None = None
+    moved: Callable[[Workspace, Job], None] | None = None  # moves on a job that is no command
+    parts: list[str] = field(default_factory=list)  # its containers
 
     @property
     def id(self) -> str:
@@ -61,7 +63,7 @@ class Job:
         self.ended, self.error = now, error
 
     def containers(self) -> list[str]:
-        return [f"{self.name}.{rank}.{self.life}" for rank in range(self.nodes)]
+        return self.parts if self.moved is not None else [f"{self.name}.{rank}.{self.life}" for rank in range(self.nodes)]
 
     def shown(self) -> dict[str, Any]:
         told = {**self.properties, "status": self.status, "isArchived": self.properties.get("isArchived", False)}
@@ -120,6 +122,9 @@ def settle(workspace: Workspace, job: Job) -> None:
     now = workspace.clock()
     if job.status in ENDED:
         return
+    if job.moved is not None:
+        job.moved(workspace, job)
+        return
     if job.status in ("Starting", "Queued"):
         _launch(workspace, job, now)
         return
@@ -156,7 +161,7 @@ def _launch(workspace: Workspace, job: Job, now: float) -> None:
     image = workspace.image_of(job.properties["environmentId"]).get("image")
     if image not in workspace.images:
         job.end("Failed", now, ("UserError", f"Failed to pull Docker image {image}: manifest unknown."))
-    elif machine in workspace.quotas and _used(workspace, job, machine) + job.nodes > workspace.quotas[machine]:
+    elif machine in workspace.quotas and used(workspace, job, machine) + job.nodes > workspace.quotas[machine]:
         told = f"ClusterCoreQuotaReached: the operation results in exceeding quota limits of Core for {machine}. "
         job.end("Failed", now, ("UserError", f"{told}Maximum allowed: {workspace.quotas[machine]} nodes."))
     elif machine not in workspace.dry and now - job.since >= workspace.start_s:
@@ -182,8 +187,9 @@ def _stop(workspace: Workspace, job: Job) -> None:
         workspace.processes.stop(name)
 
 
-def _used(workspace: Workspace, mine: Job, machine: str) -> int:
-    alive = [job for job in workspace.of(KIND).values() if job is not mine and job.status in ("Running", "CancelRequested")]
+def used(workspace: Workspace, mine: Job, machine: str) -> int:
+    live = ("Running", "CancelRequested")
+    alive = [job for job in workspace.of(KIND).values() if job is not mine and job.moved is None and job.status in live]
     return sum(job.nodes for job in alive if _machine(workspace, job.properties) == machine)
 
 

@@ -7,6 +7,8 @@ import re
 from penstock.testing.emulators.azure import (
     assets,
     autoscale,
+    batches,
+    components,
     computes,
     deployments,
     endpoints,
@@ -73,6 +75,21 @@ def _patch_deployment(workspace: Workspace, asked: Meant) -> Reply:
 def _delete_deployment(workspace: Workspace, asked: Meant) -> Reply:
     operation = deployments.delete(workspace, asked.names[0], asked.names[1])
     return Reply(204) if operation is None else as_pending(workspace, operation, 202)
+
+
+def _put_batch_endpoint(workspace: Workspace, asked: Meant) -> Reply:
+    status, body, operation = batches.put(workspace, asked.names[0], asked.json())
+    return as_pending(workspace, operation, status, body)
+
+
+def _delete_batch_endpoint(workspace: Workspace, asked: Meant) -> Reply:
+    operation = batches.delete(workspace, asked.names[0])
+    return Reply(204) if operation is None else as_pending(workspace, operation, 202)
+
+
+def _put_batch_deployment(workspace: Workspace, asked: Meant) -> Reply:
+    status, body, operation = batches.put_deployment(workspace, asked.names[0], asked.names[1], asked.json())
+    return as_pending(workspace, operation, status, body)
 
 
 def _token(workspace: Workspace, asked: Meant) -> Reply:
@@ -176,6 +193,8 @@ def _scale_route(method: str, below: str, handle: Handler) -> Route:
     )
 
 
+_BATCH_ENDPOINT, _BATCH_DEPLOYMENT = "batchEndpoints/*", "batchEndpoints/*/deployments/*"
+_COMPONENT = "components/*/versions/*"
 _ENDPOINT, _DEPLOYMENT, _VERSION = "onlineEndpoints/*", "onlineEndpoints/*/deployments/*", "environments/*/versions/*"
 ROUTES = (
     _route("GET", "", "workspace", _workspace, "read"),
@@ -186,6 +205,14 @@ ROUTES = (
     _route("POST", "jobs/*/cancel", "jobs/cancel", _cancel, "jobs/cancel/action"),
     _route("PUT", _VERSION, "environments", lambda w, a: as_json(*environments.put(w, a.names[0], a.names[1], a.json()))),
     _route("GET", _VERSION, "environments", lambda w, a: as_json(200, environments.get(w, a.names[0], a.names[1]))),
+    _route("PUT", _COMPONENT, "components", lambda w, a: as_json(*components.put(w, a.names[0], a.names[1], a.json()))),
+    _route("GET", _COMPONENT, "components", lambda w, a: as_json(200, components.get(w, a.names[0], a.names[1]))),
+    _route("PUT", _BATCH_ENDPOINT, "batchEndpoints", _put_batch_endpoint),
+    _route("GET", _BATCH_ENDPOINT, "batchEndpoints", lambda w, a: as_json(200, batches.get(w, a.names[0]))),
+    _route("DELETE", _BATCH_ENDPOINT, "batchEndpoints", _delete_batch_endpoint),
+    _route("GET", "batchEndpoints", "batchEndpoints/list", lambda w, a: as_page(w, a, batches.rows(w, a.query))),
+    _route("PUT", _BATCH_DEPLOYMENT, "batchDeployments", _put_batch_deployment),
+    _route("GET", _BATCH_DEPLOYMENT, "batchDeployments", lambda w, a: as_json(200, batches.get_deployment(w, a.names[0], a.names[1]))),
     _route("PUT", "computes/*", "computes", lambda w, a: as_json(*computes.put(w, a.names[0], a.json()))),
     _route("GET", "computes/*", "computes", lambda w, a: as_json(200, computes.get(w, a.names[0]))),
     _route("PUT", "datastores/*", "datastores", lambda w, a: as_json(*assets.put_datastore(w, a.names[0], a.json()))),

@@ -8,13 +8,15 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from uuid import uuid4
 
 from penstock.testing.emulators import http
-from penstock.testing.emulators.azure import history, registries, scoring
+from penstock.testing.emulators.azure import batches, history, registries, scoring
 from penstock.testing.emulators.azure.asking import Meant, as_json
 from penstock.testing.emulators.azure.errors import ArmError, internal, throttled
+from penstock.testing.emulators.azure.identity import ML
 from penstock.testing.emulators.azure.routes import ROUTES
 from penstock.testing.emulators.azure.workspace import Workspace
 from penstock.testing.emulators.http import Reply
 
+_BATCH = re.compile(r"/batch/([^/]+)/jobs")
 _SCORING = re.compile(r"/serving/([^/]+)(/.*)")
 
 
@@ -29,6 +31,8 @@ def answer(workspace: Workspace, request: http.Asked) -> Reply:
             return Reply(200, history.log(workspace, asked.path.removeprefix("/logs/"), asked.query.get("sig", "")))
         if asked.path.startswith(registries.BLOBS):
             return _stored(workspace, asked)
+        if (found := _BATCH.fullmatch(asked.path)) and asked.method == "POST":
+            return _invoked(workspace, asked, found[1])
         if found := _SCORING.fullmatch(asked.path):
             return _scored(workspace, asked, found[1], found[2])
         return _managed(workspace, asked)
@@ -53,6 +57,16 @@ def _scored(workspace: Workspace, asked: Meant, endpoint: str, path: str) -> Rep
     scoring.check(workspace, endpoint, asked.headers)
     given = scoring.invoke(workspace, scoring.Invocation(endpoint, asked.method, path, asked.headers, asked.body))
     return Reply(given.status, given.body, given.headers, given.parts, cut=fault == "lose")
+
+
+def _invoked(workspace: Workspace, asked: Meant, endpoint: str) -> Reply:
+    fault = _fault(workspace, "POST batch")
+    if fault == "cut":
+        return Reply(0, cut=True)
+    workspace.identity.check(asked.headers, (ML,), "batch", workspace.clock())
+    with workspace.lock:
+        found = batches.invoke(workspace, endpoint, asked.headers.get(scoring.TARGET, ""), asked.body)
+    return Reply(0, cut=True) if fault == "lose" else as_json(201, found)
 
 
 def _managed(workspace: Workspace, asked: Meant) -> Reply:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import datetime
+import fnmatch
 import hashlib
 import itertools
 import json
@@ -42,9 +43,12 @@ class Storage:
         (self._folder / name).mkdir(parents=True)
 
     def read(self, uri: str) -> bytes:
-        """Of an object, as services beside this one read it."""
+        """Of an object, or of all that an address with `*` means, as services beside this one read them."""
         bucket, _, name = uri.removeprefix("gs://").partition("/")
-        return self._path(bucket, name).read_bytes()
+        if "*" not in name:
+            return self._path(bucket, name).read_bytes()
+        names = sorted(unquote(path.name) for path in (self._folder / bucket).iterdir() if "~" not in path.name)
+        return b"".join(self._path(bucket, one).read_bytes() for one in names if fnmatch.fnmatchcase(one, name))
 
     def write(self, uri: str, data: bytes) -> None:
         bucket, _, name = uri.removeprefix("gs://").partition("/")
