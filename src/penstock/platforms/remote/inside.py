@@ -22,7 +22,7 @@ from penstock.platforms.failures import describe
 from penstock.platforms.log_lines import LineWriter
 from penstock.platforms.remote.carrying import landed
 from penstock.platforms.remote.cluster_spec import told_by_cluster
-from penstock.platforms.remote.hosts_file import told_by_file
+from penstock.platforms.remote.hosts_file import say_failure, told_by_file
 from penstock.platforms.remote.notes import fail, failure, log_note, reference_of, scratch_note
 from penstock.platforms.remote.rendezvous import node_of, variables
 
@@ -80,7 +80,9 @@ def _tell(error: BaseException, job: JobSpec, name: str, artifacts: Artifacts) -
     reference = reference_of(job.key, job.attempt)
     known = failure(artifacts, reference, name)
     if known is None or known.get("code") == Interrupted.code:
-        fail(artifacts, reference, name, describe(error, job.code_path))
+        told = describe(error, job.code_path)
+        fail(artifacts, reference, name, told)
+        say_failure(os.environ, str(told.get("message", "")))
 
 
 def restore(key: str, scratch: Path, artifacts: Artifacts) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from penstock.core.errors import PlatformLacks
 from penstock.core.units import show_seconds
 from penstock.platforms.contract import JobSpec
 from penstock.platforms.quotes import Quote, quoted
@@ -18,7 +17,8 @@ from penstock.platforms.sagemaker.left import left
 from penstock.platforms.sagemaker.machines import PRICES_OF
 from penstock.platforms.sagemaker.metrics import CloudWatch
 from penstock.platforms.sagemaker.registry import ModelPackages
-from penstock.platforms.sagemaker.settings import Settings, settings_of
+from penstock.platforms.sagemaker.settings import settings_of
+from penstock.platforms.sagemaker.storing import output_of
 
 if TYPE_CHECKING:
     from penstock.core.home import Home
@@ -29,7 +29,7 @@ class SageMakerPlatform:
     def jobs(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> RemoteJobs:
         """Raises PlatformLacks when the artifacts do not lie in S3."""
         told = settings_of(settings)
-        driver = TrainingJobs(Aws(told), artifacts.url, _output(told, artifacts.url))
+        driver = TrainingJobs(Aws(told), artifacts.url, output_of(told, artifacts.url))
         return RemoteJobs(driver, home, artifacts, machine_for, environment=told.environment)
 
     def quote(self, job: JobSpec, settings: Mapping[str, Any]) -> Quote:
@@ -41,7 +41,7 @@ class SageMakerPlatform:
 
     def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> SageMakerEndpoints:
         told = settings_of(settings)
-        _output(told, artifacts.url)
+        output_of(told, artifacts.url)
         return SageMakerEndpoints(home, artifacts, told, Aws(told))
 
     def measures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> CloudWatch | None:  # noqa: ARG002
@@ -54,15 +54,6 @@ class SageMakerPlatform:
 
     def left(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Sequence[str]:  # noqa: ARG002 (as every platform has it)
         return left(Aws(settings_of(settings)), artifacts.url)
-
-
-def _output(settings: Settings, store: str) -> str:
-    if not store.startswith("s3://"):
-        raise PlatformLacks(
-            f"SageMaker reads and writes S3, and the artifacts lie at {store}",
-            remedy="Point PENSTOCK_ARTIFACTS at a bucket that the role of the platform's section can read and write: s3://BUCKET/PREFIX",
-        )
-    return (settings.bucket or store).rstrip("/")
 
 
 SAGEMAKER = SageMakerPlatform()

@@ -53,6 +53,7 @@ class Settings:
     serverless: Serverless | None = None
     metrics: bool = False
     registry: bool = False
+    workflow_role: str | None = None
     drain_s: float = 30.0
     replica: Mapping[str, Any] = field(default_factory=dict)
 
