@@ -73,7 +73,7 @@ def test_every_step_comes_once_and_after_what_it_needs(graph: Sequence[set[int]]
 
 def test_the_grammar_of_others_takes_it() -> None:
     parser = pytest.importorskip("moto.stepfunctions.parser.asl.parse.asl_parser").AmazonStateLanguageParser
-    nodes = [node("a.b", attempts=1), node("c", "a.b", spot=True), node("d", "a.b", nodes=2), node("e", "c", "d")]
+    nodes = [node("a.b", attempts=1), node("c", "a.b", spot=True), node("d", "a.b", nodes=2), node("e", "c", "d", backoff_s=7200.0)]
     size = parameter("steps.c.with.size", nodes)
     tasks = tasks_of(nodes)
     tasks[1] = Task(tasks[1].node, tasks[1].name, tasks[1].uri, tasks[1].container, ("value",), (size,))
@@ -107,6 +107,7 @@ def test_many_inputs_stay_within_what_a_field_may_hold() -> None:
         (lambda states: states["a"]["Parameters"].update({"RoleArn.$": "States.Format(" * 11}), "more than 10"),
         (lambda states: states.update({"z": {"Type": "Succeed"}}), "not reachable"),
         (lambda states: states["a outputs"].update(Next="a"), "exactly one of"),
+        (lambda states: states["a"]["Retry"][0].update(MaxDelaySeconds=5), "greater than IntervalSeconds"),
     ],
 )
 def test_the_rules_can_fail(change: Any, why: str) -> None:

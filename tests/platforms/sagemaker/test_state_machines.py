@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from penstock.control.api import run
-from penstock.control.stepfunctions.export import Machine, Unasked, export, remove
+from penstock.control.stepfunctions.export import Exported, Unasked, export, remove
 from penstock.core.errors import BadInput, PlatformDenied, PlatformLacks
 from penstock.core.home import Home
 from penstock.platforms.sagemaker.aws import Aws
@@ -72,14 +72,15 @@ def leftovers(project: Path, cloud: SageMaker) -> list[str]:
     return list(left(Aws(settings_of(section(cloud))), Home.find(project).artifacts_url))
 
 
-def submitted(project: Path, **more: Any) -> Machine:
+def submitted(project: Path, **more: Any) -> Exported:
     return export(project / "penstock.yaml", on="there", submit=True, **more)
 
 
 def test_a_run_finds_what_the_machine_built(cloud: SageMaker, project: Path) -> None:
     """Steps at once, digests handed on, throttled on the way; answers that are lost make nothing twice."""
     again = {**sums(project / "tries")[1], "name": "again", "resources": {"spot": True}}
-    joined = {"name": "both-of-them", "uses": "work:both", "inputs": {"left": "total", "right": "again"}}
+    two = {"inputs": {"left": "total", "right": "again"}, "resources": {"nodes": 2}}  # of several machines the first tells what came of it
+    joined = {"name": "both-of-them", "uses": "work:both", **two}
     write(project, section(cloud, environment={"A": "b"}), [*sums(project / "tries"), again, joined])
     for operation in ("CreateStateMachine", "StartExecution"):
         cloud.account.faults.plan("lose_answer", operation)

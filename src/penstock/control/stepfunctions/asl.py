@@ -155,7 +155,7 @@ class _Writer:
             "Type": "Task",
             "Resource": "arn:aws:states:::sagemaker:createTrainingJob.sync",
             "Parameters": self._request(task, note=key),
-            "Retry": [*_CALL, *_again(task)],
+            "Retry": [*(dict(row) for row in _CALL), *_again(task)],
             "Catch": [failed],
             "ResultPath": None,
             "Next": read,
@@ -166,7 +166,7 @@ class _Writer:
             "Parameters": {"Bucket": self._bucket, "Key.$": f"States.Format('{path}', $.penstock.run)"},
             "ResultSelector": {"told.$": "States.StringToJson($.Body)"},
             "ResultPath": f"$.steps.{variable(task)}",
-            "Retry": [_READ],
+            "Retry": [dict(_READ)],
             "Catch": [failed],
         }
         end = {"Type": "Fail", "Error": f"step {task.node.name} failed", "CausePath": "$.failed.Cause"}
@@ -199,7 +199,8 @@ def _again(task: RequestTask) -> list[dict[str, Any]]:
     node = task.node
     if node.attempts < 2:
         return []
-    pause = {"IntervalSeconds": max(1, round(node.backoff_s)), "BackoffRate": 2.0, "MaxDelaySeconds": LONGEST_PAUSE_S}
+    first = max(1, round(node.backoff_s))
+    pause = {"IntervalSeconds": first, "BackoffRate": 2.0, "MaxDelaySeconds": max(LONGEST_PAUSE_S, first + 1)}
     return [{"ErrorEquals": ["States.TaskFailed"], "MaxAttempts": node.attempts - 1, **pause, "JitterStrategy": "FULL"}]
 
 

@@ -41,7 +41,7 @@ class Unasked:
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class Exported:
     """`document`: the state machine. `tasks`: [{step, task, template}]. `anew`: sources that each execution looks at again.
 
     `starts`: what starts it. Where it was submitted, `machine` is its ARN, `execution` that which was started, `did` what was changed.
@@ -67,7 +67,7 @@ def export(
     parameters: Sequence[str] = (),
     unasked: Unasked = Unasked(),
     submit: bool = False,
-) -> Machine:
+) -> Exported:
     """`parameters`: paths of values that it may be started with; `submit`: makes or changes it there with its starts, and starts it once.
 
     Raises PlatformLacks (no state machines there, a step that cannot be a task, artifacts on this machine), BadInput, what prepare raises.
@@ -90,7 +90,7 @@ def remove(source: Pipeline | str | Path, *, on: str | None = None) -> list[str]
         world.store.close()
 
 
-def _export(prepared: Prepared, world: World, paths: Sequence[str], unasked: Unasked, *, submit: bool) -> Machine:
+def _export(prepared: Prepared, world: World, paths: Sequence[str], unasked: Unasked, *, submit: bool) -> Exported:
     pipeline, store = prepared.pipeline, world.store.artifacts.url
     name, platform, config = pipeline.name, platform_of(pipeline), platform_config(pipeline)
     system = state_machines_of(platform, config["kind"])
@@ -113,7 +113,7 @@ def _export(prepared: Prepared, world: World, paths: Sequence[str], unasked: Una
     if submit:
         applied = system.apply(name, document, starts, config, store)
         execution = system.start(applied, f"by-hand-{hex_of(digest_json([document, world.clock.now()]))[:20]}", config)
-    return Machine(
+    return Exported(
         name,
         platform,
         document,

@@ -22,6 +22,7 @@ NUMBER, REGION = "123456789012", "us-east-1"
 ROLE = f"arn:aws:iam::{NUMBER}:role/penstock"
 IMAGE = f"{NUMBER}.dkr.ecr.{REGION}.amazonaws.com/penstock:latest"
 PAGE = 10  # of a list without MaxResults
+MACHINES: dict[str, Account] = {}  # whose a state machine is, by ARN: moto keeps those of all accounts of this process together
 _HERE = Machine("here", 1, 1 << 30)
 
 

@@ -40,6 +40,9 @@ def _machine(machine: Mapping[str, Any], at: str, names: list[str]) -> Iterator[
                 yield f"{place}: Next {other!r} is no state"
         if state["Type"] not in ("Fail", "Succeed") and ("Next" in state) == bool(state.get("End")):
             yield f"{place}: exactly one of Next and End"
+        for retry in state.get("Retry", ()):
+            if retry.get("MaxDelaySeconds", 1 << 30) <= retry.get("IntervalSeconds", 1):
+                yield f"{place}: MaxDelaySeconds must be greater than IntervalSeconds"
         yield from _fields(state, place)
         for at_branch, branch in enumerate(state.get("Branches", ())):
             yield from _machine(branch, f"{place}/Branches/{at_branch}", names)

@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from penstock.testing.emulators.http import Asked, Reply
-from penstock.testing.emulators.sagemaker import interpreter, shapes
-from penstock.testing.emulators.sagemaker.account import Account
+from penstock.testing.emulators.sagemaker import shapes
+from penstock.testing.emulators.sagemaker.account import MACHINES, Account
 from penstock.testing.emulators.sagemaker.asl_rules import complaints
 from penstock.testing.emulators.sagemaker.errors import AwsError
 from penstock.testing.emulators.sagemaker.schedules import check_expression
@@ -96,6 +96,9 @@ def _passed_on(account: Account, asked: Asked, call: Call) -> Reply:
 
 
 def _create_machine(account: Account, asked: Mapping[str, Any]) -> None:
+    from penstock.testing.emulators.sagemaker import interpreter  # a second to load: only where machines are made
+
+    interpreter.install()
     _role(account, asked["roleArn"])
     _definition(asked["definition"])
     machines = account.client("stepfunctions").list_state_machines()["stateMachines"]
@@ -128,7 +131,7 @@ def _role(account: Account, role: str) -> None:
 
 def _remember(account: Account, asked: Mapping[str, Any], given: Mapping[str, Any]) -> None:
     arn = asked.get("stateMachineArn") or given["stateMachineArn"]
-    interpreter.ACCOUNTS[arn] = account
+    MACHINES[arn] = account
     if (version := given.get("stateMachineVersionArn")) is not None:
         rows = account.of(VERSIONS).setdefault(arn, [])
         rows[:] = [version, *(row for row in rows if row != version)]
@@ -185,7 +188,7 @@ def _targets(account: Account, asked: Mapping[str, Any]) -> None:
 def _target(account: Account, target: Mapping[str, Any]) -> None:
     if target["RoleArn"] not in account.roles:
         raise AwsError("ValidationException", f"The execution role you provide must allow AWS to assume the role: {target['RoleArn']}")
-    if target["Arn"] not in interpreter.ACCOUNTS:
+    if target["Arn"] not in MACHINES:
         raise AwsError("ValidationException", f"Provided Arn is not in correct format: {target['Arn']}")
 
 

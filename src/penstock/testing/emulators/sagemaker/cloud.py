@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any
 
 from penstock.testing.emulators.http import HttpServer
-from penstock.testing.emulators.sagemaker import interpreter
 from penstock.testing.emulators.sagemaker.account import IMAGE, NUMBER, REGION, ROLE, Account
 from penstock.testing.emulators.sagemaker.forgetting import forget
 from penstock.testing.emulators.sagemaker.training import KIND as TRAINING
@@ -46,7 +45,6 @@ class SageMaker:
             "AWS_DEFAULT_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
-        interpreter.install()
         self.account = Account(folder, aws)
         self.account.identities.secrets[key] = secret
         self._http = HttpServer(lambda asked: answer(self.account, asked))
@@ -78,7 +76,7 @@ class SageMaker:
         with self.account.lock:
             self.account.processes.close()
             shutil.rmtree(self.account.processes.folder, ignore_errors=True)
-            forget()
+            forget(self.account)
             for place in (self.account.things, self.account.tags, self.account.quotas):
                 place.clear()
             self.account.dry.clear()

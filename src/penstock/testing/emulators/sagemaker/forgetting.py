@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import datetime
 
-from penstock.testing.emulators.sagemaker import interpreter
-from penstock.testing.emulators.sagemaker.account import NUMBER, REGION
+from penstock.testing.emulators.sagemaker.account import MACHINES, NUMBER, REGION, Account
 
 
-def forget() -> None:
+def forget(account: Account) -> None:
     """What runs is stopped."""
+    mine = [arn for arn, owner in MACHINES.items() if owner is account]
+    if not mine:
+        return
     from moto.events.models import events_backends
     from moto.scheduler.models import scheduler_backends
     from moto.stepfunctions.parser.models import stepfunctions_parser_backends
+
+    from penstock.testing.emulators.sagemaker import interpreter
 
     machines = stepfunctions_parser_backends[NUMBER][REGION].state_machines
     for execution in (one for machine in machines for one in machine.executions):
@@ -20,6 +24,8 @@ def forget() -> None:
         if execution.status == "RUNNING" and worker is not None and worker.env is not None:
             worker.stop(datetime.datetime.now(datetime.UTC), None, None)
     machines.clear()
+    for arn in mine:
+        del MACHINES[arn]
     interpreter.PAUSES.clear()
     for bus in events_backends[NUMBER][REGION].event_buses.values():
         bus.rules.clear()

@@ -26,10 +26,9 @@ from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state
 from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_callback import StateTaskServiceCallback
 from moto.stepfunctions.parser.asl.eval.event.event_detail import EventDetails
 
-from penstock.testing.emulators.sagemaker.account import Account
+from penstock.testing.emulators.sagemaker.account import MACHINES, Account
 
 HURRY_S, POLL_S = 0.05, 0.25
-ACCOUNTS: dict[str, Account] = {}  # by ARN of the state machine
 PAUSES: list[float] = []  # before retries, in seconds, as they would have been
 FAILED = "States.TaskFailed"
 _NAMES = {"ResourceLimitExceeded": "ResourceLimitExceededException", "ResourceInUse": "ResourceInUseException"}
@@ -57,7 +56,7 @@ def _service(service_name: str) -> Any:
 
 
 def _account(env: Any) -> Account:
-    return ACCOUNTS[env.states.context_object.context_object_data["StateMachine"]["Id"]]
+    return MACHINES[env.states.context_object.context_object_data["StateMachine"]["Id"]]
 
 
 class AwsTask(StateTaskServiceAwsSdk):  # type: ignore[misc]
