@@ -163,18 +163,19 @@ def _data(pipeline: Pipeline, data: Data, beside: Path, home: Home) -> Node:
     external: dict[str, str] = {}
     config = DataConfig(
         task=pipeline.task,
-        sources=tuple(_resolve(s, beside, home, external) for s in data.sources),
-        test=tuple(_resolve(s, beside, home, external) for s in data.test),
+        sources=tuple(resolved(s, beside, home.cache, external) for s in data.sources),
+        test=tuple(resolved(s, beside, home.cache, external) for s in data.test),
         clean=data.clean,
         split=data.split,
     )
     return _node(pipeline, "data", config, {}, external=external)
 
 
-def _resolve(source: Source, beside: Path, home: Home, external: dict[str, str]) -> ResolvedSource:
+def resolved(source: Source, beside: Path, cache: Path, external: dict[str, str]) -> ResolvedSource:
+    """The source by the digest that it has now; `external` is told where its bytes lie. Raises SourceUnreadable and its kin."""
     from penstock.stages.data.locate import locate
 
-    located = locate(source, beside, home.cache)
+    located = locate(source, beside, cache)
     external[located.digest] = str(located.path)
     named = _as_entry(source) if source.dataset else source.model_copy(update={"uri": "-"})
     return ResolvedSource(digest=located.digest, file_name=located.path.name, source=named)

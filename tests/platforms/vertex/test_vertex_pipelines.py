@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from penstock.control.api import RunResult, run
+from penstock.control.api import run
 from penstock.control.exporting.tasks import Task
 from penstock.control.graph import Binding, Node
 from penstock.control.kfp.export import Exported, export
@@ -34,6 +34,7 @@ from penstock.testing.emulators.vertex.errors import VertexError
 from penstock.testing.emulators.vertex.pipeline_spec import parsed
 from penstock.testing.emulators.vertex.pipelines import ENDED, KIND, Pipeline, settle
 from penstock.testing.everywhere import Command
+from penstock.testing.exported import keys, sums, write
 from penstock.testing.jobs_suite import until, user_job
 
 TEXT = "the quick brown fox jumps over the lazy dog while rain falls on small green hills near a quiet town"
@@ -51,49 +52,14 @@ PIPELINE = {
     "deploy": {"to": "laptop"},
 }
 WAIT_S = 240.0  # for a busy machine
-CODE = """
-from pathlib import Path
-
-from penstock.core.errors import StepTransient
-from penstock.stages.user.types import Folder, Output
-
-
-def table(value: int, times: int, made: Output) -> None:
-    (made / "table.txt").write_text(f"{value * times}")
-
-
-def total(folder: Folder, tries: str) -> int:
-    with Path(tries).open("a") as file:
-        file.write("x")
-    return int((folder / "table.txt").read_text()) + 3
-
-
-def fail(tries: str) -> int:
-    with Path(tries).open("a") as file:
-        file.write("x")
-    if len(Path(tries).read_text()) < 2:
-        raise StepTransient("the service is away")
-    raise ValueError("it cannot be")
-"""
 
 
 @pytest.fixture
 def project(cloud: VertexAI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a file of user steps, whose artifacts lie in a bucket."""
-    (tmp_path / "work.py").write_text(CODE)
-    told = {"tries": str(tmp_path / "tries")}
-    steps = [
-        {"name": "table", "uses": "work:table", "with": {"value": 3, "times": 10}},
-        {"name": "total", "uses": "work:total", "inputs": {"folder": "table.made"}, "with": told},
-    ]
-    write(tmp_path, cloud, steps)
+    write(tmp_path, cloud.section(), sums(tmp_path / "tries"), "gcp")
     monkeypatch.setenv("PENSTOCK_ARTIFACTS", f"{cloud.bucket()}/store")
     return tmp_path
-
-
-def write(folder: Path, cloud: VertexAI, steps: list[dict[str, Any]]) -> None:
-    file = {"name": "sums", "steps": steps, "platforms": {"laptop": {"kind": "local"}, "gcp": cloud.section()}}
-    (folder / "penstock.yaml").write_text(json.dumps(file))
 
 
 def started(cloud: VertexAI, made: Exported) -> Pipeline:
@@ -106,10 +72,6 @@ def started(cloud: VertexAI, made: Exported) -> Pipeline:
         with cloud.here.lock:
             settle(cloud.here, job)
     return job
-
-
-def keys(result: RunResult) -> dict[str, str]:
-    return {step["name"]: step["key"] for step in result.steps}
 
 
 def states(job: Pipeline) -> dict[str, str]:
@@ -163,7 +125,7 @@ def test_what_failed_for_good_is_not_done_again(cloud: VertexAI, project: Path) 
     """KFP starts the container three times whatever it ended by: the first failure may pass, the second is for good, the third an echo."""
     tries = project / "failed"
     retry = {"attempts": 3, "backoff": "10ms"}
-    write(project, cloud, [{"name": "fail", "uses": "work:fail", "with": {"tries": str(tries)}, "retry": retry}])
+    write(project, cloud.section(), [{"name": "fail", "uses": "work:fail", "with": {"tries": str(tries)}, "retry": retry}], "gcp")
     job = started(cloud, export(project / "penstock.yaml", on="gcp", start=True))
     assert job.row.state.name == "PIPELINE_STATE_FAILED"
     assert job.tasks["fail"].tries == 3
@@ -199,7 +161,7 @@ def test_what_cannot_be_exported_says_why(project: Path, monkeypatch: pytest.Mon
 
 def test_the_command_writes_both_forms(cloud: VertexAI, project: Path) -> None:
     spot = {"name": "table", "uses": "work:table", "with": {"value": 3, "times": 10}, "resources": {"spot": True}}
-    write(project, cloud, [spot])
+    write(project, cloud.section(), [spot], "gcp")
     command = Command(project, {**cloud.environment, "PENSTOCK_ARTIFACTS": os.environ["PENSTOCK_ARTIFACTS"]})
     told = command("export", "kfp", "--on", "gcp", "-o", "pipeline.yaml")
     assert yaml.safe_load((project / "pipeline.yaml").read_text()) == told["document"]

@@ -1,4 +1,4 @@
-"""`penstock export`: rules for Prometheus, dashboards for Grafana, the steps as a pipeline of Kubeflow's form, a model as a function."""
+"""`penstock export`: rules for Prometheus, dashboards for Grafana, the steps as another system's pipeline, a model as a function."""
 
 from __future__ import annotations
 
@@ -92,6 +92,54 @@ def kfp(
         write_atomic(output, text.encode())
     lines = [f"written to {output}"] if output is not None else [] if submit else [text.rstrip("\n")]
     lines += [f"started as {made.job}"] if made.job else []
+    here().show({**asdict(made), "file": str(output) if output is not None else None}, lambda: lines)
+
+
+@app.command()
+def stepfunctions(
+    file: Annotated[Path, typer.Argument(help="The pipeline file.")] = Path("penstock.yaml"),
+    on: Annotated[str | None, typer.Option(metavar="NAME", help="Platform of the file whose jobs it runs (kind sagemaker).")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file: .json, or .yaml.")] = None,
+    sets: Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the file.")] = None,
+    parameters: Annotated[
+        list[str] | None, typer.Option("--parameter", metavar="PATH", help="Value that may be changed when it is started: train.epochs.")
+    ] = None,
+    schedule: Annotated[list[str] | None, typer.Option(metavar="WHEN", help="Start it by the clock: 'rate(1 day)', 'cron(…)'.")] = None,
+    timezone: Annotated[str, typer.Option(help="Of the schedules: Europe/Berlin.")] = "UTC",
+    when_object: Annotated[list[str] | None, typer.Option(metavar="s3://BUCKET/PREFIX", help="Start it when an object comes.")] = None,
+    triggers: Annotated[bool, typer.Option("--triggers", help="Start it as the file's `triggers` say, too.")] = False,
+    submit: Annotated[bool, typer.Option("--submit", help="Make or change it there with what starts it, and start it once.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Stop it and take it away there with what starts it.")] = False,
+) -> None:
+    """Write the steps of a run as a state machine of AWS Step Functions (ASL). What they read is sent to the store.
+
+    Afterwards `penstock run --on NAME` finds what was built there, judges it by the gates, registers and deploys it.
+    """
+    from dataclasses import asdict
+
+    from penstock.control.stepfunctions.export import Unasked
+    from penstock.control.stepfunctions.export import export as made_of
+    from penstock.control.stepfunctions.export import remove as taken_away
+    from penstock.core.errors import BadInput
+    from penstock.core.files import write_atomic
+
+    if remove:
+        if submit or schedule or when_object or triggers:
+            raise BadInput("--remove goes with none of --submit, --schedule, --when-object, --triggers")
+        went = taken_away(file, on=on)
+        here().show({"removed": went}, lambda: went or ["nothing was there"])
+        return
+    unasked = Unasked(schedule or (), timezone, when_object or (), triggers)
+    made = made_of(file, overrides=sets or (), on=on, parameters=parameters or (), unasked=unasked, submit=submit)
+    if made.starts and not submit:
+        here().note("what starts it is made with --submit")
+    for uri in made.anew:
+        here().note(f"each execution looks at {uri} again, and trains on what it holds then")
+    text = _text(made.document, as_json=output is None or output.suffix != ".yaml")
+    if output is not None:
+        write_atomic(output, text.encode())
+    lines = [f"written to {output}"] if output is not None else [] if submit else [text.rstrip("\n")]
+    lines += [*made.did, *([f"started as {made.execution}"] if made.execution else [])]
     here().show({**asdict(made), "file": str(output) if output is not None else None}, lambda: lines)
 
 

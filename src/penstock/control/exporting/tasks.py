@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from penstock.control.exporting.templates import keep, portable
+from penstock.control.exporting.templates import Anew, keep, portable
 from penstock.control.exporting.values import Parameter
 from penstock.control.graph import Graph, Node
 from penstock.control.preparing import UNKNOWN_KEY
@@ -60,8 +60,13 @@ def task_names(steps: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def tasks_of(graph: Graph, world: World, known: Sequence[Parameter], container: Callable[[JobSpec], ContainerT]) -> list[Task[ContainerT]]:
-    """All containers are asked for before anything is sent. Raises what `container` does, SourceUnreadable."""
+def tasks_of(
+    graph: Graph, world: World, known: Sequence[Parameter], container: Callable[[JobSpec], ContainerT], anew: Anew | None = None
+) -> list[Task[ContainerT]]:
+    """All containers are asked for before anything is sent. `anew`: sources of the data step that it looks at again when it runs.
+
+    Raises what `container` does, SourceUnreadable.
+    """
     names = task_names([node.name for node in graph])
     containers = [container(job_of(node, key=UNKNOWN_KEY, run="", inputs={}, attempt=1)) for node in graph]
     read = {(binding.step, binding.output) for node in graph for binding in node.inputs.values() if binding.step}
@@ -71,7 +76,8 @@ def tasks_of(graph: Graph, world: World, known: Sequence[Parameter], container: 
         sent = portable(node, artifacts, scratch)
         outputs = sorted(output for step, output in read if step == node.name)
         mine = [one for one in known if one.step == node.name]
-        found.append(Task(sent, names[node.name], keep(sent, artifacts), its, outputs, mine))
+        uri = keep(sent, artifacts, anew if node.stage == "data" else None)
+        found.append(Task(sent, names[node.name], uri, its, outputs, mine))
     return found
 
 

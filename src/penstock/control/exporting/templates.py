@@ -10,10 +10,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from penstock.control.exporting.values import changed
-from penstock.control.graph import Node
+from penstock.control.graph import Node, resolved
 from penstock.control.keys import key_parts, step_key
 from penstock.control.preparing import UNKNOWN_KEY
 from penstock.control.steps import job_of
@@ -24,9 +24,13 @@ from penstock.platforms.contract import JobResult, JobSpec
 from penstock.platforms.jobs_codec import TEMPLATES, publish, split_uri
 from penstock.platforms.remote.carrying import carried
 from penstock.platforms.remote.notes import failure, reference_of
+from penstock.spec.pipeline import Source
 
 if TYPE_CHECKING:
     from penstock.store.artifacts import Artifacts
+
+
+Anew = Mapping[str, Mapping[str, Mapping[str, Any]]]  # of a data step: part → place in it → the source, looked at again when it runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +48,25 @@ def portable(node: Node, artifacts: Artifacts, scratch: Path) -> Node:
     return replace(node, external=dict(job.external), code_path=tuple(job.code_path))
 
 
-def keep(node: Node, artifacts: Artifacts) -> str:
+def keep(node: Node, artifacts: Artifacts, anew: Anew | None = None) -> str:
     """Stores a portable step; gives the URI that `penstock exec` takes. The same step has the same one."""
-    data = json.dumps(node.as_json(), sort_keys=True).encode()
+    data = json.dumps({**node.as_json(), **({"anew": anew} if anew else {})}, sort_keys=True).encode()
     note = f"{TEMPLATES}{hex_of(digest_bytes(data))}.json"
     artifacts.put_note(note, data)
     return f"{artifacts.url}#{note}"
 
 
-def bound_job(uri: str, given: Given, artifacts: Artifacts) -> tuple[JobSpec, str]:
+def bound_job(uri: str, given: Given, artifacts: Artifacts, cache: Path) -> tuple[JobSpec, str]:
     """The job of a template with its inputs, published as every job is, and a name for this try of it.
 
-    Raises NotFound, BadInput, and StepFailed (see _try).
+    Raises NotFound, BadInput, SourceUnreadable, and StepFailed (see _try).
     """
     data = artifacts.get_note(split_uri(uri)[1])
     if data is None:
         raise NotFound(f"no step at {uri}", remedy="Export the pipeline again: what it runs is kept in the artifact store.")
-    node = changed(Node.parse(json.loads(data)), given.values)
+    value = json.loads(data)
+    anew: Anew = value.pop("anew", {})
+    node = _looked_anew(changed(Node.parse(value), given.values), anew, cache)
     wanted = {name for name, binding in node.inputs.items() if binding.step}
     if wrong := sorted(wanted ^ set(given.inputs)):
         raise BadInput(f"step {node.name!r} takes --input {', '.join(sorted(wanted)) or 'nothing'}; wrong: {', '.join(wrong)}")
@@ -69,6 +75,17 @@ def bound_job(uri: str, given: Given, artifacts: Artifacts) -> tuple[JobSpec, st
     name = _try(node, job, artifacts)
     publish(job, artifacts, artifacts.url)
     return job, name
+
+
+def _looked_anew(node: Node, anew: Anew, cache: Path) -> Node:
+    """The step with its sources as they are now."""
+    external, config = dict(node.external), dict(node.config)
+    for part, places in anew.items():
+        config[part] = list(config[part])
+        for at, source in places.items():
+            found = resolved(Source.model_validate(source), Path.cwd(), cache, external)
+            config[part][int(at)] = found.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return replace(node, external=external, config=config)
 
 
 def _try(node: Node, job: JobSpec, artifacts: Artifacts) -> str:

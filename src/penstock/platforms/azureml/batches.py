@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.digests import digest_json, hex_of
-from penstock.core.errors import PlatformAway
+from penstock.core.errors import PlatformAway, PlatformLacks
 from penstock.platforms.azureml.arm import Arm, busy, not_there
 from penstock.platforms.azureml.driver import JOB_PHASES, sight_of
 from penstock.platforms.azureml.environments import JOBS, Environments
 from penstock.platforms.azureml.machines import PRICES_OF, TRAINING, priced
 from penstock.platforms.azureml.naming import TAG, store_mark, tags
-from penstock.platforms.batches import Answer, BatchOrder, answer_of, published, told
+from penstock.platforms.batches import WITHOUT_VENDOR, Answer, BatchOrder, answer_of, published, told
 from penstock.platforms.quotes import Quote, quoted
 from penstock.platforms.remote.driver import Sight
 from penstock.platforms.remote.machines import Machine, Need, choose
@@ -50,6 +50,8 @@ class BatchEndpoints:
 
     def machine(self, wanted: str | None, instances: int) -> Machine:  # noqa: ARG002 (as every platform has it)
         cluster = self.arm.settings.compute
+        if cluster is not None and cluster.instance_types:
+            raise PlatformLacks(f"batch endpoints are not asked for on the attached cluster {cluster.name!r}", remedy=WITHOUT_VENDOR)
         name = wanted or (cluster.machine if cluster is not None else self.arm.settings.machine)
         return choose(priced(TRAINING, self.arm.settings.usd_per_hour), Need(machine=name) if name else _NEED, self.service)
 

@@ -23,7 +23,7 @@ from penstock.platforms.handed import Caller, folder_of
 from penstock.platforms.log_lines import LineWriter
 from penstock.platforms.remote.carrying import landed
 from penstock.platforms.remote.cluster_spec import told_by_cluster
-from penstock.platforms.remote.hosts_file import told_by_file
+from penstock.platforms.remote.hosts_file import say_failure, told_by_file
 from penstock.platforms.remote.notes import fail, failure, log_note, reference_of, scratch_note
 from penstock.platforms.rendezvous import Node, node_of, place_of, variables
 
@@ -84,7 +84,9 @@ def _tell(error: BaseException, job: JobSpec, name: str, artifacts: Artifacts) -
     reference = reference_of(job.key, job.attempt)
     known = failure(artifacts, reference, name)
     if known is None or known.get("code") == Interrupted.code:
-        fail(artifacts, reference, name, describe(error, job.code_path))
+        told = describe(error, job.code_path)
+        fail(artifacts, reference, name, told)
+        say_failure(os.environ, str(told.get("message", "")))
 
 
 def restore(key: str, scratch: Path, artifacts: Artifacts) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from penstock.core.errors import PlatformLacks
 from penstock.core.units import show_seconds
 from penstock.platforms.contract import JobSpec
 from penstock.platforms.quotes import Quote, quoted
@@ -19,7 +18,8 @@ from penstock.platforms.sagemaker.left import left
 from penstock.platforms.sagemaker.machines import PRICES_OF
 from penstock.platforms.sagemaker.metrics import CloudWatch
 from penstock.platforms.sagemaker.registry import ModelPackages
-from penstock.platforms.sagemaker.settings import Settings, settings_of
+from penstock.platforms.sagemaker.settings import settings_of
+from penstock.platforms.sagemaker.storing import output_of
 from penstock.platforms.sagemaker.transforms import TransformJobs
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class SageMakerPlatform:
     def jobs(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> RemoteJobs:
         """Raises PlatformLacks when the artifacts do not lie in S3."""
         told = settings_of(settings)
-        driver = TrainingJobs(Aws(told), artifacts.url, _output(told, artifacts.url))
+        driver = TrainingJobs(Aws(told), artifacts.url, output_of(told, artifacts.url))
         return RemoteJobs(driver, home, artifacts, machine_for, environment=told.environment)
 
     def quote(self, job: JobSpec, settings: Mapping[str, Any]) -> Quote:
@@ -43,11 +43,11 @@ class SageMakerPlatform:
 
     def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> SageMakerEndpoints:
         told = settings_of(settings)
-        return SageMakerEndpoints(home, artifacts, told, Aws(told), _output(told, artifacts.url))
+        return SageMakerEndpoints(home, artifacts, told, Aws(told), output_of(told, artifacts.url))
 
     def batches(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> TransformJobs:  # noqa: ARG002 (as every platform has it)
         told = settings_of(settings)
-        _output(told, artifacts.url)
+        output_of(told, artifacts.url)
         return TransformJobs(Aws(told), artifacts)
 
     def measures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> CloudWatch | None:  # noqa: ARG002
@@ -62,7 +62,7 @@ class SageMakerPlatform:
         told = settings_of(settings)
         if told.capture is None:
             return None
-        return DataCapture(Aws(told), artifacts.url, place_of(_output(told, artifacts.url), artifacts.url), told.capture.keep)
+        return DataCapture(Aws(told), artifacts.url, place_of(output_of(told, artifacts.url), artifacts.url), told.capture.keep)
 
     def serving(self, settings: Mapping[str, Any]) -> Sequence[str]:
         return serving_calls(settings_of(settings))
@@ -71,15 +71,6 @@ class SageMakerPlatform:
         found = left(Aws(settings_of(settings)), artifacts.url)
         captures = self.captures(home, artifacts, settings)
         return [*found, *(f"captured requests {folder}" for folder in captures.there())] if captures is not None else found
-
-
-def _output(settings: Settings, store: str) -> str:
-    if not store.startswith("s3://"):
-        raise PlatformLacks(
-            f"SageMaker reads and writes S3, and the artifacts lie at {store}",
-            remedy="Point PENSTOCK_ARTIFACTS at a bucket that the role of the platform's section can read and write: s3://BUCKET/PREFIX",
-        )
-    return (settings.bucket or store).rstrip("/")
 
 
 SAGEMAKER = SageMakerPlatform()

@@ -62,6 +62,7 @@ class Settings:
     capture: DataCapture | None = None
     metrics: bool = False
     registry: bool = False
+    workflow_role: str | None = None
     drain_s: float = 30.0
     replica: Mapping[str, Any] = field(default_factory=dict)
 

@@ -68,6 +68,10 @@ class SageMakerPlatform(Record):
 
     registry: bool = Field(default=False, description="versions are model packages too; who decides on one there or here is heeded in both")
 
+    workflow_role: str | None = Field(
+        default=None, pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/", description="that state machines and what starts them run as"
+    )
+
     @model_validator(mode="after")
     def _fitting(self) -> SageMakerPlatform:
         if bool(self.subnets) != bool(self.security_groups):

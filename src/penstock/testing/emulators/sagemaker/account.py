@@ -22,6 +22,7 @@ NUMBER, REGION = "123456789012", "us-east-1"
 ROLE = f"arn:aws:iam::{NUMBER}:role/penstock"
 IMAGE = f"{NUMBER}.dkr.ecr.{REGION}.amazonaws.com/penstock:latest"
 PAGE = 10  # of a list without MaxResults
+MACHINES: dict[str, Account] = {}  # whose a state machine is, by ARN: moto keeps those of all accounts of this process together
 _HERE = Machine("here", 1, 1 << 30)
 
 
@@ -73,18 +74,25 @@ class Account:
         """A container of the image that is Penstock's: its entry point is `penstock`."""
         self.processes.create(Order(name, command, {**self.aws, **environment}, _HERE))
 
-    def client(self, service: str) -> Any:
+    def training(self) -> Any:
+        """A client of SageMaker, as other services of AWS are."""
+        return self.client("sagemaker", self.aws["AWS_ENDPOINT_URL_SAGEMAKER"])
+
+    def client(self, service: str, url: str = "") -> Any:
         """For S3, CloudWatch and its logs, as the service itself calls them."""
         with self.lock:
             if service not in self._clients:
                 import boto3
+                from botocore.config import Config
 
                 session = boto3.session.Session(  # boto3's own one, which a test may use in its thread, makes one client at a time only
                     region_name=self.region,
                     aws_access_key_id=self.aws["AWS_ACCESS_KEY_ID"],
                     aws_secret_access_key=self.aws["AWS_SECRET_ACCESS_KEY"],
                 )
-                self._clients[service] = session.client(service, endpoint_url=self.aws["AWS_ENDPOINT_URL"])
+                self._clients[service] = session.client(
+                    service, endpoint_url=url or self.aws["AWS_ENDPOINT_URL"], config=Config(retries={"total_max_attempts": 1})
+                )
             return self._clients[service]
 
 

@@ -1,4 +1,4 @@
-"""The emulator as a server: SageMaker and its runtime on one port, moto beside it for S3, CloudWatch, logs and autoscaling."""
+"""The emulator as a server: SageMaker, its runtime and what starts its jobs on one port, moto beside it for S3, CloudWatch, autoscaling."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from typing import Any
 
 from penstock.testing.emulators.http import HttpServer
 from penstock.testing.emulators.sagemaker.account import IMAGE, NUMBER, REGION, ROLE, Account
+from penstock.testing.emulators.sagemaker.forgetting import forget
 from penstock.testing.emulators.sagemaker.training import KIND as TRAINING
 from penstock.testing.emulators.sagemaker.wire import answer
 from penstock.testing.emulators.table import Emulated
+
+OURS = ("SAGEMAKER", "SAGEMAKER_RUNTIME", "SFN", "EVENTBRIDGE", "SCHEDULER")  # the others are moto's
 
 
 class SageMaker:
@@ -46,7 +49,8 @@ class SageMaker:
         self.account.identities.secrets[key] = secret
         self._http = HttpServer(lambda asked: answer(self.account, asked))
         self.url = self._http.url
-        self.environment = {**aws, "AWS_ENDPOINT_URL_SAGEMAKER": self.url, "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": self.url}
+        self.environment = {**aws, **{f"AWS_ENDPOINT_URL_{service}": self.url for service in OURS}}
+        self.account.aws = self.environment
 
     def __enter__(self) -> SageMaker:
         self._http.start()
@@ -72,6 +76,7 @@ class SageMaker:
         with self.account.lock:
             self.account.processes.close()
             shutil.rmtree(self.account.processes.folder, ignore_errors=True)
+            forget(self.account)
             for place in (self.account.things, self.account.tags, self.account.quotas):
                 place.clear()
             self.account.dry.clear()

@@ -24,8 +24,9 @@ class Identities:
     expired: set[str] = field(default_factory=set)
     denied: set[str] = field(default_factory=set)
 
-    def check(self, method: str, url: str, headers: Mapping[str, str], body: bytes, region: str, action: str) -> None:
-        """Raises AwsError as the service would. `headers`: names in lower case."""
+    def check(self, method: str, url: str, headers: Mapping[str, str], body: bytes, region: str, what: tuple[str, str]) -> None:
+        """Raises AwsError as the service would. `headers`: names in lower case. `what`: service as it is signed for, action."""
+        wanted, action = what
         found = _SCHEME.fullmatch(headers.get("authorization", ""))
         if found is None:
             raise AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", 403)
@@ -37,15 +38,15 @@ class Identities:
         _check_time(headers.get("x-amz-date", ""))
         kept = {name: headers.get(name, "") for name in signed.split(";")}
         expected = _signature(method, url, kept, body, headers["x-amz-date"], (key, self.secrets[key], region, service))
-        if at != region or service != "sagemaker" or not hmac.compare_digest(expected, signature):
+        if at != region or service != wanted or not hmac.compare_digest(expected, signature):
             raise AwsError(
                 "InvalidSignatureException", "The request signature we calculated does not match the signature you provided.", 403
             )
         if action in self.denied:
             raise AwsError(
                 "AccessDeniedException",
-                f"User: arn:aws:iam::123456789012:user/penstock is not authorized to perform: sagemaker:{action} "
-                f"because no identity-based policy allows the sagemaker:{action} action",
+                f"User: arn:aws:iam::123456789012:user/penstock is not authorized to perform: {wanted}:{action} "
+                f"because no identity-based policy allows the {wanted}:{action} action",
             )
 
 

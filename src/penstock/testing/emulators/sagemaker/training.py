@@ -132,7 +132,7 @@ def settle(account: Account, job: TrainingJob) -> None:
     elif "failed" in phases:
         _stop(account, job)
         reason = next(sight.reason for sight in sights if sight is not None and sight.phase == "failed")
-        job.end("Failed", now, f"AlgorithmError: , {reason.replace('exit code ', 'exit code: ')}")
+        job.end("Failed", now, f"AlgorithmError: {_said(account, job)}, {reason.replace('exit code ', 'exit code: ')}")
     elif "running" not in phases:
         job.move("Uploading", now, "Uploading generated training model")
         job.end("Completed", now)
@@ -180,6 +180,12 @@ def _hosts_file(account: Account, job: TrainingJob, at: int) -> Path:
     value = {"current_host": hosts[at], "hosts": hosts, "current_instance_type": job.machine, "network_interface_name": "eth0"}
     (folder / "input" / "config" / "resourceconfig.json").write_text(json.dumps(value))
     return folder
+
+
+def _said(account: Account, job: TrainingJob) -> str:
+    """What the job wrote into its file `failure`."""
+    files = [account.folder / "opt-ml" / name / "output" / "failure" for name in job.containers()]
+    return next((file.read_text("utf-8")[:1024] for file in files if file.exists()), "")
 
 
 def _interrupted(account: Account, job: TrainingJob, now: float) -> None:

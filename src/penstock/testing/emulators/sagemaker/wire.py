@@ -1,4 +1,6 @@
-"""The two protocols of the service over HTTP: JSON 1.1 (`X-Amz-Target: SageMaker.Operation`), and REST for invocations."""
+"""The two protocols of the service over HTTP: JSON 1.1 (`X-Amz-Target: SageMaker.Operation`), and REST for invocations; and those that
+start its jobs (beside.py).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from typing import Any
 from uuid import uuid4
 
 from penstock.testing.emulators.http import Asked, Reply
-from penstock.testing.emulators.sagemaker import shapes
+from penstock.testing.emulators.sagemaker import beside, shapes
 from penstock.testing.emulators.sagemaker.account import Account, check_tags
 from penstock.testing.emulators.sagemaker.errors import AwsError, invalid, not_found
 from penstock.testing.emulators.sagemaker.events import KIND
@@ -29,8 +31,10 @@ def answer(account: Account, asked: Asked) -> Reply:
 
 
 def _answer(account: Account, asked: Asked) -> Reply:
+    call = None
     try:
-        operation = _operation(asked)
+        call = beside.call_of(asked)
+        operation = call.operation if call else _operation(asked)
         fault = account.faults.next(operation)
         if fault is not None and fault.kind == "slow":
             time.sleep(fault.seconds)
@@ -43,11 +47,15 @@ def _answer(account: Account, asked: Asked) -> Reply:
         if fault is not None and fault.kind == "unseen":
             raise not_found("it")
         url = f"http://{asked.headers.get('host', '')}{asked.target}"
-        account.identities.check(asked.method, url, asked.headers, asked.body, account.region, operation)
+        signed = beside.SIGNED_FOR[call.service] if call else "sagemaker"
+        account.identities.check(asked.method, url, asked.headers, asked.body, account.region, (signed, operation))
+        if call is not None:
+            reply = beside.answer(account, asked, call)
+            return Reply(0, cut=True) if fault is not None and fault.kind == "lose_answer" else reply
         reply = _runtime(account, asked, operation) if asked.target.startswith("/endpoints/") else _control(account, asked, operation)
         return Reply(0, cut=True) if fault is not None and fault.kind == "lose_answer" else reply
     except AwsError as error:
-        return _told(error, asked.target.startswith("/endpoints/"))
+        return _told(error, asked.target.startswith("/endpoints/") or (call is not None and call.service == "scheduler"))
 
 
 def _operation(asked: Asked) -> str:
