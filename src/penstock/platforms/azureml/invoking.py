@@ -18,7 +18,7 @@ import httpx
 from penstock.core.errors import PenstockError, UpstreamRefused
 from penstock.engines.upstream_server import told
 from penstock.platforms.azureml.arm import SCORING, credential
-from penstock.platforms.remote.bridge import Bridge, Connections, address_in
+from penstock.platforms.remote.bridge import ANEW_S, Bridge, Connections, address_in
 
 WHOLE_S = 185.0
 EARLY_S = 300.0  # that a token is renewed before it ends
@@ -33,9 +33,9 @@ class Address:
     digest: str
 
 
-def opened(folder: Path, settings: Mapping[str, Any]) -> Bridge:
-    """The engine over a bridge's folder. Raises BadInput when it holds no address."""
-    address = address_in(folder, Address, "an Azure ML deployment")
+def opened(_: Path, settings: Mapping[str, Any]) -> Bridge:
+    """The engine of a bridge. Raises BadInput when its settings hold no address."""
+    address = address_in(settings, Address, "an Azure ML deployment")
     return Bridge(Deployment(address), address.digest, settings)
 
 
@@ -46,14 +46,11 @@ class Deployment:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._credential: Any = None
-        self._token: tuple[str, float] = ("", 0.0)
-        self._renewing = asyncio.Lock()
         self._connections = Connections(WHOLE_S)
 
     async def send(self, path: str, body: Mapping[str, Any], stream: bool) -> AsyncGenerator[bytes]:  # noqa: ARG002 (streams come as they are)
         headers = {
-            "authorization": f"Bearer {await self._signed()}",
+            "authorization": f"Bearer {await TOKEN.bearer()}",
             "content-type": "application/json",
             "azureml-model-deployment": self._address.deployment,
             "x-penstock-path": path,
@@ -64,7 +61,7 @@ class Deployment:
                 if answer.status_code != 200:
                     refused = refusal(answer.status_code, answer.headers, await answer.aread())
                     if refused.status == 401:
-                        self._credential, self._token = None, ("", 0.0)
+                        TOKEN.forget()
                     raise refused
                 async for piece in answer.aiter_bytes():
                     yield piece
@@ -74,13 +71,28 @@ class Deployment:
     async def close(self) -> None:
         await self._connections.close()
 
-    async def _signed(self) -> str:
+
+class Token:
+    """Of Azure's default chain, looked for anew after it was refused."""
+
+    def __init__(self) -> None:
+        self._credential: Any = None
+        self._token: tuple[str, float] = ("", 0.0)
+        self._asked_at = 0.0
+        self._renewing = asyncio.Lock()
+
+    async def bearer(self) -> str:
         """A token that is good for a while; asked for in a thread, by one request for all."""
         if time.time() > self._token[1] - EARLY_S:
             async with self._renewing:
                 if time.time() > self._token[1] - EARLY_S:
-                    self._token = await asyncio.to_thread(self._asked)
+                    self._token, self._asked_at = await asyncio.to_thread(self._asked), time.monotonic()
         return self._token[0]
+
+    def forget(self) -> None:
+        """It was refused. One that is new stays: it may have been refused for what was asked."""
+        if time.monotonic() - self._asked_at > ANEW_S:
+            self._credential, self._token = None, ("", 0.0)
 
     def _asked(self) -> tuple[str, float]:
         from azure.core.exceptions import AzureError
@@ -93,6 +105,9 @@ class Deployment:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise UpstreamRefused(f"there are no Azure credentials on this machine ({first}); sign in (`az login`)", 401) from error
         return str(found.token), float(found.expires_on)
+
+
+TOKEN = Token()  # one for all bridges of a process
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamRefused:

@@ -17,6 +17,8 @@ from penstock.platforms.azureml.metrics import AzureMonitor
 from penstock.platforms.contract import JobSpec
 from penstock.platforms.quotes import Quote, quoted
 from penstock.platforms.remote.jobs import RemoteJobs
+from penstock.platforms.remote.retrying import PASSING
+from penstock.platforms.remote.throttling import Throttle
 from penstock.spec.platforms.azureml import AzureMLPlatform
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ class AzureML:
     def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> AzureEndpoints:
         read = AzureMLPlatform.model_validate(settings)
         _require_reachable(read, artifacts.url)
-        return AzureEndpoints(home, artifacts, Arm(read))
+        return AzureEndpoints(home, artifacts, Arm(read, PASSING, Throttle()))
 
     def measures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> AzureMonitor | None:  # noqa: ARG002
         read = AzureMLPlatform.model_validate(settings)

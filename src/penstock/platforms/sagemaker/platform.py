@@ -10,6 +10,8 @@ from penstock.core.units import show_seconds
 from penstock.platforms.contract import JobSpec
 from penstock.platforms.quotes import Quote, quoted
 from penstock.platforms.remote.jobs import RemoteJobs
+from penstock.platforms.remote.retrying import PASSING
+from penstock.platforms.remote.throttling import Throttle
 from penstock.platforms.sagemaker.aws import Aws
 from penstock.platforms.sagemaker.capabilities import machine_for
 from penstock.platforms.sagemaker.driver import TrainingJobs
@@ -42,7 +44,7 @@ class SageMakerPlatform:
     def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> SageMakerEndpoints:
         told = settings_of(settings)
         _output(told, artifacts.url)
-        return SageMakerEndpoints(home, artifacts, told, Aws(told))
+        return SageMakerEndpoints(home, artifacts, told, Aws(told, PASSING, Throttle()))
 
     def measures(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> CloudWatch | None:  # noqa: ARG002
         told = settings_of(settings)

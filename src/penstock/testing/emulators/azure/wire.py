@@ -16,7 +16,7 @@ from penstock.testing.emulators.azure import autoscale, deployments, endpoints, 
 from penstock.testing.emulators.azure.errors import ArmError, internal, throttled
 from penstock.testing.emulators.azure.identity import ARM, ML, MONITOR
 from penstock.testing.emulators.azure.schemas import API_VERSION
-from penstock.testing.emulators.azure.workspace import GROUP_ID, ID, PAGE, REGION, SUBSCRIPTION, Operation, Workspace, shown
+from penstock.testing.emulators.azure.workspace import GROUP_ID, ID, LARGEST, PAGE, REGION, SUBSCRIPTION, Operation, Workspace, shown
 from penstock.testing.emulators.http import Reply
 
 _OPERATIONS = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.MachineLearningServices/locations/{REGION}/mfeOperationsStatus"
@@ -136,10 +136,11 @@ def _page(workspace: Workspace, asked: Meant, rows: Sequence[Any]) -> Reply:
     if not begin.isdigit():
         raise ArmError(400, "UserError", f"Invalid $skip: {begin}")
     at, more = int(begin), {}
-    if at + PAGE < len(rows):
+    size = min(int(asked.query.get("count") or PAGE), LARGEST)
+    if at + size < len(rows):
         kept = "&".join(f"{name}={quote(value)}" for name, value in asked.query.items() if name != "$skip")
-        more = {"nextLink": f"{workspace.url}{quote(asked.path)}?{kept}&%24skip={at + PAGE}"}
-    return _json(200, {"value": list(rows[at : at + PAGE]), **more})
+        more = {"nextLink": f"{workspace.url}{quote(asked.path)}?{kept}&%24skip={at + size}"}
+    return _json(200, {"value": list(rows[at : at + size]), **more})
 
 
 def _workspace(workspace: Workspace, asked: Meant) -> Reply:  # noqa: ARG001
