@@ -29,6 +29,7 @@ from penstock.control.world import World, open_world
 from penstock.core.errors import Conflict, DatabaseUnavailable, DiskFull, PenstockError
 from penstock.core.files import write_atomic
 from penstock.core.home import Home
+from penstock.platforms.remote.bridges import stop_bridges
 
 HOUSEKEEPING_S = 1.0
 START_S = 90.0  # one that ended is told at once: this is for one that hangs, and a busy machine is slow
@@ -183,7 +184,7 @@ def down(home: Home) -> dict[str, Any]:
     stopped = end_process(int(state["pid"]), 15.0) if state else False
     state_file(home).unlink(missing_ok=True)
     gateway = stop_gateway(home)
-    replicas = _stop_replicas(home)
+    replicas = _stop_replicas(home) + stop_bridges(home)
     return {"control": stopped, "gateway": gateway, "replicas": replicas, **leave_platforms(home)}
 
 

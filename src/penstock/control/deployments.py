@@ -22,7 +22,7 @@ from penstock.control.policy import deploy_of, kept, with_policy
 from penstock.control.scaling.live import with_replicas
 from penstock.control.split import Part, Wanted, leading, live_of, servable, split_of, told, wanted_of
 from penstock.control.world import World
-from penstock.core.errors import NotFound
+from penstock.core.errors import NotFound, PlatformAway, PlatformDenied, PlatformFull
 from penstock.platforms.contract import READY_S, Endpoints, EndpointSpec, EndpointState, ReplicaState, VersionSpec
 from penstock.serving.snapshot import ModelRoute, ReplicaRoute, VersionRoute
 from penstock.store.resources import Resource
@@ -30,6 +30,7 @@ from penstock.store.resources import Resource
 ASIDE = ("warm", "shadow", "replicas_of")  # what a rollout adds to a deployment's spec
 WATCH_S = 1.0  # between looks at healthy replicas
 SOON_S = 0.1
+HELD_S = 5.0  # between tries where the platform refuses
 LATER_S = 10.0  # that whoever waits for a deployment waits longer than its reconciler
 
 
@@ -132,14 +133,14 @@ class DeploymentReconciler:
             status.update(generation=resource.generation, error=None)
             broken = {r.version for r in endpoints.observe(resource.name).replicas if r.phase == "failed"}
             sound = [part for part in wanted.parts if str(part.version) not in broken]
-            endpoints.apply(_endpoint(resource, (*routed, *live, *sound)))
-            return self._save(resource, status, "starting", 0.0, world)
-        endpoints.apply(_endpoint(resource, (*routed, *live, *wanted.parts)))
+            later_s = self._apply(resource, status, endpoints, (*routed, *live, *sound), world)
+            return self._save(resource, status, "starting", later_s, world)
+        later_s = self._apply(resource, status, endpoints, (*routed, *live, *wanted.parts), world)
         seen = endpoints.observe(resource.name)
         status["replicas"] = [_show(r) for r in seen.replicas]
         status["ready_s"] = seen.ready_s
         status["url"] = gateway_url(world.home)
-        status["notes"] = [*wanted.notes, *_beside(wanted, seen)]
+        status["notes"] = [*wanted.notes, *_beside(wanted, seen), *([status["held"]["message"]] if status.get("held") else [])]
         if (unfit := trouble(resource.spec, [part.bundle for part in wanted.parts], seen.replicas)) is not None:
             status["notes"].append(unfit)
         if _enough(wanted, live, seen):
@@ -148,7 +149,22 @@ class DeploymentReconciler:
             # What is live may have changed address: a killed replica comes back elsewhere.
             present = replace(wanted, parts=live, adapters=status.get("adapters", {}))
             self._route(resource, status, present, seen, world, status.get("experiment"))
-        return self._save(resource, status, _waiting_phase(resource, status, wanted, seen, world), SOON_S, world)
+        soon_s = max(seen.soon_s, later_s)
+        return self._save(resource, status, _waiting_phase(resource, status, wanted, seen, world), soon_s, world)
+
+    def _apply(self, resource: Resource, status: dict[str, Any], endpoints: Endpoints, parts: Sequence[Part], world: World) -> float:
+        """Seconds to wait at least. A platform that is away, throttles or refuses holds up what it is asked for, not what it serves:
+        that is told once, and the rest of the pass goes on.
+        """
+        try:
+            endpoints.apply(_endpoint(resource, parts))
+        except (PlatformAway, PlatformDenied, PlatformFull) as error:
+            if (status.get("held") or {}).get("code") != error.code:
+                world.store.events.add("deployment", resource.id, "deployment.held", str(error), error.as_json())
+            status["held"] = {"code": error.code, "message": str(error)}
+            return error.after_s if isinstance(error, PlatformAway) else HELD_S
+        status["held"] = None
+        return 0.0
 
     def _switch(self, resource: Resource, status: dict[str, Any], wanted: Wanted, seen: EndpointState, world: World) -> Outcome:
         before = live_of(status)
@@ -260,7 +276,8 @@ def _waiting_phase(resource: Resource, status: dict[str, Any], wanted: Wanted, s
     fresh = any(status.get("adapters", {}).get(p.bundle, {}) != wanted.adapters.get(p.bundle, {}) for p in wanted.weighted)
     late = world.clock.now() - resource.spec["wanted_at"] > seen.ready_s
     if (new and (broken or late)) or (fresh and (unfit or late)):
-        status["error"] = broken[0].error if broken else unfit or f"not ready {seen.ready_s:.0f} s after it was asked for"
+        held = (status.get("held") or {}).get("message")
+        status["error"] = broken[0].error if broken else unfit or held or f"not ready {seen.ready_s:.0f} s after it was asked for"
         return "failed"
     return "starting" if new or fresh else "degraded"
 

@@ -16,6 +16,7 @@ import psutil
 from penstock.control.detached import end_process, lives, start_detached
 from penstock.core.errors import PenstockError, PortTaken
 from penstock.core.home import Home
+from penstock.platforms.local.process import birth
 from penstock.serving.snapshot import KeyEntry, KeyLimits, ModelRoute, Snapshot, read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8080
 START_S = 60.0
+_ours: set[tuple[int, str]] = set()
 
 
 def publish(store: Store, home: Home, model: ModelRoute | None = None, *, removed: str | None = None) -> int:
@@ -74,9 +76,17 @@ def present_route(home: Home, name: str) -> tuple[ModelRoute | None, bool]:
     return model, acknowledged(home, snapshot.version)
 
 
+_read: dict[Path, tuple[tuple[int, int, int], Snapshot]] = {}  # the last one of each place: hundreds of passes read the same
+
+
 def _current(path: Path) -> Snapshot:
     try:
-        return read_snapshot(path)
+        found = path.stat()
+        stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
+        known = _read.get(path)
+        if known is None or known[0] != stamp:
+            known = _read[path] = (stamp, read_snapshot(path))
+        return known[1]
     except FileNotFoundError:
         return Snapshot(0)
     except (ValueError, KeyError, TypeError):
@@ -97,11 +107,21 @@ def gateway_state(folder: Path) -> dict[str, Any] | None:
     """What the running gateway says of itself, or None when none runs."""
     try:
         state: dict[str, Any] = json.loads((folder / "state.json").read_bytes())
-        process = psutil.Process(int(state["pid"]))
-        alive = lives(process.pid) and "penstock" in " ".join(process.cmdline())
+        return state if _is_ours(int(state["pid"])) else None
     except (OSError, ValueError, KeyError, psutil.Error):
         return None
-    return state if alive else None
+
+
+def _is_ours(pid: int) -> bool:
+    """Whether it runs and is a process of Penstock, which is looked up once: what it is does not change while it lives."""
+    born = birth(pid) if lives(pid) else None
+    if born is None:
+        return False
+    if (pid, born) not in _ours:
+        if "penstock" not in " ".join(psutil.Process(pid).cmdline()):
+            return False
+        _ours.add((pid, born))
+    return True
 
 
 def gateway_url(home: Home) -> str | None:

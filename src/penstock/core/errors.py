@@ -248,8 +248,16 @@ class PlatformFull(PenstockError):
 
 
 class PlatformAway(PenstockError):
+    """`after_s`: when it is worth to ask again."""
+
     code = "platform-away"
     remedy = "Look at the platform's status page; what was asked is asked again at the next pass."
+
+    after_s = 5.0
+
+    def __init__(self, message: str, *, remedy: str | None = None, where: str | None = None, after_s: float = 5.0) -> None:
+        super().__init__(message, remedy=remedy, where=where)
+        self.after_s = after_s
 
 
 class ReplicaFailed(PenstockError):

@@ -147,13 +147,15 @@ READY_S = 120.0
 class EndpointState:
     """`counted`: the platform counts replicas itself, so there may be more than were asked for, and all of them are used.
 
-    `ready_s`: for which a version may be on its way here before it counts as failed.
+    `ready_s`: for which a version may be on its way here before it counts as failed; `soon_s`: after which it is worth to look again at
+    one that is.
     """
 
     name: str
     replicas: Sequence[ReplicaState]
     counted: bool = False
     ready_s: float = READY_S
+    soon_s: float = 0.1
 
 
 class Endpoints(Protocol):

@@ -200,12 +200,12 @@ def memory_bytes() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-async def open_warm(spec: ReplicaSpec) -> tuple[Engine, Follower | None, ColdStart]:
-    """The engine with its adapters, after its first requests. Raises what makes it unfit to serve."""
+async def open_warm(spec: ReplicaSpec, start_s: float | None = None) -> tuple[Engine, Follower | None, ColdStart]:
+    """The engine with its adapters, after its first requests. Raises what makes it unfit. `start_s`: if younger than the process."""
     import psutil
 
     begun = time.monotonic()
-    start = max(0.0, time.time() - psutil.Process().create_time())
+    start = max(0.0, time.time() - psutil.Process().create_time()) if start_s is None else start_s
     engine = open_spec_engine(spec)
     await load_named(engine, spec.adapters)
     follower = Follower(engine, Path(spec.adapter_list)) if spec.adapter_list is not None else None
@@ -216,9 +216,31 @@ async def open_warm(spec: ReplicaSpec) -> tuple[Engine, Follower | None, ColdSta
     return engine, follower, ColdStart(round(start, 3), round(loaded - begun, 3), round(time.monotonic() - loaded, 3))
 
 
-async def serve(spec: ReplicaSpec) -> int:
-    """Loads, announces, serves until SIGTERM or SIGINT, or until the engine breaks. Returns the exit code."""
-    engine, follower, cold = await open_warm(spec)
+@dataclass(slots=True)
+class Listening:
+    """A replica that answers. `ready`: what it says of itself to who started it."""
+
+    replica: Replica
+    server: HttpServer
+    ready: Mapping[str, Any]
+    following: asyncio.Task[None] | None
+
+    async def end(self) -> None:
+        """Accepts nothing new and finishes what is in flight, for as long as its spec says."""
+        replica, spec = self.replica, self.replica.spec
+        if self.following is not None:
+            self.following.cancel()
+        clean = await self.server.drain(BROKEN_DRAIN_S if replica.broken else spec.drain_s)
+        try:
+            await asyncio.wait_for(replica.engine.close(), CLOSE_S)
+        except TimeoutError:
+            log.warning("the engine did not close within %g s", CLOSE_S)
+        log.info("replica %s %s", spec.id, "drained" if clean else "cut what still ran")
+
+
+async def listen(spec: ReplicaSpec, start_s: float | None = None) -> Listening:
+    """Loads and warms up, then listens. Raises what makes it unfit to serve. `start_s` as open_warm has it."""
+    engine, follower, cold = await open_warm(spec, start_s)
     replica = Replica(spec, engine, cold)
     limits = Limits(**{"max_body_bytes": 64 << 20, "request_timeout_s": 600.0, **spec.limits})
     handle = invoked(replica.handle, replica.timed_out, engine.info.task) if spec.invoked else replica.handle
@@ -226,27 +248,34 @@ async def serve(spec: ReplicaSpec) -> int:
     listener = socket.create_server((spec.host, spec.port), backlog=2048)
     port = listener.getsockname()[1]
     await server.adopt(listener)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        server.loop.add_signal_handler(number, replica.stop.set)
-    ready = {"id": spec.id, "pid": os.getpid(), "host": spec.host, "port": port, "started": replica.started}
-    write_atomic(Path(spec.ready_file), orjson.dumps({**ready, **asdict(cold), "memory_bytes": memory_bytes()}))
+    ready = {"id": spec.id, "pid": os.getpid(), "host": spec.host, "port": port, "started": replica.started, **asdict(cold)}
     following = server.loop.create_task(follower.follow()) if follower is not None else None
     log.info("replica %s serves %s version %s on %s:%d", spec.id, spec.model, spec.version, spec.host, port)
+    return Listening(replica, server, ready, following)
+
+
+async def serve(spec: ReplicaSpec) -> int:
+    """Loads, announces, serves until SIGTERM or SIGINT, or until the engine breaks. Returns the exit code."""
+    listening = await listen(spec)
+    replica = listening.replica
+    for number in (signal.SIGTERM, signal.SIGINT):
+        listening.server.loop.add_signal_handler(number, replica.stop.set)
+    write_atomic(Path(spec.ready_file), orjson.dumps({**listening.ready, "memory_bytes": memory_bytes()}))
     await replica.stop.wait()
     if replica.broken:
         log.error("the engine broke (%s); this replica ends, to be replaced", replica.broken)
-    if following is not None:
-        following.cancel()
-    clean = await server.drain(BROKEN_DRAIN_S if replica.broken else spec.drain_s)
-    try:
-        await asyncio.wait_for(engine.close(), CLOSE_S)
-    except TimeoutError:
-        log.warning("the engine did not close within %g s", CLOSE_S)
-    log.info("replica %s %s", spec.id, "drained" if clean else "cut what still ran")
+    await listening.end()
     if replica.broken:
         logging.shutdown()
         os._exit(1)  # threads of a broken engine may never end
     return 0
+
+
+def told_of(error: Exception) -> dict[str, Any]:
+    """Why a replica cannot serve: `code`, `message` and, for errors of ours, the way out."""
+    return (
+        error.as_json() if isinstance(error, PenstockError) else {"code": "replica-failed", "message": f"{type(error).__name__}: {error}"}
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -261,11 +290,7 @@ def main(arguments: list[str] | None = None) -> int:
         spec = read_spec(path)
         return uvloop.run(serve(spec))
     except Exception as error:
-        told = (
-            error.as_json()
-            if isinstance(error, PenstockError)
-            else {"code": "replica-failed", "message": f"{type(error).__name__}: {error}"}
-        )
+        told = told_of(error)
         log.exception("the replica could not start" if spec is None or not Path(spec.ready_file).exists() else "the replica stopped")
         log.error("%s", told["message"])
         if spec is not None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+from penstock.core.errors import PlatformAway
 from penstock.core.home import Home
 from penstock.platforms.contract import Endpoints, EndpointSpec, ReplicaState, VersionSpec
 from penstock.store.artifacts import Artifacts
@@ -96,7 +99,14 @@ class EndpointsConformance:
 
 def kill_process(home: Home, name: str, id_: str) -> None:
     """Of a replica, or of a bridge, on this machine."""
-    os.kill(json.loads((home.replicas / name / id_ / "pid.json").read_bytes())["pid"], signal.SIGKILL)
+    files = [*home.folder.glob("bridge-hosts/*/held.json"), home.replicas / name / id_ / "pid.json"]
+    pid = next(value["pid"] for value in map(_json, files) if id_ in value.get("replicas", (id_,)))
+    os.kill(pid, signal.SIGKILL)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(path.read_bytes())
+    return value
 
 
 def bundle(artifacts: Artifacts, place: Path, name: str) -> str:
@@ -129,7 +139,8 @@ def settled(endpoints: Endpoints, spec: EndpointSpec, within_s: float = PATIENT_
     """Applies until exactly the wanted replicas are there and ready, with the wanted adapters."""
 
     def look() -> list[ReplicaState] | None:
-        endpoints.apply(spec)
+        with contextlib.suppress(PlatformAway):  # the next pass asks again
+            endpoints.apply(spec)
         replicas = list(endpoints.observe(spec.name).replicas)
         wanted = sum(version.replicas for version in spec.versions)
         adapters = {version.version: dict(version.adapters) for version in spec.versions}

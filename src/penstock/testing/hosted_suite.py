@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,14 @@ import pytest
 from penstock.core.errors import PlatformAway
 from penstock.core.home import Home
 from penstock.platforms.contract import Endpoints, EndpointSpec, ReplicaState, VersionSpec
+from penstock.platforms.remote.sights import Pace
 from penstock.platforms.table import PlatformParts
 from penstock.store.artifacts import Artifacts
+from penstock.testing.emulators.faults import Limit
 from penstock.testing.endpoints_suite import bundle, settled
 from penstock.testing.jobs_suite import until
 from penstock.testing.serving import gateway_to
+from penstock.testing.together import Together
 
 NAME = "intents"
 
@@ -32,7 +36,8 @@ def brought(endpoints: Endpoints, wish: EndpointSpec, there: Callable[[], Any]) 
     """Applies the wish until something is `there`: that."""
 
     def look() -> Any:
-        endpoints.apply(wish)
+        with contextlib.suppress(PlatformAway):  # the next pass asks again
+            endpoints.apply(wish)
         return there()
 
     return until(look)
@@ -65,6 +70,8 @@ class HostedConformance:
     internal_says: str
     denied_says: str
     left: Collection[str]  # kinds of what an endpoint of one version is made of
+    looks: Collection[str]  # calls by which one endpoint is looked at
+    limited: str  # calls of which a vendor takes few a second
 
     @pytest.fixture
     def bundles(self, place: tuple[Home, Artifacts], tmp_path: Path) -> tuple[str, str]:
@@ -194,6 +201,59 @@ class HostedConformance:
         until(lambda: not left())
         assert not endpoints.observe(NAME).replicas
         until(lambda: not self.state(cloud).processes.left())
+
+    def together(self, cloud: Any) -> None:
+        """Instances of one process from here on."""
+        state = self.state(cloud)
+        state.processes.close()
+        state.processes = Together(state.processes.folder, platform=state.processes.platform)
+
+    def brought_up(self, endpoints: Any, count: int) -> list[EndpointSpec]:
+        """So many endpoints, each with one version, as the reconciler brings them up: one pass after another over all."""
+        specs = [EndpointSpec(f"fleet-{n}", (VersionSpec("1", "sha256:" + f"{n:064x}", 1),)) for n in range(count)]
+
+        def all_ready() -> bool:
+            for spec in specs:
+                with contextlib.suppress(PlatformAway):
+                    endpoints.apply(spec)
+            return all(any(row.phase == "ready" for row in endpoints.observe(spec.name).replicas) for spec in specs)
+
+        until(all_ready)
+        return specs
+
+    def test_endpoints_that_nobody_touches_cost_next_to_nothing(self, cloud: Any, endpoints: Any) -> None:
+        """In calls: a minute of passes over eight of them costs what it does over one, but for a look at each."""
+        self.together(cloud)
+        state, sights = self.state(cloud), endpoints._sights
+        specs = self.brought_up(endpoints, 8)
+        for _ in range(5):  # what is left of an earlier time is looked for once
+            for spec in specs:
+                endpoints.apply(spec)
+        sights.pace, now = Pace(), sights.clock()
+        sights.clock = lambda: now
+        for spec in specs:
+            endpoints.apply(spec)
+        state.faults.calls.clear()
+        for _ in range(60):
+            now += 1.0
+            for spec in specs:
+                endpoints.apply(spec)
+                assert [row.phase for row in endpoints.observe(spec.name).replicas] == ["ready"]
+        calls = state.faults.calls
+        assert sum(calls.values()) <= 60 / Pace().calm_s + 1 + len(self.looks) * len(specs), calls
+        assert all("List" in name or "list" in name or name in self.looks for name in calls), calls
+        for spec in specs:
+            endpoints.delete(spec.name)
+
+    def test_an_account_that_throttles_gets_no_more_calls_than_it_takes(self, cloud: Any, endpoints: Any) -> None:
+        self.together(cloud)
+        state = self.state(cloud)
+        state.faults.limits[self.limited] = Limit(per_s=4.0, burst=3.0)
+        specs = self.brought_up(endpoints, 8)
+        assert 0 < state.faults.throttled.total() <= 8
+        self.state(cloud).faults.limits.clear()
+        for spec in specs:
+            endpoints.delete(spec.name)
 
     def test_who_may_not_ask_is_told(self, cloud: Any, endpoints: Endpoints, bundles: tuple[str, str]) -> None:
         self.deny(cloud)

@@ -118,9 +118,9 @@ class MirrorConformance:
         ours = self.opened(tmp_path)
         ours.mirror()
         assert ours.mirror() == 0
-        before = self.faults().asked.copy()
+        before = self.faults().calls.copy()
         assert ours.mirror() == 0
-        assert (self.faults().asked - before).total() == self.a_look
+        assert (self.faults().calls - before).total() == self.a_look
         ours.store.close()
 
     def test_one_that_may_not_is_told(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

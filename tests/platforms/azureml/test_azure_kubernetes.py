@@ -142,9 +142,9 @@ def test_the_clusters_router_may_count(attached: Azure, place: tuple[Home, Artif
     scale = {"scaleType": "TargetUtilization", "minInstances": 2, "maxInstances": 3, "targetUtilizationPercentage": 60}
     assert one.body["properties"]["scaleSettings"] == scale
     assert one.wanted == 2
-    before = attached.workspace.faults.asked.copy()
+    before = attached.workspace.faults.calls.copy()
     endpoints.apply(wish)
-    assert not (attached.workspace.faults.asked - before)["PATCH deployments"], "the count is the router's"
+    assert not (attached.workspace.faults.calls - before)["PATCH deployments"], "the count is the router's"
     assert not attached.workspace.of("autoscaleSettings")
     name, (deployment,), tokens = there(attached).name, there(attached).deployments, attached.workspace.identity.tokens
     score = there(attached).shown(attached.workspace)["properties"]["scoringUri"]

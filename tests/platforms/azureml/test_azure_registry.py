@@ -150,7 +150,7 @@ class TestSharedRegistry(TestRegisteredModels):
 
     def test_files_are_there(self, tmp_path: Path) -> None:
         """Whatever of the upload went wrong on the way."""
-        before = self.faults().asked["GET operations"]
+        before = self.faults().calls["GET operations"]
         for fault in ("throttle", "lose_answer", "lose_request"):
             self.faults().plan(fault, "PUT blob")
             self.faults().plan(fault, "POST registries/models/startPendingUpload")
@@ -158,7 +158,7 @@ class TestSharedRegistry(TestRegisteredModels):
         ours = self.opened(tmp_path)
         ours.mirror()
         assert ours.mirror() == 0
-        assert self.faults().asked["GET operations"] > before, "what it began is waited for"
+        assert self.faults().calls["GET operations"] > before, "what it began is waited for"
         for number, row in self.rows().items():
             uri, blobs = row["properties"]["modelUri"], self.cloud.workspace.of("registry-blobs")
             mine = {name.removeprefix(f"{uri}/"): data for name, data in blobs.items() if name.startswith(f"{uri}/")}

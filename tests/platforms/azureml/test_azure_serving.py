@@ -17,6 +17,8 @@ from penstock.platforms.azureml.hosting import Fleet, Seen, Step, Target, decide
 from penstock.platforms.azureml.naming import deployment_name
 from penstock.platforms.azureml.platform import AZUREML
 from penstock.platforms.contract import VersionSpec
+from penstock.platforms.remote.sights import EAGER
+from penstock.platforms.remote.throttling import Throttle
 from penstock.spec.platforms.azureml import AzureMLPlatform
 from penstock.store.artifacts import Artifacts
 from penstock.testing.emulators.azure import Azure
@@ -33,8 +35,8 @@ MACHINE = "Standard_F2s_v2"
 
 
 def opened(cloud: Azure, place: tuple[Home, Artifacts], **more: Any) -> AzureEndpoints:
-    arm = Arm(AzureMLPlatform.model_validate(cloud.section(**more)), QUICK)
-    return AzureEndpoints(*place, arm, drain_s=5.0, replica={"engine_class": ECHO})
+    arm = Arm(AzureMLPlatform.model_validate(cloud.section(**more)), QUICK, Throttle())
+    return AzureEndpoints(*place, arm, drain_s=5.0, replica={"engine_class": ECHO}, pace=EAGER)
 
 
 @pytest.fixture
@@ -65,6 +67,7 @@ class TestAzureHosting(HostedConformance):
     crashed_says, full_says = "crashed or terminated", "OutOfCapacity"
     internal_says, denied_says = "InternalServerError", "onlineEndpoints/score/action"
     left = ("online endpoint",)
+    looks, limited = ("GET onlineEndpoints", "GET deployments/list"), "PUT"
 
     def state(self, cloud: Azure) -> Workspace:
         return cloud.workspace

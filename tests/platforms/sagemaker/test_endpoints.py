@@ -8,6 +8,7 @@ import pytest
 
 from penstock.core.home import Home
 from penstock.platforms.contract import Endpoints
+from penstock.platforms.remote.sights import EAGER
 from penstock.platforms.sagemaker.aws import Aws
 from penstock.platforms.sagemaker.endpoints import SageMakerEndpoints
 from penstock.platforms.sagemaker.settings import settings_of
@@ -19,7 +20,7 @@ from penstock.testing.serving import ECHO
 
 def opened(cloud: SageMaker, home: Home, artifacts: Artifacts, **more: Any) -> SageMakerEndpoints:
     settings = settings_of(cloud.section(drain_s=5.0, replica={"engine_class": ECHO}, **more))
-    return SageMakerEndpoints(home, artifacts, settings, Aws(settings))
+    return SageMakerEndpoints(home, artifacts, settings, Aws(settings), pace=EAGER)
 
 
 class TestSageMakerEndpoints(EndpointsConformance):

@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from penstock.core.home import Home
 from penstock.platforms.contract import Endpoints, VersionSpec
+from penstock.platforms.remote.sights import EAGER
 from penstock.platforms.sagemaker.endpoints import SageMakerEndpoints
 from penstock.platforms.sagemaker.platform import SAGEMAKER
 from penstock.store.artifacts import Artifacts
@@ -29,7 +30,7 @@ from penstock.testing.wrong_jobs_suite import QUICK
 @pytest.fixture
 def endpoints(cloud: SageMaker, place: tuple[Home, Artifacts]) -> Iterator[SageMakerEndpoints]:
     made = SAGEMAKER.endpoints(*place, cloud.section(drain_s=5.0, replica={"engine_class": ECHO}))
-    made.aws.patience = QUICK
+    made.aws.patience, made._sights.pace = QUICK, EAGER
     yield made
     made._here.bridges.delete(NAME)
 
@@ -51,6 +52,7 @@ class TestSageMakerHosting(HostedConformance):
     crashed_says, full_says = "did not pass the ping health check", "InsufficientInstanceCapacity"
     internal_says, denied_says = "InternalFailure", "grant sagemaker:InvokeEndpoint"
     left = ("endpoint configuration", "endpoint", "model")
+    looks, limited = ("DescribeEndpoint",), "CreateEndpoint"
 
     def state(self, cloud: SageMaker) -> Account:
         return cloud.account

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from penstock.core.errors import PenstockError
 from penstock.core.home import Home
 from penstock.platforms.contract import Endpoints, VersionSpec
+from penstock.platforms.remote.sights import EAGER
 from penstock.platforms.vertex.endpoints import VertexEndpoints
 from penstock.platforms.vertex.google import Google
 from penstock.platforms.vertex.hosting import fleet_of, shares
@@ -37,7 +38,7 @@ from penstock.testing.wrong_jobs_suite import QUICK
 @pytest.fixture
 def endpoints(cloud: VertexAI, place: tuple[Home, Artifacts]) -> Iterator[VertexEndpoints]:
     made = VERTEX.endpoints(*place, cloud.section(drain_s=5.0, replica={"engine_class": ECHO}))
-    made.google.patience = QUICK
+    made.google.patience, made.pace, made._sights.pace = QUICK, EAGER, EAGER
     yield made
     made._here.bridges.delete(NAME)
 
@@ -55,6 +56,7 @@ class TestVertexHosting(HostedConformance):
     crashed_says, full_says = "Model server exited unexpectedly", "temporarily unavailable"
     internal_says, denied_says = "Internal error", "grant aiplatform.endpoints.predict"
     left = ("endpoint", "model")
+    looks, limited = ("GetEndpoint",), "DeployModel"
 
     def state(self, cloud: VertexAI) -> Project:
         return cloud.here

@@ -15,7 +15,8 @@ from typing import Any
 
 from penstock.core.errors import ExtraMissing, PlatformDenied
 from penstock.platforms.azureml.errors import Refusal, asked_to_wait_s, is_azures, may_pass, refusal_of, translated
-from penstock.platforms.remote.retrying import Patience, patiently
+from penstock.platforms.remote.retrying import Calls, Patience
+from penstock.platforms.remote.throttling import Throttle
 from penstock.spec.platforms.azureml import AzureMLPlatform
 
 API_VERSION = "2026-05-01"
@@ -45,6 +46,7 @@ class Arm:
     settings: AzureMLPlatform
     patience: Patience = field(default_factory=Patience)
     root: str = ""  # resource id that `call` asks below; empty: the workspace
+    throttle: Throttle | None = None
     _client: Any = None
 
     @property
@@ -133,8 +135,8 @@ class Arm:
         if self._client is None:
             self._client = client_of(self.settings)
         try:
-            patience = replace(self.patience, attempts=1) if once else self.patience
-            return patiently(lambda: self._sent(method, url, body, query, **how), may_pass, patience, told=asked_to_wait_s)
+            calls = Calls(replace(self.patience, attempts=1) if once else self.patience, self.throttle)
+            return calls.make(_kind(doing), lambda: self._sent(method, url, body, query, **how), may_pass, throttled, asked_to_wait_s)
         except Exception as error:
             if known is not None and isinstance(error, Refusal) and known(error):
                 return None
@@ -231,6 +233,15 @@ def credential() -> Any:
             "platform 'azureml' needs azure-identity, which is not installed", remedy="Run: pip install 'penstock[azure]'"
         ) from error
     return DefaultAzureCredential()
+
+
+def throttled(error: Exception) -> bool:
+    return isinstance(error, Refusal) and error.status == 429
+
+
+def _kind(doing: str) -> str:
+    """What Azure counts together: reads, writes, deletions."""
+    return doing.partition(" ")[0]
 
 
 def not_there(refusal: Refusal) -> bool:

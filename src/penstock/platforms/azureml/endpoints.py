@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from penstock.core.errors import PlatformAway, PlatformLacks
+from penstock.core.errors import PenstockError, PlatformAway, PlatformLacks
 from penstock.platforms.azureml.arm import Arm
 from penstock.platforms.azureml.hosting import Hosting, Seen, Step, Target, decide, order, serving, split
 from penstock.platforms.azureml.machines import HOSTING, instance_types, priced
@@ -24,6 +24,7 @@ from penstock.platforms.remote.bridges import Bridges, Crossing
 from penstock.platforms.remote.hosted import LOOK_S, Hosted, had
 from penstock.platforms.remote.machines import Need, choose, told
 from penstock.platforms.remote.noted import Held, Noted
+from penstock.platforms.remote.sights import Pace, Sights
 from penstock.spec.platforms.azureml import AzureMLPlatform
 
 if TYPE_CHECKING:
@@ -45,27 +46,37 @@ class AzureEndpoints:
     drain_s: float = 30.0
     replica: Mapping[str, Any] = field(default_factory=dict)
     clock: Callable[[], float] = time.time
+    pace: Pace = field(default_factory=Pace)
     _hosting: Hosting = field(init=False)
     _scaling: Scaling = field(init=False)
+    _sights: Sights[Seen] = field(init=False)
     _here: Hosted = field(init=False)
 
     def __post_init__(self) -> None:
         machine = machine_of(self.arm.settings)
         self._hosting = Hosting(self.arm, self.artifacts.url, machine, self.replica)
         self._scaling = Scaling(self.arm, self.artifacts.url)
-        bridges = Bridges(self.home, self.artifacts, ENGINE, self.drain_s)
+        looks = (self._hosting.rows, self._hosting.look, lambda seen: seen.mark, lambda seen: seen.moving)
+        self._sights = Sights(*looks, pace=self.pace)
+        bridges = Bridges(self.home, "azureml", ENGINE, self.drain_s)
         self._here = Hosted(self.home, self.artifacts, "azureml", bridges, deployment_name, self._hosting.ask)
 
     def apply(self, desired: EndpointSpec) -> None:
         """Raises PlatformDenied, PlatformFull, PlatformAway, BadInput; what Azure finds later shows as a failed replica."""
         endpoint, targets = self._endpoint(desired.name), self._hosting.targets(desired)
         notes = self._here.notes(desired.name)
-        seen = self._here.sure(lambda: self._hosting.look(endpoint), any(known.config for known in notes.values()))
-        self._here.bridges.apply(desired.name, self._crossings(endpoint, targets, seen), {})
+        try:
+            seen = self._sights.see(endpoint, next(iter(notes.values()), None))
+        except PenstockError:  # bridges are replaced all the same
+            if (last := self._sights.last(endpoint)) is not None:
+                self._here.bridges.apply(desired.name, self._crossings(endpoint, targets, last))
+            raise
+        self._here.bridges.apply(desired.name, self._crossings(endpoint, targets, seen))
         crossed = self._here.crossed(desired.name)
         for name in targets.keys() | notes.keys():
             self._remember(desired.name, name, targets.get(name), seen)
         for step in order(decide(seen, targets, crossed, self.arm.settings.mirror, self._hosting.bounds)):
+            self._sights.touched(endpoint)  # also where the call is lost
             self._take(step, endpoint, desired, targets, seen)
 
     def observe(self, name: str) -> EndpointState:

@@ -16,7 +16,7 @@ from penstock.platforms.azureml.arm import Arm, busy, not_there
 from penstock.platforms.azureml.bodies import Bodies
 from penstock.platforms.azureml.computes import Compute
 from penstock.platforms.azureml.environments import HEALTH, SERVING, Environments
-from penstock.platforms.azureml.naming import SHAPE, deployment_name
+from penstock.platforms.azureml.naming import SHAPE, TAG, deployment_name, store_mark
 from penstock.platforms.contract import EndpointSpec, VersionSpec
 
 BUSY = ("Creating", "Updating", "Scaling", "Deleting")
@@ -40,6 +40,16 @@ class Seen:
     traffic: Mapping[str, int] = field(default_factory=dict)
     mirror: Mapping[str, int] = field(default_factory=dict)
     score: str = ""
+
+    @property
+    def mark(self) -> object:
+        """What a row of the list tells of it."""
+        return self.state, dict(self.traffic), dict(self.mirror)
+
+    @property
+    def moving(self) -> bool:
+        """Whether a deployment is on its way, which the list does not tell."""
+        return any(fleet.state in BUSY for fleet in self.deployments.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +177,14 @@ class Hosting:
             )
             for row in self.arm.pages(f"onlineEndpoints/{endpoint}/deployments", not_there)  # it may just have gone
         }
-        shares = (properties.get("traffic") or {}, properties.get("mirrorTraffic") or {})
-        score = properties.get("scoringUri", "")
-        self._endpoints[score] = endpoint
-        return Seen(properties["provisioningState"], rows, *shares, score=score)
+        self._endpoints[properties.get("scoringUri", "")] = endpoint
+        return _seen(properties, rows)
+
+    def rows(self) -> dict[str, object]:
+        """Marks of all endpoints of this project, by name: one call for a page of them."""
+        mine = f"{TAG}={store_mark(self.store)}"
+        found = self.arm.pages("onlineEndpoints", tags=mine, count="100")
+        return {row["name"]: _seen(row["properties"], {}).mark for row in found}
 
     def targets(self, desired: EndpointSpec) -> dict[str, Target]:
         """By deployment."""
@@ -241,6 +255,11 @@ class Hosting:
     def _count(self, replicas: int) -> int:
         bounds = self.arm.settings.autoscale
         return replicas if bounds is None else min(max(replicas, bounds.min), bounds.max)
+
+
+def _seen(properties: Mapping[str, Any], rows: Mapping[str, Fleet]) -> Seen:
+    shares = (properties.get("traffic") or {}, properties.get("mirrorTraffic") or {})
+    return Seen(properties["provisioningState"], rows, *shares, score=properties.get("scoringUri", ""))
 
 
 def order(steps: Sequence[Step]) -> list[Step]:

@@ -20,6 +20,8 @@ from penstock.platforms.azureml.registry import RegisteredModels
 from penstock.platforms.contract import JobSpec
 from penstock.platforms.quotes import Quote, quoted
 from penstock.platforms.remote.jobs import RemoteJobs
+from penstock.platforms.remote.retrying import PASSING
+from penstock.platforms.remote.throttling import Throttle
 from penstock.spec.platforms.azureml import AzureMLPlatform
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ class AzureML:
     def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> AzureEndpoints:
         read = AzureMLPlatform.model_validate(settings)
         _require_reachable(read, artifacts.url)
-        return AzureEndpoints(home, artifacts, Arm(read))
+        return AzureEndpoints(home, artifacts, Arm(read, PASSING, throttle=Throttle()))
 
     def batches(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> BatchEndpoints:  # noqa: ARG002 (as every platform has it)
         read = AzureMLPlatform.model_validate(settings)

@@ -5,11 +5,12 @@ Not covered: `generate` for anything but the one question before the bridge is r
 
 from __future__ import annotations
 
+import functools
 import json
+import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import httpx
@@ -17,10 +18,10 @@ import httpx
 from penstock.core.errors import BadInput, EngineClosed, UpstreamRefused
 from penstock.engines.contract import Chunk, EngineInfo, Request, Text
 from penstock.engines.tally import Tally
-from penstock.platforms.remote.bridges import NAME
 
 HEALTH = "/healthz"
 CONNECT_S, CONNECTIONS = 5.0, 256
+ANEW_S = 5.0  # a token that was refused is asked for anew no more often
 
 
 class Vendor(Protocol):
@@ -38,12 +39,18 @@ class Vendor(Protocol):
 AddressT = TypeVar("AddressT")
 
 
-def address_in(folder: Path, kind: type[AddressT], what: str) -> AddressT:
-    """The address of `what` (for people) in a bridge's folder. Raises BadInput when there is none."""
+def address_in(settings: Mapping[str, Any], kind: type[AddressT], what: str) -> AddressT:
+    """The address of `what` (for people) among a bridge's settings. Raises BadInput when there is none."""
     try:
-        return kind(**json.loads((folder / NAME).read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
-        raise BadInput(f"{folder / NAME} is not the address of {what}: {error}") from error
+        return kind(**settings["address"])
+    except (KeyError, TypeError) as error:
+        raise BadInput(f"{settings!r} have no address of {what}: {error}") from error
+
+
+@functools.cache
+def trusted() -> ssl.SSLContext:
+    """Who is believed over TLS: read once for all bridges of a process."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 class Connections:
@@ -57,7 +64,7 @@ class Connections:
         if self._client is None:
             limits = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=CONNECTIONS)
             timeout = httpx.Timeout(self._longest_s, connect=CONNECT_S)
-            self._client = httpx.AsyncClient(limits=limits, trust_env=False, timeout=timeout)
+            self._client = httpx.AsyncClient(limits=limits, trust_env=False, timeout=timeout, verify=trusted())
         return self._client
 
     async def close(self) -> None:

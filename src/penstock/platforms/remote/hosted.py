@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from penstock.platforms.contract import EndpointState, ReplicaState, VersionSpec
 from penstock.platforms.remote import noted
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
     from penstock.store.artifacts import Artifacts
 
 READY_S = 1800.0  # a vendor may take a quarter of an hour for the first machine of an endpoint
-LOOK_S = 0.5
-SeenT = TypeVar("SeenT")
+LOOK_S, SOON_S = 0.5, 1.0
 Wanted = tuple[str, str, int, str]
 Asking = Callable[[str, str], str | None]
 Naming = Callable[[str, str], str]
@@ -42,14 +40,6 @@ class Hosted:
     def notes(self, name: str) -> dict[str, Noted]:
         return noted.read_all(self.place(name))
 
-    def sure(self, look: Callable[[], SeenT | None], known: bool) -> SeenT | None:
-        """What was there (`known`) is looked for twice before it counts as gone: an answer may come from a copy that lags behind."""
-        seen = look()
-        if seen is None and known:
-            time.sleep(LOOK_S)
-            seen = look()
-        return seen
-
     def crossed(self, name: str) -> set[str]:
         """Versions that a bridge leads to, as the vendor knows them."""
         return {self.named(row.version, row.bundle) for row in self.bridges.observe(name) if row.phase != "failed"}
@@ -66,7 +56,7 @@ class Hosted:
         for version, bundle, adapters, errors in held:
             mine = [(row.version, row.bundle) == (version, bundle) for row in rows]
             rows = [replace(row, adapters=adapters, adapter_errors=errors) if m else row for row, m in zip(rows, mine, strict=True)]
-        return EndpointState(name, tuple(rows), ready_s=READY_S)
+        return EndpointState(name, tuple(rows), ready_s=READY_S, soon_s=SOON_S)
 
     def state_by_notes(self, name: str) -> EndpointState:
         """The state where each note tells of all that it is about."""

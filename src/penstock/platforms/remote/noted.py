@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from penstock.core.files import write_atomic
+from penstock.platforms.remote.files import JsonFiles
 
 FIRST_S, SLOWEST_S = 15.0, 600.0
+_files = JsonFiles()
 Held = tuple[str, str, Mapping[str, str], Mapping[str, str]]
 
 
@@ -31,6 +33,11 @@ class Noted:
     swept: bool = True
     operation: str = ""
 
+    @property
+    def settled(self) -> bool:
+        """Whether the last change came about, and nothing of an earlier time is left."""
+        return self.swept and not (self.reason or self.operation or self.tries)
+
     def due(self, config: str, now: float) -> bool:
         """A configuration that failed is tried again ever more slowly."""
         if config != self.config or not self.reason:
@@ -41,9 +48,8 @@ class Noted:
 
 def read(folder: Path, name: str) -> Noted | None:
     """None: nothing is known of it."""
-    try:
-        value: Mapping[str, Any] = json.loads((folder / f"{name}.json").read_bytes())
-    except (FileNotFoundError, ValueError):
+    value = _files.read(folder / f"{name}.json")
+    if not value:
         return None
     rows = {name: tuple(tuple(row) for row in value[name]) for name in ("wanted", "held")}
     return Noted(**{**value, **rows})
@@ -51,7 +57,10 @@ def read(folder: Path, name: str) -> Noted | None:
 
 def read_all(folder: Path) -> dict[str, Noted]:
     """By endpoint."""
-    names = sorted(path.stem for path in folder.glob("*.json")) if folder.is_dir() else []
+    try:
+        names = sorted(entry.name[:-5] for entry in os.scandir(folder) if entry.name.endswith(".json") and entry.name[0] != ".")
+    except FileNotFoundError:
+        return {}
     return {name: found for name in names if (found := read(folder, name)) is not None}
 
 

@@ -8,6 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from penstock.core.errors import PlatformAway
+from penstock.platforms.remote.throttling import Throttle
+
 ResultT = TypeVar("ResultT")
 _OWN = random.Random()  # a seed that a step or a test sets is theirs alone
 
@@ -20,6 +23,40 @@ class Patience:
     first_s: float = 0.2
     longest_s: float = 10.0
     within_s: float = 60.0
+
+
+PASSING = Patience(attempts=2, first_s=0.1, longest_s=0.3)  # in a pass that comes again soon, and that others wait for
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """How calls to one account are made. `throttle`: with it no call is made too early, nor repeated where it was."""
+
+    patience: Patience = Patience()
+    throttle: Throttle | None = None
+
+    def make(
+        self,
+        operation: str,
+        call: Callable[[], ResultT],
+        passing: Callable[[Exception], bool],
+        throttled: Callable[[Exception], bool],
+        told: Callable[[Exception], float] = lambda _: 0.0,
+    ) -> ResultT:
+        """As patiently has it. `throttled`: whether an error says that there were too many calls. Raises PlatformAway too."""
+        throttle = self.throttle
+        if throttle is None:
+            return patiently(call, passing, self.patience, told=told)
+        throttle.ask(operation)
+        try:
+            result = patiently(call, lambda error: passing(error) and not throttled(error), self.patience, told=told)
+        except Exception as error:
+            if throttled(error):
+                after_s = throttle.refused(operation, told(error))
+                raise PlatformAway(f"{operation}: there were too many calls ({error})", after_s=after_s) from error
+            raise
+        throttle.took(operation)
+        return result
 
 
 def patiently(

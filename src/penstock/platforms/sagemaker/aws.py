@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from penstock.core.errors import ExtraMissing, PlatformDenied
-from penstock.platforms.remote.retrying import Patience, patiently
-from penstock.platforms.sagemaker.errors import code_of, may_pass, translated
+from penstock.core.errors import ExtraMissing, PenstockError, PlatformDenied
+from penstock.platforms.remote.retrying import Calls, Patience
+from penstock.platforms.remote.throttling import Throttle
+from penstock.platforms.sagemaker.errors import THROTTLED, code_of, may_pass, translated
 from penstock.platforms.sagemaker.settings import Settings
 
 CONNECT_S, READ_S = 10.0, 60.0
@@ -21,6 +22,7 @@ class Aws:
 
     settings: Settings
     patience: Patience = field(default_factory=Patience)
+    throttle: Throttle | None = None
     _clients: dict[str, Any] = field(default_factory=dict)
 
     def call(self, operation: str, known: Known | None = None, **parameters: Any) -> dict[str, Any] | None:
@@ -32,7 +34,9 @@ class Aws:
         client = self.client(service)
         method = getattr(client, _snake(name))
         try:
-            answer: dict[str, Any] = patiently(lambda: method(**parameters), may_pass, self.patience)
+            answer: dict[str, Any] = Calls(self.patience, self.throttle).make(operation, lambda: method(**parameters), may_pass, throttled)
+        except PenstockError:
+            raise
         except Exception as error:
             code, message, _ = code_of(error)
             if known is not None and known(code, message):
@@ -81,6 +85,10 @@ def not_there(code: str, message: str) -> bool:
 
 def already(code: str, message: str) -> bool:
     return code == "ResourceInUse" or (code == "ValidationException" and "already exist" in message)
+
+
+def throttled(error: Exception) -> bool:
+    return code_of(error)[0] in THROTTLED
 
 
 def _snake(name: str) -> str:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from penstock.core.errors import PlatformAway
+from penstock.core.errors import PenstockError, PlatformAway
 from penstock.platforms.contract import EndpointSpec, EndpointState
 from penstock.platforms.remote import noted
 from penstock.platforms.remote.bridges import Bridges, Crossing
 from penstock.platforms.remote.hosted import LOOK_S, Hosted, had
 from penstock.platforms.remote.machines import Need, choose
 from penstock.platforms.remote.noted import Held, Noted
+from penstock.platforms.remote.sights import Pace, Sights
 from penstock.platforms.sagemaker.aws import Aws
 from penstock.platforms.sagemaker.capturing import config_of, place_of
 from penstock.platforms.sagemaker.hosting import BUSY, Hosting, Seen, Target, decide
@@ -47,8 +47,10 @@ class SageMakerEndpoints:
     aws: Aws
     output: str = ""
     clock: Callable[[], float] = time.time
+    pace: Pace = field(default_factory=Pace)
     _hosting: Hosting = field(init=False)
     _scaling: Scaling = field(init=False)
+    _sights: Sights[Seen] = field(init=False)
     _here: Hosted = field(init=False)
 
     def __post_init__(self) -> None:
@@ -56,19 +58,29 @@ class SageMakerEndpoints:
             self.aws, self.artifacts.url, shape_of(self.settings), beside_of(self.settings, self.output, self.artifacts.url)
         )
         self._scaling = Scaling(self.aws)
-        bridges = Bridges(self.home, self.artifacts, ENGINE, self.settings.drain_s)
+        self._sights = Sights(self._hosting.rows, self._hosting.look, lambda seen: seen.mark, pace=self.pace)
+        bridges = Bridges(self.home, "sagemaker", ENGINE, self.settings.drain_s)
         self._here = Hosted(self.home, self.artifacts, "sagemaker", bridges, variant_name, self._hosting.ask)
 
     def apply(self, desired: EndpointSpec) -> None:
         """Raises PlatformDenied, PlatformFull, PlatformAway, BadInput; what SageMaker finds out later shows as a failed replica."""
         parts = self._parts(desired)
         notes = self._here.notes(desired.name)
-        seen = {at: self._here.sure(partial(self._hosting.look, at), at in notes and bool(notes[at].config)) for at in parts}
-        crossings = [crossing for endpoint, part in parts.items() for crossing in self._crossings(part, endpoint, seen[endpoint])]
-        self._here.bridges.apply(desired.name, crossings, {})
+        try:
+            seen = {at: self._sights.see(at, notes.get(at)) for at in parts}
+        except PenstockError:  # bridges are replaced all the same
+            last = {at: self._sights.last(at) for at in parts}
+            if None not in last.values():
+                self._bridge(desired.name, parts, last)
+            raise
+        self._bridge(desired.name, parts, seen)
         crossed = self._here.crossed(desired.name)
         for endpoint, part in parts.items():
             self._bring(endpoint, part, seen[endpoint], crossed)
+
+    def _bridge(self, name: str, parts: Mapping[str, EndpointSpec], seen: Mapping[str, Seen | None]) -> None:
+        found = [crossing for endpoint, part in parts.items() for crossing in self._crossings(part, endpoint, seen[endpoint])]
+        self._here.bridges.apply(name, found)
 
     def observe(self, name: str) -> EndpointState:
         return self._here.state_by_notes(name)
@@ -86,7 +98,8 @@ class SageMakerEndpoints:
                 if time.monotonic() > deadline:
                     raise PlatformAway(f"endpoint {endpoint} is still being changed; SageMaker deletes it only after that")
                 time.sleep(LOOK_S)
-            self._hosting.sweep(endpoint, None)
+            self._hosting.sweep(endpoint, None, {})
+            self._sights.touched(endpoint)
             noted.forget(self._here.place(name), endpoint)
         if self.settings.metrics:
             CloudWatch(self.aws, self.artifacts.url).remove(name)
@@ -128,6 +141,8 @@ class SageMakerEndpoints:
     def _step(self, desired: EndpointSpec, endpoint: str, known: Noted, seen: Seen | None, targets: Mapping[str, Target]) -> Noted:
         config, now = self._hosting.config(endpoint, targets), self.clock()
         step = decide(seen, config, targets, self.settings.autoscale)
+        if step in ("scale", "remove") or (step in ("create", "update") and known.due(config, now)):
+            self._sights.touched(endpoint)  # also where the call is lost
         if seen is not None and seen.reason and seen.status not in BUSY and seen.config != config and known.config == config:
             known = replace(known, reason=seen.reason)
         if seen is not None and seen.status == "Failed":
@@ -145,7 +160,7 @@ class SageMakerEndpoints:
             self._hosting.remove(endpoint)
         elif step == "nothing" and not known.swept:
             self._scaling.follow(endpoint, targets)
-            self._hosting.sweep(endpoint, config if seen is not None else None)
+            self._hosting.sweep(endpoint, config if seen is not None else None, targets)
             known = replace(known, swept=True, tries=0, reason="")
         return known
 

@@ -19,6 +19,7 @@ from penstock.platforms.sagemaker.naming import config_name, model_name, variant
 from penstock.platforms.sagemaker.settings import InstanceScaling, network, store_mark, tags
 
 _SHAPES = ("InstanceType", "ServerlessConfig")
+PREFIX = "penstock-"
 BUSY = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
 Step = Literal["nothing", "wait", "create", "update", "scale", "remove"]
 
@@ -34,12 +35,18 @@ class Fleet:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """`reason`: why the last change did not come about."""
+    """`reason`: why the last change did not come about; `modified`: when it was changed last, as the service tells."""
 
     status: str
     config: str
     variants: Mapping[str, Fleet]
     reason: str = ""
+    modified: str = ""
+
+    @property
+    def mark(self) -> tuple[str, str]:
+        """What a row of the list tells of it."""
+        return self.status, self.modified
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +93,7 @@ class Hosting:
     shape: Mapping[str, Any]
     beside: Mapping[str, Any] = field(default_factory=dict)
     _configs: dict[str, dict[str, Mapping[str, Any]]] = field(default_factory=dict)
+    _made: set[str] = field(default_factory=set)  # models and configurations: they are asked for once
 
     def look(self, endpoint: str) -> Seen | None:
         found = self.aws.call("sagemaker:DescribeEndpoint", not_there, EndpointName=endpoint)
@@ -96,7 +104,13 @@ class Hosting:
             row["VariantName"]: Fleet(row.get("DesiredWeight", 1.0), row.get("CurrentInstanceCount"), row.get("DesiredInstanceCount"))
             for row in rows
         }
-        return Seen(found["EndpointStatus"], found["EndpointConfigName"], variants, found.get("FailureReason", ""))
+        told = (found.get("FailureReason", ""), str(found["LastModifiedTime"]))
+        return Seen(found["EndpointStatus"], found["EndpointConfigName"], variants, *told)
+
+    def rows(self) -> dict[str, tuple[str, str]]:
+        """Marks of all endpoints of ours, by name: one call for a hundred of them."""
+        found = self.aws.pages("sagemaker:ListEndpoints", "Endpoints", NameContains=PREFIX, MaxResults=100)
+        return {row["EndpointName"]: (row["EndpointStatus"], str(row["LastModifiedTime"])) for row in found}
 
     def targets(self, endpoint: str, desired: EndpointSpec) -> dict[str, Target]:
         """By variant. The service wants one weight above zero."""
@@ -147,7 +161,8 @@ class Hosting:
         """The models and the configuration that are asked for next."""
         for version in desired.versions:
             if version.replicas > 0:
-                self.aws.call("sagemaker:CreateModel", already, **self._model(endpoint, desired, version), Tags=self._tags(endpoint))
+                model = self._model(endpoint, desired, version)
+                self._make("sagemaker:CreateModel", model["ModelName"], **model, Tags=self._tags(endpoint))
         rows = [
             {
                 "VariantName": name,
@@ -159,15 +174,21 @@ class Hosting:
             for name, target in sorted(targets.items())
         ]
         more = {"EndpointConfigName": config, "ProductionVariants": rows, **self.beside, "Tags": self._tags(endpoint)}
-        self.aws.call("sagemaker:CreateEndpointConfig", already, **more)
+        self._make("sagemaker:CreateEndpointConfig", config, **more)
 
-    def sweep(self, endpoint: str, config: str | None) -> None:
-        """Takes away configurations and models of the endpoint that `config` does not use."""
-        used = {row["ModelName"] for row in self._rows(config).values()} if config else set()
-        for row in list(self.aws.pages("sagemaker:ListEndpointConfigs", "EndpointConfigs", NameContains=f"{endpoint}-c-")):
+    def _make(self, operation: str, name: str, **parameters: Any) -> None:
+        if name not in self._made:
+            self.aws.call(operation, already, **parameters)
+            self._made.add(name)
+
+    def sweep(self, endpoint: str, config: str | None, targets: Mapping[str, Target]) -> None:
+        """Takes away configurations and models of the endpoint but `config` and the models of `targets`, which it holds."""
+        used = {target.model for target in targets.values()}
+        self._made = {name for name in self._made if not name.startswith(f"{endpoint}-")}
+        for row in list(self.aws.pages("sagemaker:ListEndpointConfigs", "EndpointConfigs", NameContains=f"{endpoint}-c-", MaxResults=100)):
             if row["EndpointConfigName"] != config:
                 self.aws.call("sagemaker:DeleteEndpointConfig", not_there, EndpointConfigName=row["EndpointConfigName"])
-        for row in list(self.aws.pages("sagemaker:ListModels", "Models", NameContains=f"{endpoint}-m-")):
+        for row in list(self.aws.pages("sagemaker:ListModels", "Models", NameContains=f"{endpoint}-m-", MaxResults=100)):
             if row["ModelName"] not in used:
                 self.aws.call("sagemaker:DeleteModel", not_there, ModelName=row["ModelName"])
 

@@ -5,6 +5,8 @@ Limits are the service's: a body of 6 MiB, an answer within 60 s, a stream withi
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import json
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
@@ -34,9 +36,9 @@ class Address:
     mark: str = ""
 
 
-def opened(folder: Path, settings: Mapping[str, Any]) -> Bridge:
-    """The engine over a bridge's folder. Raises BadInput when it holds no address."""
-    address = address_in(folder, Address, "a SageMaker variant")
+def opened(_: Path, settings: Mapping[str, Any]) -> Bridge:
+    """The engine of a bridge. Raises BadInput when its settings hold no address."""
+    address = address_in(settings, Address, "a SageMaker variant")
     return Bridge(Variant(address), address.digest, settings)
 
 
@@ -47,15 +49,13 @@ class Variant:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._signer: Signer | None = None
         self._connections = Connections(WHOLE_S)
 
     async def send(self, path: str, body: Mapping[str, Any], stream: bool) -> AsyncGenerator[bytes]:
-        if self._signer is None:
-            self._signer = Signer(self._address)
+        signer = signer_for(self._address.region, self._address.url)
         data, last = json.dumps(body).encode(), "invocations-response-stream" if stream else "invocations"
-        url = f"{self._signer.url}/endpoints/{self._address.endpoint}/{last}"
-        headers = self._signer.signed(
+        url = f"{signer.url}/endpoints/{self._address.endpoint}/{last}"
+        headers = await signer.signed(
             url,
             data,
             {
@@ -81,7 +81,7 @@ class Variant:
         kind = answer.headers.get("x-amzn-errortype", "").partition(":")[0]
         refused = refusal(kind, answer.status_code, body)
         if refused.status == 401:
-            self._signer = None
+            signer_for.cache_clear()
         return refused
 
 
@@ -109,24 +109,33 @@ def refusal(kind: str, status: int, body: bytes) -> UpstreamRefused:
 class Signer:
     """Signs for one region; `url` is where the runtime is (AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME is respected)."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, region: str, url: str | None) -> None:
         import botocore.session
         from botocore.auth import SigV4Auth
 
         session = botocore.session.get_session()
-        client = session.create_client("sagemaker-runtime", region_name=address.region, endpoint_url=address.url)
+        client = session.create_client("sagemaker-runtime", region_name=region, endpoint_url=url)
         self.url = str(client.meta.endpoint_url).rstrip("/")
         credentials = session.get_credentials()
         if credentials is None:
             raise UpstreamRefused("there are no AWS credentials on this machine; sign in (`aws sso login`)", 401)
-        self._credentials, self._auth, self._region = credentials, SigV4Auth, address.region
+        self._credentials, self._auth, self._region = credentials, SigV4Auth, region
 
-    def signed(self, url: str, body: bytes, headers: Mapping[str, str]) -> dict[str, str]:
+    async def signed(self, url: str, body: bytes, headers: Mapping[str, str]) -> dict[str, str]:
         from botocore.awsrequest import AWSRequest
 
+        ends = getattr(self._credentials, "refresh_needed", None)
+        if ends is not None and ends():  # asks AWS: not in the loop that all bridges share
+            await asyncio.to_thread(self._credentials.get_frozen_credentials)
         request = AWSRequest(method="POST", url=url, data=body, headers=dict(headers))
         self._auth(self._credentials.get_frozen_credentials(), "sagemaker", self._region).add_auth(request)
         return dict(request.headers.items())
+
+
+@functools.cache
+def signer_for(region: str, url: str | None) -> Signer:
+    """One for all bridges of a process, so that credentials are looked for once."""
+    return Signer(region, url)
 
 
 async def _payloads(answer: httpx.Response) -> AsyncGenerator[bytes]:

@@ -9,6 +9,8 @@ from penstock.core.units import show_seconds
 from penstock.platforms.contract import JobSpec
 from penstock.platforms.quotes import Quote, quoted
 from penstock.platforms.remote.jobs import RemoteJobs
+from penstock.platforms.remote.retrying import PASSING
+from penstock.platforms.remote.throttling import Throttle
 from penstock.platforms.sagemaker.aws import Aws
 from penstock.platforms.sagemaker.capabilities import machine_for
 from penstock.platforms.sagemaker.capturing import DataCapture, place_of
@@ -43,7 +45,7 @@ class SageMakerPlatform:
 
     def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> SageMakerEndpoints:
         told = settings_of(settings)
-        return SageMakerEndpoints(home, artifacts, told, Aws(told), output_of(told, artifacts.url))
+        return SageMakerEndpoints(home, artifacts, told, Aws(told, PASSING, Throttle()), output_of(told, artifacts.url))
 
     def batches(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> TransformJobs:  # noqa: ARG002 (as every platform has it)
         told = settings_of(settings)

@@ -15,13 +15,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from penstock.core.errors import PlatformAway, UpstreamRefused
+from penstock.core.errors import PenstockError, PlatformAway, UpstreamRefused
 from penstock.platforms.contract import EndpointSpec, EndpointState, VersionSpec
 from penstock.platforms.remote import noted
 from penstock.platforms.remote.bridges import Bridges, Crossing
 from penstock.platforms.remote.hosted import LOOK_S, Hosted, had
 from penstock.platforms.remote.machines import Need, choose
 from penstock.platforms.remote.noted import Held, Noted
+from penstock.platforms.remote.sights import Pace, Sights
 from penstock.platforms.vertex.google import Google
 from penstock.platforms.vertex.hosting import HEALTH, Hosting, Seen, shares
 from penstock.platforms.vertex.invoking import Address, fresh
@@ -47,15 +48,19 @@ class VertexEndpoints:
     settings: Settings
     google: Google
     clock: Callable[[], float] = time.time
+    pace: Pace = field(default_factory=Pace)
     _hosting: Hosting = field(init=False)
+    _sights: Sights[Seen] = field(init=False)
     _here: Hosted = field(init=False)
+    _asked: dict[str, float] = field(default_factory=dict)  # when each operation under way was asked for last
     _addresses: dict[str, str] = field(default_factory=dict)
     _credentials: Any = None
 
     def __post_init__(self) -> None:
         need = SMALLEST if self.settings.machine is None else Need(machine=self.settings.machine)
         self._hosting = Hosting(self.google, self.artifacts.url, choose(HOSTING, need, "Vertex AI"))
-        bridges = Bridges(self.home, self.artifacts, ENGINE, self.settings.drain_s)
+        self._sights = Sights(self._hosting.rows, self._hosting.look, lambda seen: seen, whole=True, pace=self.pace)
+        bridges = Bridges(self.home, "vertex", ENGINE, self.settings.drain_s)
         self._here = Hosted(self.home, self.artifacts, "vertex", bridges, slot_name, self._answering)
 
     def apply(self, desired: EndpointSpec) -> None:
@@ -64,21 +69,29 @@ class VertexEndpoints:
         wanted = {slot_name(v.version, v.bundle): v for v in desired.versions if v.replicas > 0}
         folder = self._here.place(desired.name)
         known = noted.read(folder, WHOLE)
-        seen = self._here.sure(lambda: self._hosting.look(endpoint), known is not None)
-        self._here.bridges.apply(desired.name, self._crossings(endpoint, wanted, seen), {})
+        try:
+            seen = self._sights.see(endpoint, known)
+        except PenstockError:  # bridges are replaced all the same
+            if (last := self._sights.last(endpoint)) is not None:
+                self._here.bridges.apply(desired.name, self._crossings(endpoint, wanted, last))
+            raise
+        self._here.bridges.apply(desired.name, self._crossings(endpoint, wanted, seen))
         crossed, before = self._here.crossed(desired.name), known or Noted()
         rows = tuple((v.version, v.bundle, v.replicas) for v in desired.versions)
         held = self._held(endpoint, desired, seen, before)
         swept = before.swept and before.wanted == rows
         if seen is None and wanted:
+            self._sights.touched(endpoint)  # also where the call is lost
             self._hosting.create(endpoint, desired.name)
         elif seen is not None:
             done = [self._bring(desired, endpoint, slot, version, seen) for slot, version in wanted.items()]
             done += [self._shift(endpoint, wanted, seen), self._let_go(endpoint, set(seen.fleets) - set(wanted) - crossed, seen)]
             if all(done) and set(seen.fleets) == set(wanted) and not swept:
                 swept = self._hosting.sweep(endpoint, {fleet.model for fleet in seen.fleets.values()})
-            if not wanted and not seen.fleets and self._hosting.remove(endpoint):
-                self._hosting.sweep(endpoint, set())
+            if not wanted and not seen.fleets:
+                self._sights.touched(endpoint)
+                if self._hosting.remove(endpoint):
+                    self._hosting.sweep(endpoint, set())
         if seen is None and not wanted:
             shutil.rmtree(folder, ignore_errors=True)
         elif (after := replace(before, wanted=rows, held=held, swept=swept)) != before:
@@ -115,10 +128,13 @@ class VertexEndpoints:
         folder, now = self._here.place(desired.name), self.clock()
         before = noted.read(folder, slot) or Noted()
         after, fleet, counts = self._heard(before), seen.fleets.get(slot), self._hosting.counts(version)
-        if fleet is not None and (fleet.least, fleet.most) == counts:
+        if before.operation and not (after.operation or after.reason):
+            self._sights.touched(endpoint)  # it came about: what was seen is older
+        elif fleet is not None and (fleet.least, fleet.most) == counts:
             after = replace(after, tries=0, reason="", operation="")
         elif not after.operation and after.due(slot, now):
             tries = after.tries + 1
+            self._sights.touched(endpoint)
             if fleet is None:
                 model = self._hosting.upload(endpoint, desired, version)
                 operation = self._hosting.deploy(endpoint, version, model, seen)
@@ -130,11 +146,17 @@ class VertexEndpoints:
         return fleet is not None and (fleet.least, fleet.most) == counts
 
     def _heard(self, known: Noted) -> Noted:
-        """What became of the operation under way."""
-        if not known.operation:
+        """What became of the operation under way: asked for ever more seldom."""
+        now = self.clock()
+        pause = min(self.pace.slowest_s, max(self.pace.list_s, (now - known.at) / 4))
+        if not known.operation or 0 <= now - self._asked.get(known.operation, 0.0) < pause:
             return known
+        self._asked[known.operation] = now
         over, reason = self._hosting.outcome(known.operation)
-        return replace(known, operation="", reason=reason) if over else known
+        if not over:
+            return known
+        del self._asked[known.operation]
+        return replace(known, operation="", reason=reason)
 
     def _shift(self, endpoint: str, wanted: Mapping[str, VersionSpec], seen: Seen) -> bool:
         """The endpoint's own split, over what is wanted and there."""
@@ -142,11 +164,14 @@ class VertexEndpoints:
         split = {slot: share for slot, share in shares(weights).items() if share}
         if not split or split == {slot: share for slot, share in seen.split.items() if share}:
             return True
+        self._sights.touched(endpoint)
         self._hosting.split(endpoint, split, seen)
         return False
 
     def _let_go(self, endpoint: str, leaving: set[str], seen: Seen) -> bool:
         """A step towards an endpoint without these; True when there are none. One with traffic goes once that was moved, or as the last."""
+        if leaving:
+            self._sights.touched(endpoint)
         idle = sorted(slot for slot in leaving if not seen.split.get(slot))
         last = min(leaving) if leaving == set(seen.fleets) and leaving and not idle else None
         if last is not None and len(leaving) > 1:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.core.errors import ExtraMissing, PenstockError, PlatformDenied
-from penstock.platforms.remote.retrying import Patience, patiently
-from penstock.platforms.vertex.errors import may_pass, translated
+from penstock.platforms.remote.retrying import Calls, Patience
+from penstock.platforms.remote.throttling import Throttle
+from penstock.platforms.vertex.errors import may_pass, reason_of, translated
 from penstock.platforms.vertex.settings import Settings
 
 CALL_S = 60.0
@@ -35,6 +36,7 @@ class Google:
 
     settings: Settings
     patience: Patience = field(default_factory=Patience)
+    throttle: Throttle | None = None
     _clients: dict[str, Any] = field(default_factory=dict)
 
     def call(self, operation: str, request: dict[str, Any], known: Known | None = None) -> Any:
@@ -42,7 +44,8 @@ class Google:
 
         Raises PlatformDenied, PlatformFull, PlatformAway, BadInput (the service does not take the values), ExtraMissing.
         """
-        return self.told(operation, lambda: patiently(lambda: self.once(operation, request), may_pass, self.patience), known)
+        calls = Calls(self.patience, self.throttle)
+        return self.told(operation, lambda: calls.make(operation, lambda: self.once(operation, request), may_pass, throttled), known)
 
     def once(self, operation: str, request: dict[str, Any]) -> Any:
         """One try. Raises what Google's library raises. A list comes as its first page."""
@@ -102,6 +105,10 @@ def found_credentials() -> Any:
 
     credentials, _ = google.auth.default(scopes=[SCOPE])
     return credentials
+
+
+def throttled(error: Exception) -> bool:
+    return reason_of(error) == "RATE_LIMIT_EXCEEDED"
 
 
 def not_there(error: Exception) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import httpx
 
 from penstock.core.errors import UpstreamRefused
 from penstock.engines.upstream_server import told
-from penstock.platforms.remote.bridge import Bridge, Connections, address_in
+from penstock.platforms.remote.bridge import ANEW_S, Bridge, Connections, address_in
 from penstock.platforms.vertex.google import found_credentials
 
 LONGEST_S = 605.0
@@ -36,9 +37,9 @@ class Address:
         return f"{'http' if self.plain else 'https'}://{self.host}/v1/{self.endpoint}/deployedModels/{self.deployed}/invoke{path}"
 
 
-def opened(folder: Path, settings: Mapping[str, Any]) -> Bridge:
-    """The engine over a bridge's folder. Raises BadInput when it holds no address."""
-    address = address_in(folder, Address, "a deployed model")
+def opened(_: Path, settings: Mapping[str, Any]) -> Bridge:
+    """The engine of a bridge. Raises BadInput when its settings hold no address."""
+    address = address_in(settings, Address, "a deployed model")
     return Bridge(DeployedModel(address), address.digest, settings)
 
 
@@ -49,11 +50,10 @@ class DeployedModel:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._token = Token()
         self._connections = Connections(LONGEST_S)
 
     async def send(self, path: str, body: Mapping[str, Any], stream: bool) -> AsyncGenerator[bytes]:  # noqa: ARG002 (both come alike)
-        url, headers = self._address.url(path), {"content-type": "application/json", "authorization": await self._token.bearer()}
+        url, headers = self._address.url(path), {"content-type": "application/json", "authorization": await TOKEN.bearer()}
         try:
             async with self._connections.http().stream("POST", url, content=json.dumps(body).encode(), headers=headers) as answer:
                 if answer.status_code != 200:
@@ -69,7 +69,7 @@ class DeployedModel:
     def _refusal(self, status: int, body: bytes) -> UpstreamRefused:
         refused = refusal(status, body)
         if refused.status == 401:
-            self._token = Token()
+            TOKEN.forget()
         return refused
 
 
@@ -93,14 +93,23 @@ class Token:
 
     def __init__(self) -> None:
         self._credentials: Any = None
+        self._asked_at = 0.0
         self._lock = asyncio.Lock()
 
     async def bearer(self) -> str:
         """Raises UpstreamRefused (401) where nobody is signed in."""
         async with self._lock:
             if self._credentials is None or not self._credentials.valid:
-                self._credentials = await asyncio.to_thread(fresh, self._credentials)
-        return f"Bearer {self._credentials.token}"
+                self._credentials, self._asked_at = await asyncio.to_thread(fresh, self._credentials), time.monotonic()
+            return f"Bearer {self._credentials.token}"
+
+    def forget(self) -> None:
+        """It was refused. One that is new stays: it may have been refused for what was asked."""
+        if time.monotonic() - self._asked_at > ANEW_S:
+            self._credentials = None
+
+
+TOKEN = Token()  # one for all bridges of a process
 
 
 def fresh(credentials: Any = None) -> Any:

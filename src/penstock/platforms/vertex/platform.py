@@ -11,6 +11,8 @@ from penstock.platforms.contract import JobSpec
 from penstock.platforms.measures import Measures
 from penstock.platforms.quotes import Quote, quoted
 from penstock.platforms.remote.jobs import RemoteJobs
+from penstock.platforms.remote.retrying import PASSING
+from penstock.platforms.remote.throttling import Throttle
 from penstock.platforms.vertex.capabilities import machine_for
 from penstock.platforms.vertex.driver import CustomJobs
 from penstock.platforms.vertex.endpoints import VertexEndpoints
@@ -44,7 +46,7 @@ class VertexPlatform:
     def endpoints(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> VertexEndpoints:
         told = settings_of(settings)
         require_bucket(artifacts.url)
-        return VertexEndpoints(home, artifacts, told, Google(told))
+        return VertexEndpoints(home, artifacts, told, Google(told, PASSING, Throttle()))
 
     def batches(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> BatchPredictions:  # noqa: ARG002 (as every platform has it)
         require_bucket(artifacts.url)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from penstock.testing.emulators.azure.errors import ArmError
 from penstock.testing.emulators.azure.identity import ARM
 from penstock.testing.emulators.azure.schemas import API_VERSION
-from penstock.testing.emulators.azure.workspace import PAGE, REGION, SUBSCRIPTION, Operation, Workspace
+from penstock.testing.emulators.azure.workspace import LARGEST, PAGE, REGION, SUBSCRIPTION, Operation, Workspace
 from penstock.testing.emulators.http import Reply
 
 OPERATIONS = f"/subscriptions/{SUBSCRIPTION}/providers/Microsoft.MachineLearningServices/locations/{REGION}/mfeOperationsStatus"
@@ -68,7 +68,8 @@ def as_page(workspace: Workspace, asked: Meant, rows: Sequence[Any]) -> Reply:
     if not begin.isdigit():
         raise ArmError(400, "UserError", f"Invalid $skip: {begin}")
     at, more = int(begin), {}
-    if at + PAGE < len(rows):
+    size = min(int(asked.query.get("count") or PAGE), LARGEST)
+    if at + size < len(rows):
         kept = "&".join(f"{name}={quote(value)}" for name, value in asked.query.items() if name != "$skip")
-        more = {"nextLink": f"{workspace.url}{quote(asked.path)}?{kept}&%24skip={at + PAGE}"}
-    return as_json(200, {"value": list(rows[at : at + PAGE]), **more})
+        more = {"nextLink": f"{workspace.url}{quote(asked.path)}?{kept}&%24skip={at + size}"}
+    return as_json(200, {"value": list(rows[at : at + size]), **more})

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from penstock.testing.emulators.azure import components, jobs
-from penstock.testing.emulators.azure.endpoints import MOST, NAME
+from penstock.testing.emulators.azure.endpoints import NAME
 from penstock.testing.emulators.azure.errors import ArmError, conflict, invalid, not_found, user_error
 from penstock.testing.emulators.azure.workspace import ID, REGION, Operation, Workspace, shown
 
@@ -42,8 +42,8 @@ def put(workspace: Workspace, name: str, body: Mapping[str, Any]) -> tuple[int, 
         raise invalid("A batch endpoint lies in the workspace's region and its authMode is AADToken.")
     if (body["properties"].get("defaults") or {}).get("deploymentName"):
         raise invalid("Not emulated: default deployments.")
-    if len(workspace.of(KIND)) >= MOST:
-        raise invalid(f"The limit of {MOST} endpoints in this subscription and region was reached.")
+    if len(workspace.of(KIND)) >= workspace.most_endpoints:
+        raise invalid(f"The limit of {workspace.most_endpoints} endpoints in this subscription and region was reached.")
     return _put(workspace, workspace.of(KIND), name, body, lambda made: _shown(workspace, name, made))
 
 

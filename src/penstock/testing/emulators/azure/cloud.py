@@ -13,7 +13,7 @@ from typing import Any
 from penstock.testing.emulators.azure.jobs import KIND
 from penstock.testing.emulators.azure.schemas import Schemas
 from penstock.testing.emulators.azure.wire import answer
-from penstock.testing.emulators.azure.workspace import GROUP, IMAGE, NAME, REGION, SUBSCRIPTION, Workspace
+from penstock.testing.emulators.azure.workspace import GROUP, IMAGE, MOST_ENDPOINTS, NAME, REGION, SUBSCRIPTION, Workspace
 from penstock.testing.emulators.http import HttpServer
 from penstock.testing.emulators.table import Emulated
 
@@ -56,10 +56,9 @@ class Azure:
                 place.clear()
             self.workspace.dry.clear()
             self.workspace.images = {IMAGE}
-            self.workspace.faults.planned.clear()
-            self.workspace.faults.met = 0
+            self.workspace.faults.clear()
             self.workspace.identity.denied.clear()
-            self.workspace.start_s = 0.0
+            self.workspace.start_s, self.workspace.most_endpoints = 0.0, MOST_ENDPOINTS
 
     def take_away(self, job: str, *, warned: bool = True) -> None:
         """The machines of a job go, as low-priority ones do."""

@@ -18,7 +18,6 @@ from penstock.testing.emulators.azure.workspace import ID, REGION, Operation, Wo
 KIND = "onlineEndpoints"
 BUSY = ("Creating", "Updating", "Deleting")
 NAME = re.compile(r"[a-zA-Z](?:[a-zA-Z0-9-]{1,30}[a-zA-Z0-9])")
-MOST = 100  # endpoints of a region
 
 
 @dataclass(slots=True)
@@ -86,8 +85,8 @@ def put(workspace: Workspace, name: str, body: Mapping[str, Any]) -> tuple[int, 
 def _check_new(workspace: Workspace, name: str, properties: Mapping[str, Any]) -> None:
     if not NAME.fullmatch(name):
         raise invalid(f"Endpoint name {name!r} is not valid: 3 to 32 letters, digits and '-', from a letter to a letter or digit.")
-    if len(workspace.of(KIND)) >= MOST:
-        raise invalid(f"The limit of {MOST} endpoints in this subscription and region was reached.")
+    if len(workspace.of(KIND)) >= workspace.most_endpoints:
+        raise invalid(f"The limit of {workspace.most_endpoints} endpoints in this subscription and region was reached.")
     if properties.get("traffic") or properties.get("mirrorTraffic"):
         raise invalid("Traffic must be empty while the endpoint has no deployments.")
 
@@ -129,11 +128,16 @@ def get(workspace: Workspace, name: str) -> dict[str, Any]:
 
 
 def rows(workspace: Workspace, query: Mapping[str, str]) -> list[dict[str, Any]]:
-    """`tags`: comma-separated names; only endpoints that have all of them."""
+    """`tags`: comma-separated names, or names with the value they must have (`name=value`); only endpoints that have all of them."""
     settle_all(workspace)
     tags = [tag for tag in query.get("tags", "").split(",") if tag]
-    found = [one for one in workspace.of(KIND).values() if all(tag.partition("=")[0] in (one.body.get("tags") or {}) for tag in tags)]
-    return [one.shown(workspace) for one in found]
+    return [one.shown(workspace) for one in workspace.of(KIND).values() if all(_tagged(one, tag) for tag in tags)]
+
+
+def _tagged(one: Endpoint, tag: str) -> bool:
+    name, asked, value = tag.partition("=")
+    has = one.body.get("tags") or {}
+    return name in has and (not asked or has[name] == value)
 
 
 def delete(workspace: Workspace, name: str) -> Operation | None:

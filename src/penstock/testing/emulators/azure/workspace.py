@@ -23,7 +23,8 @@ SUBSCRIPTION, GROUP, NAME, REGION = "00000000-1111-2222-3333-444444444444", "mod
 GROUP_ID = f"/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}"
 ID = f"{GROUP_ID}/providers/Microsoft.MachineLearningServices/workspaces/{NAME}"
 IMAGE = "penstock.azurecr.io/penstock:1"
-PAGE = 10
+MOST_ENDPOINTS = 100
+PAGE, LARGEST = 10, 100  # rows of a list: unless asked, and at most
 _HERE = Machine("here", 1, 1 << 30)
 
 
@@ -47,7 +48,7 @@ class Operation:
 @dataclass(slots=True)
 class Workspace:
     """`quotas`: machines at once by type; what is not named has room. `dry`: machine types of which none is free now. `start_s`: for which
-    a job or an instance is being prepared.
+    a job or an instance is being prepared. `most_endpoints`: of a subscription in a region, until Azure is asked for more.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class Workspace:
     quotas: dict[str, int] = field(default_factory=dict)
     dry: set[str] = field(default_factory=set)
     start_s: float = 0.0
+    most_endpoints: int = MOST_ENDPOINTS
     faults: Faults = field(default_factory=Faults)
     identity: Identity = field(default_factory=Identity)
     lock: RLock = field(default_factory=RLock)

@@ -80,7 +80,7 @@ class SageMaker:
             for place in (self.account.things, self.account.tags, self.account.quotas):
                 place.clear()
             self.account.dry.clear()
-            self.account.faults.planned.clear()
+            self.account.faults.clear()
             self.account.identities.expired.clear()
             self.account.identities.denied.clear()
             self.account.start_s = self.account.capture_s = 0.0

@@ -71,7 +71,7 @@ class VertexAI:
             self.here.things.clear()
             self.here.quotas.clear()
             self.here.dry.clear()
-            self.here.faults.planned.clear()
+            self.here.faults.clear()
             self.here.identities.denied.clear()
             self.here.identities.disabled = False
             self.here.start_s = 0.0
