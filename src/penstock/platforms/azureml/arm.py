@@ -45,8 +45,8 @@ class Arm:
 
     settings: AzureMLPlatform
     patience: Patience = field(default_factory=Patience)
-    root: str = ""  # resource id that `call` asks below; empty: the workspace
     throttle: Throttle | None = None
+    root: str = ""  # resource id that `call` asks below; empty: the workspace
     _client: Any = None
 
     @property
