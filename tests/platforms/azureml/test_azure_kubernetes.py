@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from penstock.core.errors import BadInput, PlatformAway, PlatformDenied, PlatformLacks
+from penstock.core.errors import BadInput, PlatformAway, PlatformDenied, PlatformLacks, UpstreamRefused
 from penstock.core.home import Home
 from penstock.platforms.azureml.arm import Arm
 from penstock.platforms.azureml.bodies import Bodies
 from penstock.platforms.azureml.computes import check
 from penstock.platforms.azureml.endpoints import AzureEndpoints, machine_of
 from penstock.platforms.azureml.errors import Refusal
+from penstock.platforms.azureml.invoking import Address, Deployment
 from penstock.platforms.azureml.platform import AZUREML
 from penstock.platforms.contract import VersionSpec
 from penstock.platforms.remote.jobs import RemoteJobs
@@ -26,7 +27,7 @@ from penstock.testing.emulators.azure import Azure
 from penstock.testing.emulators.azure.endpoints import Endpoint
 from penstock.testing.emulators.azure.workspace import Workspace
 from penstock.testing.endpoints_suite import bundle, settled
-from penstock.testing.hosted_suite import NAME, HostedConformance, failed, spec, stop_clock
+from penstock.testing.hosted_suite import NAME, HostedConformance, brought, spec
 from penstock.testing.jobs_suite import ended, until, user_job
 from penstock.testing.serving import ECHO
 from penstock.testing.several_machines import job_of, value_of
@@ -88,7 +89,7 @@ class OnKubernetes(HostedConformance):
     """The hooks of the suite; the tests below name those of it that are run here."""
 
     platform, machine, lags = AZUREML, "small", "GET onlineEndpoints"
-    full_says, denied_says = "PodUnschedulable", "onlineEndpoints/token/action"
+    full_says = "PodUnschedulable"
     left = ("online endpoint",)
 
     def state(self, cloud: Azure) -> Workspace:
@@ -97,9 +98,6 @@ class OnKubernetes(HostedConformance):
     def split(self, cloud: Azure) -> list[tuple[int, int]]:
         one = there(cloud)
         return sorted((one.traffic.get(name, 0), found.wanted) for name, found in one.deployments.items() if found.state != "Deleting")
-
-    def deny(self, cloud: Azure) -> None:
-        cloud.workspace.identity.denied.add("Microsoft.MachineLearningServices/workspaces/onlineEndpoints/token/action")
 
 
 SUITE = OnKubernetes()
@@ -128,8 +126,12 @@ def test_a_node_is_missing_and_then_it_is_not(attached: Azure, endpoints: AzureE
     SUITE.test_no_machine_is_free_and_then_one_is(attached, endpoints, bundles)
 
 
-def test_who_may_have_no_token_is_told(attached: Azure, endpoints: AzureEndpoints, bundles: tuple[str, str]) -> None:
-    SUITE.test_who_may_not_ask_is_told(attached, endpoints, bundles)
+def test_who_may_have_no_token_is_told(attached: Azure) -> None:
+    attached.workspace.identity.denied.add("Microsoft.MachineLearningServices/workspaces/onlineEndpoints/token/action")
+    arm = Arm(AzureMLPlatform.model_validate(attached.section()))
+    with pytest.raises(UpstreamRefused, match=r"does not have authorization .* grant onlineEndpoints/token/action") as told:
+        Deployment(Address(f"{attached.url}/serving/one/score", "v1", "", arm.token_url("one")))._asked()
+    assert told.value.status == 401
 
 
 def test_the_clusters_router_may_count(attached: Azure, place: tuple[Home, Artifacts], bundles: tuple[str, str]) -> None:
@@ -249,9 +251,8 @@ def test_what_does_not_go_together(cloud: Azure, more: dict[str, Any], says: str
 
 def test_a_replica_may_ask_for_less_than_its_instance_type(attached: Azure, place: tuple[Home, Artifacts]) -> None:
     endpoints = opened(attached, place, compute={**COMPUTE, "replica": {"cpus": 0.5, "memory": "1GiB"}}, machine="large")
-    stop_clock(endpoints)
     wish = spec(VersionSpec("1", "sha256:" + "9" * 64, 1))
-    assert "KubernetesCrashLoopBackOff" in str(failed(endpoints, wish).error), "it was taken, and then had no bundle"
+    brought(endpoints, wish, lambda: attached.workspace.of("onlineEndpoints") and there(attached).deployments)
     settings = endpoints.arm.settings
     found = Bodies(settings, "w", "s", "large", "e").deployment(wish, wish.versions[0], 1)["properties"]["containerResourceRequirements"]
     assert found["containerResourceRequests"] == {"cpu": "0.5", "memory": "1024Mi"}
