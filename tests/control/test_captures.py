@@ -210,3 +210,19 @@ def test_a_cursor_that_does_not_read_stops_it(place: tuple[Store, Home, Resource
     cursor.unlink()
     assert bring(place, kept) == 1
     assert ids(place) == ["req-1", "req-2"], "a segment that is there is never written over"
+
+
+def test_a_deployment_that_comes_again_goes_on_where_the_last_one_was(place: tuple[Store, Home, Resource]) -> None:
+    store, home, row = place
+    kept = Kept(keep=True)
+    kept.put("2026/09/21/10/a", direct(1))
+    assert bring(place, kept) == 1
+    assert store.resources.take("deployment", row.id, "me", 60.0)
+    store.resources.save("deployment", row.id, "me", status={}, phase="deleted", due_at=None)
+    gone = store.resources.get("deployment", row.id)
+    assert [one.id for one in captures.wanting(store, gone.updated_at + 60)] == [row.id], "its last requests may still come"
+    assert captures.wanting(store, gone.updated_at + 3700) == []
+    again = store.resources.create("deployment", "intents", row.spec)
+    assert [one.id for one in captures.wanting(store, gone.updated_at + 60)] == [again.id]
+    assert bring((store, home, again), kept) == 0
+    assert ids(place) == ["req-1"]

@@ -34,12 +34,17 @@ class Crossing:
 
 
 class Bridges:
-    """`engine`: "module:name" of what opens a bridge's folder (see bridge.py)."""
+    """`engine`: "module:name" of what opens a bridge's folder (see bridge.py). `longest_s`: that an answer may take, where that is long:
+    a bridge that nobody wants any more is left so long to finish. `more`: fields of its replica's spec.
+    """
 
-    def __init__(self, home: Home, artifacts: Artifacts, engine: str, drain_s: float) -> None:
+    def __init__(
+        self, home: Home, artifacts: Artifacts, engine: str, drain_s: float, longest_s: float = 0.0, more: Mapping[str, Any] | None = None
+    ) -> None:
         self._folder = home.folder / "bridges"
         self._home, self._artifacts = home, artifacts
-        self._settings = {"drain_s": drain_s, "replica": {"engine_class": engine}}
+        self._settings = {"drain_s": max(drain_s, longest_s), "replica": {"engine_class": engine, **(more or {})}}
+        self._at_once = {**self._settings, "drain_s": drain_s}
 
     def apply(self, name: str, wanted: Sequence[Crossing], settings: Mapping[str, Any]) -> None:
         """Brings the number of bridges to each version to what is wanted, as LocalEndpoints does with replicas."""
@@ -54,11 +59,11 @@ class Bridges:
         return self._processes(name).observe(name).replicas
 
     def delete(self, name: str) -> None:
-        self._processes(name).delete(name)
+        self._processes(name, self._at_once).delete(name)
         shutil.rmtree(self._folder / name, ignore_errors=True)
 
-    def _processes(self, name: str) -> LocalEndpoints:
-        return LocalEndpoints(self._home, self._artifacts, self._settings, lambda version: self._place(name, version))
+    def _processes(self, name: str, settings: Mapping[str, Any] | None = None) -> LocalEndpoints:
+        return LocalEndpoints(self._home, self._artifacts, settings or self._settings, lambda version: self._place(name, version))
 
     def _place(self, name: str, version: VersionSpec) -> Path:
         return self._folder / name / version.version
