@@ -104,10 +104,11 @@ class Bringing:
         self._route = with_policy(ModelRoute(row.name, row.spec["task"], ()), row.spec)
         self._process = f"captured{hex_of(digest_json([row.name]))[:8]}"
         self._cursor = self._settled(_read(self._place))
-        self._damaged = 0
+        self._damaged, self._hour = 0, ""
 
     def bring(self, now: float) -> int:
         """The number of records. Raises PlatformDenied, PlatformAway, DiskFull, ReadOnly; what was brought by then stays brought."""
+        self._hour = time.strftime("%Y%m%d-%H", time.gmtime(now))
         batch, listed, count = _Batch(), set[str](), 0
         versions, unwanted = self._versions(), frozenset(marked(self._store))
         for held in self._captures.held(self._row.name, self._cursor.floor):
@@ -152,7 +153,7 @@ class Bringing:
         """A segment that is not there, whatever became of the cursor before this one."""
         while True:
             self._cursor.number += 1
-            name = f"{time.strftime('%Y%m%d-%H', time.gmtime())}-{self._process}-{self._cursor.number}"
+            name = f"{self._hour}-{self._process}-{self._cursor.number}"
             if not self._there(name):
                 return name
 
