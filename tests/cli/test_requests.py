@@ -31,6 +31,17 @@ def test_list(call) -> None:
 
 
 @pytest.mark.usefixtures("recorded")
+def test_one_that_went_past_the_gateway_is_no_fast_one(call, folder: Path) -> None:
+    direct = [
+        Record(time.time(), f"cap-{number}", "m", "2", None, "/v1/classify", None, 200, 1, 1, 0, 0, 0.0, 0.0, 0.0, 0) for number in (1, 2)
+    ]
+    RecordWriter(folder / ".penstock" / "gateway" / "records").write(direct)
+    assert call("requests", "list", "--limit", "1").out.splitlines()[1].split()[-2:] == ["-", "-"]
+    (two, _) = call("requests", "stats", "--since", "1h", "--json").json["groups"]
+    assert (two["requests"], two["p50_ms"]) == (4, 1.5)
+
+
+@pytest.mark.usefixtures("recorded")
 def test_show(call) -> None:
     (found,) = call("requests", "show", "req-2", "--json").json["records"]
     assert found["status"] == 503

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,18 @@ import pytest
 from penstock.control import captures
 from penstock.control.captures import Bringing
 from penstock.control.erasure import mark
+from penstock.control.watch.watcher import Watcher
 from penstock.control.world import World
 from penstock.core.errors import PenstockError, PlatformDenied
+from penstock.core.files import write_atomic
 from penstock.core.home import Home
 from penstock.platforms.captures import Held, Passed
 from penstock.serving.direct import Direct
 from penstock.serving.record_files import compact, read_records
 from penstock.store.resources import Resource
 from penstock.store.store import Store
-from penstock.testing.control import Crash
+from penstock.testing.control import Bench, Crash
+from penstock.testing.watched import Notes, by_name, deployment, record, registered
 
 NOW = 1_790_000_000.0
 
@@ -31,12 +35,13 @@ class Kept:
 
     def __init__(self, keep: bool = False) -> None:
         self.keep, self.objects, self.fuse = keep, dict[str, list[Direct | Passed]](), -1
+        self.deployments = set[str]()
 
     def put(self, name: str, *lines: Direct | Passed) -> None:
         self.objects[name] = [*self.objects.get(name, ()), *lines]
 
     def held(self, deployment: str, since: str) -> Iterator[Held]:
-        assert deployment == "intents"
+        self.deployments.add(deployment)
         self.burn()
         yield from [Held(name, len(lines)) for name, lines in sorted(self.objects.items()) if name >= since]
 
@@ -101,13 +106,14 @@ def test_a_request_is_a_record_like_those_of_the_gateway(place: tuple[Store, Hom
     assert record["text_in"].startswith("write to ")
     assert (record["attempts"], record["total_ms"], record["replica"], record["key"]) == (0, 0.0, None, None)
     assert not kept.objects, "what was read is taken away"
+    assert kept.deployments == {"intents"}
     assert bring(place, kept) == 0
 
 
 def test_killed_anywhere_it_neither_loses_nor_doubles(place: tuple[Store, Home, Resource], monkeypatch: pytest.MonkeyPatch) -> None:
     """Before and after every call: of the platform, of the cursor, of a segment. Between two runs a segment may become Parquet."""
     monkeypatch.setattr(captures, "ROWS", 2)
-    kept, real = Kept(), captures.write_atomic
+    kept, real = Kept(), write_atomic
     place = (*place[:2], place[0].resources.set_spec("deployment", place[2].id, {**place[2].spec, "deploy": {}}))  # masking takes time
 
     def write(path: Path, data: bytes, mode: int = 0o644) -> None:
@@ -210,3 +216,44 @@ def test_a_cursor_that_does_not_read_stops_it(place: tuple[Store, Home, Resource
     cursor.unlink()
     assert bring(place, kept) == 1
     assert ids(place) == ["req-1", "req-2"], "a segment that is there is never written over"
+
+
+def test_a_deployment_that_comes_again_goes_on_where_the_last_one_was(place: tuple[Store, Home, Resource]) -> None:
+    store, home, row = place
+    kept = Kept(keep=True)
+    kept.put("2026/09/21/10/a", direct(1))
+    assert bring(place, kept) == 1
+    assert store.resources.take("deployment", row.id, "me", 60.0)
+    store.resources.save("deployment", row.id, "me", status={}, phase="deleted", due_at=None)
+    gone = store.resources.get("deployment", row.id)
+    assert [one.id for one in captures.wanting(store, gone.updated_at + 60)] == [row.id], "its last requests may still come"
+    assert captures.wanting(store, gone.updated_at + 3700) == []
+    again = store.resources.create("deployment", "intents", row.spec)
+    assert [one.id for one in captures.wanting(store, gone.updated_at + 60)] == [again.id]
+    assert bring((store, home, again), kept) == 0
+    assert ids(place) == ["req-1"]
+
+
+def test_windows_and_alerts_count_them_though_they_come_late(tmp_path: Path) -> None:
+    """What was captured reaches the disk minutes after its window was closed: it counts in the one that is open, and is no fast answer."""
+    bench = Bench(tmp_path)
+    registered(bench.store)
+    row, began = deployment(bench.store, window=60.0), 1_700_000_040.0
+    Notes(bench.home.gateway, 5).records([record(number, began + 10 + number, total_ms=80.0) for number in range(4)])
+    bench.clock.jump(began + 100 - bench.clock.now())
+    watcher = Watcher(bench.home, bench.store, bench.clock)
+    while watcher.turn():
+        pass
+    kept = Kept()
+    late = [replace(direct(number), at=began + 20, served="v1-1") for number in range(6)]
+    kept.put("2023/11/14/22/a", *late)
+    assert Bringing(bench.store, bench.home, row, kept).bring(bench.clock.now()) == 6
+    bench.clock.sleep(60.0)
+    while watcher.turn():
+        pass
+    told = by_name(bench.store.signals.read("m"), began + 120)
+    assert told["requests"].value == 6
+    assert by_name(bench.store.signals.read("m"), began + 120, version="1")["requests"].value == 6
+    assert "latency.p95_ms" not in told
+    assert by_name(bench.store.signals.read("m"), began + 60)["latency.p95_ms"].value == pytest.approx(80, rel=0.05)
+    bench.close()

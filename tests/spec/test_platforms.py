@@ -35,6 +35,28 @@ def checked(section: str, folder: Path) -> Pipeline:
             "{kind: sagemaker, region: eu-west-1, role: 'arn:aws:iam::123456789012:role/x', image: x, serverless: {}, capture: {}}",
             "penstock.yaml:4:115: platforms.there.capture: SageMaker captures nothing of a serverless endpoint",
         ),
+        (
+            "{kind: sagemaker, asynchronous: {}, serverless: {}}",
+            "penstock.yaml:4:28: platforms.there.asynchronous: an asynchronous endpoint has",
+        ),
+        (
+            "{kind: sagemaker, asynchronous: {}, capture: {}}",
+            "penstock.yaml:4:46: platforms.there.capture: nothing says that SageMaker captures",
+        ),
+        ("{kind: sagemaker, asynchronous: {timeout: 2h}}", "platforms.there.asynchronous.timeout: 7200"),
+        (
+            "{kind: sagemaker, autoscale: {min: 0, max: 2, invocations: 9}}",
+            "penstock.yaml:4:40: platforms.there.autoscale.min: an endpoint with",
+        ),
+        ("{kind: sagemaker, autoscale: {max: 2}}", "platforms.there.autoscale: `invocations` is missing"),
+        (
+            "{kind: sagemaker, autoscale: {max: 2, backlog: 3}}",
+            "autoscale.backlog: AWS does not count this of a real-time endpoint: write `inv",
+        ),
+        (
+            "{kind: sagemaker, asynchronous: {}, autoscale: {min: 0, max: 2, invocations: 3}}",
+            "autoscale.invocations: AWS does not count this of an asynchronous endpoint: write `backlog`",
+        ),
         ("{kind: sagemaker, capture: {percent: 0}}", "platforms.there.capture.percent: 0 is out of range"),
         ("3", "platforms.there: "),
     ],
@@ -43,6 +65,33 @@ def test_what_is_wrong_is_told_where_it_stands(section: str, told: str, tmp_path
     with pytest.raises(FileProblems) as caught:
         checked(section, tmp_path)
     assert told in str(caught.value)
+
+
+LINED = """name: x
+task: text-classification
+data: {{source: {{uri: rows.csv}}}}
+train: {{base: hf://x/y}}
+platforms:
+  there: {{kind: sagemaker, region: eu-west-1, role: 'arn:aws:iam::123456789012:role/x', image: x, asynchronous: {}}}
+deploy: {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("lined", "deploy", "told"),
+    [
+        ("{}", "{to: there}", ":7:1: deploy: the gateway gives up after 2 min 0 s, an asynchronous request may be worked on for 15 min"),
+        ("{timeout: 1h}", "{to: there, protect: {timeout: 30m}}", ":7:31: deploy.protect.timeout: the gateway gives up after 30 min"),
+        ("{timeout: 1m}", "{to: there, adapters: {a: 'sha256:0'}}", ":7:21: deploy.adapters: which adapters an instance holds"),
+        ("{timeout: 1m}", "{to: there}", ""),
+        ("{}", "{}", ""),
+    ],
+)
+def test_what_an_asynchronous_endpoint_asks_of_the_deployment(lined: str, deploy: str, told: str) -> None:
+    with pytest.raises(FileProblems) as caught:
+        loads(LINED.format(lined, deploy).encode(), file=Path("penstock.yaml"))
+    found = [line for line in str(caught.value).splitlines() if "asynchronous" in line]
+    assert (told in found[0]) if told else not found
 
 
 def test_a_platform_without_a_kind_is_this_machine(tmp_path: Path) -> None:

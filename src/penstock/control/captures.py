@@ -42,9 +42,7 @@ LEFT_OUT = "%s: line %d is left out: %s"
 def bring(store: Store, home: Home, now: float) -> int:
     """Everything that was captured since, of every deployment that wants it; the number of records. One that fails holds up no other."""
     count = 0
-    for row in store.resources.list("deployment", limit=100_000):
-        if not wanted(row, now):
-            continue
+    for row in wanting(store, now):
         config = row.spec["platform"]["config"]
         try:
             captures: Captures | None = PLATFORMS.load(config["kind"]).captures(home, store.artifacts, config)
@@ -56,10 +54,16 @@ def bring(store: Store, home: Home, now: float) -> int:
     return count
 
 
-def wanted(row: Resource, now: float) -> bool:
-    """Whether something may have been captured of it that nobody has read."""
-    late = row.phase == "deleted" and now - row.updated_at >= LATE_S
-    return bool(row.spec["platform"].get("config", {}).get("capture")) and not late
+def wanting(store: Store, now: float) -> list[Resource]:
+    """Deployments of which something may have been captured that nobody has read. One that came again stands for those before it."""
+    latest: dict[str, Resource] = {}
+    for row in sorted(store.resources.list("deployment", limit=100_000), key=lambda row: (row.phase != "deleted", row.created_at)):
+        latest[row.name] = row
+    return [row for row in latest.values() if row.spec["platform"].get("config", {}).get("capture") and not _late(row, now)]
+
+
+def _late(row: Resource, now: float) -> bool:
+    return row.phase == "deleted" and now - row.updated_at >= LATE_S
 
 
 @dataclass(slots=True)
@@ -100,10 +104,11 @@ class Bringing:
         self._route = with_policy(ModelRoute(row.name, row.spec["task"], ()), row.spec)
         self._process = f"captured{hex_of(digest_json([row.name]))[:8]}"
         self._cursor = self._settled(_read(self._place))
-        self._damaged = 0
+        self._damaged, self._hour = 0, ""
 
     def bring(self, now: float) -> int:
         """The number of records. Raises PlatformDenied, PlatformAway, DiskFull, ReadOnly; what was brought by then stays brought."""
+        self._hour = time.strftime("%Y%m%d-%H", time.gmtime(now))
         batch, listed, count = _Batch(), set[str](), 0
         versions, unwanted = self._versions(), frozenset(marked(self._store))
         for held in self._captures.held(self._row.name, self._cursor.floor):
@@ -148,7 +153,7 @@ class Bringing:
         """A segment that is not there, whatever became of the cursor before this one."""
         while True:
             self._cursor.number += 1
-            name = f"{time.strftime('%Y%m%d-%H', time.gmtime())}-{self._process}-{self._cursor.number}"
+            name = f"{self._hour}-{self._process}-{self._cursor.number}"
             if not self._there(name):
                 return name
 
@@ -193,7 +198,7 @@ class Bringing:
 
 
 def _place(home: Home, row: Resource) -> Path:
-    return home.folder / "outside" / f"captures-{row.name}-{row.id[-12:]}.json"
+    return home.folder / "outside" / f"captures-{row.name}.json"
 
 
 def _read(place: Path) -> Cursor:

@@ -57,7 +57,7 @@ def send(store: Store, home: Home, now: float) -> int:
 def wanting(store: Store) -> bool:
     """Whether any deployment, or any run of late, was on a platform whose section asks for metrics, captures or its registry."""
     deployments = store.resources.list("deployment", limit=100_000)
-    if any(captures.wanted(row, time.time()) for row in deployments):
+    if captures.wanting(store, time.time()):
         return True
     if any(row.phase != "deleted" and row.spec["platform"].get("config", {}).get("metrics") for row in deployments):
         return True

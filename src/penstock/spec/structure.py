@@ -12,7 +12,7 @@ from penstock.spec import measured, operations
 from penstock.spec.conditions import metrics_used
 from penstock.spec.diagnose import Complaint, nearest, show
 from penstock.spec.gates import GateSyntax, parse_gate
-from penstock.spec.platforms.sagemaker import conflicts
+from penstock.spec.platforms.sagemaker import beside, conflicts
 
 Place = tuple[str | int, ...]
 
@@ -125,7 +125,19 @@ def _platforms(data: Mapping[str, Any]) -> Iterator[Complaint]:
     for name, section in _map(platforms).items():
         if isinstance(section, Mapping) and section.get("kind") == "sagemaker":
             for key, reason in conflicts(section):
-                yield Complaint(("platforms", name, key), reason, at_key=True)
+                yield Complaint(("platforms", name, *key), reason, at_key=True)
+            for key, reason in beside(section, deploy) if deploy and name == wanted else ():
+                yield Complaint(_nearest(deploy, ("deploy", *key)), reason, at_key=True)
+
+
+def _nearest(deploy: Mapping[str, Any], loc: tuple[str, ...]) -> tuple[str, ...]:
+    """The key that is meant, or the one around it that was written."""
+    here: Any = deploy
+    for depth, key in enumerate(loc[1:], 1):
+        if not isinstance(here, Mapping) or key not in here:
+            return loc[:depth]
+        here = here[key]
+    return loc
 
 
 def _no_platform(where: Place, wanted: str, known: list[str]) -> Complaint:

@@ -257,4 +257,5 @@ class HostedConformance:
 
     def test_who_may_not_ask_is_told(self, cloud: Any, endpoints: Endpoints, bundles: tuple[str, str]) -> None:
         self.deny(cloud)
-        assert self.denied_says in str(failed(endpoints, spec(VersionSpec("1", bundles[0], 1))).error)
+        said = str(failed(endpoints, spec(VersionSpec("1", bundles[0], 1))).error)
+        assert self.denied_says in said

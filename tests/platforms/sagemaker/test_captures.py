@@ -132,9 +132,9 @@ def held(cloud: SageMaker, monkeypatch: pytest.MonkeyPatch) -> DataCapture:
 
 
 def put(made: DataCapture, at: str, *lines: bytes, variant: str = "v1-a") -> None:
-    bucket, root = made._where()
-    key = f"{root}{endpoint_name(NAME, made.store)}/{variant}/{at}/{secrets.token_hex(4)}.jsonl"
-    made.aws.call("s3:PutObject", Bucket=bucket, Key=key, Body=b"\n".join(lines))
+    folder = made._folder
+    key = f"{folder.prefix}{endpoint_name(NAME, made.store)}/{variant}/{at}/{secrets.token_hex(4)}.jsonl"
+    made.aws.call("s3:PutObject", Bucket=folder.bucket, Key=key, Body=b"\n".join(lines))
 
 
 def test_pages_of_objects_and_variants_are_gone_through(held: DataCapture) -> None:

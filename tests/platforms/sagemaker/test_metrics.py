@@ -76,7 +76,7 @@ def test_one_that_may_not_is_told_and_holds_nothing_up(
     deployed(made, cloud.section(metrics=True))
     made.signals.append([Signal("intents", "error_rate", 1000.0, 0.1, 1)])
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr("penstock.platforms.sagemaker.aws.patiently", lambda call, *_: call())
+    monkeypatch.setattr("penstock.platforms.remote.retrying.patiently", lambda call, *_, **__: call())
     assert send(made, home, 1001.0) == 0
     assert "AWS was not reached" in caplog.text
 

@@ -21,7 +21,7 @@ from penstock.store.artifacts import Artifacts
 from penstock.testing.emulators.sagemaker import SageMaker
 from penstock.testing.emulators.sagemaker.account import Account
 from penstock.testing.endpoints_suite import adapter, bundle, settled
-from penstock.testing.hosted_suite import NAME, HostedConformance, spec
+from penstock.testing.hosted_suite import NAME, HostedConformance, brought, spec
 from penstock.testing.jobs_suite import until
 from penstock.testing.serving import ECHO, gateway_to
 from penstock.testing.wrong_jobs_suite import QUICK
@@ -83,6 +83,46 @@ class TestSageMakerHosting(HostedConformance):
         until(lambda: endpoints.apply(wish) or len(variants(cloud)) == 1)
         until(lambda: endpoints.apply(wish) or len(cloud.account.of("model")) == 1)
         assert len(cloud.account.of("endpoint-config")) == 1, "what is no longer used is taken away"
+
+
+@pytest.mark.thorough
+class TestAsynchronousHosting(TestSageMakerHosting):
+    """Each version in an endpoint of its own; the shares are the gateway's alone."""
+
+    denied_says = "grant sagemaker:InvokeEndpointAsync"
+
+    @pytest.fixture
+    def endpoints(self, cloud: SageMaker, place: tuple[Home, Artifacts]) -> Iterator[SageMakerEndpoints]:
+        section = {"drain_s": 5.0, "replica": {"engine_class": ECHO}, "asynchronous": {"timeout": 60.0, "wait": 60.0}}
+        made = SAGEMAKER.endpoints(*place, cloud.section(**section))
+        made.aws.patience = QUICK
+        yield made
+        made._here.bridges.delete(NAME)
+
+    def split(self, cloud: SageMaker) -> list[tuple[int, int]]:
+        found = [variant for endpoint in cloud.account.of("endpoint").values() for variant in endpoint.variants.values()]
+        return sorted((round(100 * one.weight / sum(each.weight for each in found)), one.wanted) for one in found)
+
+    def deny(self, cloud: SageMaker) -> None:
+        cloud.account.identities.denied.add("InvokeEndpointAsync")
+
+    def test_a_request_goes_there_and_back(self, cloud: Any, endpoints: Endpoints, bundles: tuple[str, str], tmp_path: Path) -> None:
+        wish = spec(VersionSpec("1", bundles[0], 1, weight=0.95), VersionSpec("2", bundles[1], 1, weight=0.05))
+        stage, gateway = gateway_to(tmp_path, NAME, settled(endpoints, wish))
+        with stage:
+            for version in ("1", "2"):
+                answer = gateway.ask({"x-penstock-version": version}, model=NAME, prompt="a b", max_tokens=2)
+                assert (answer.headers["x-penstock-version"], answer.json()["choices"][0]["text"].split()) == (version, ["a", "b"])
+        assert len(cloud.account.of("endpoint")) == 2
+
+    def test_shares_and_counts_change_in_place(self, cloud: SageMaker, endpoints: Endpoints, bundles: tuple[str, str]) -> None:
+        settled(endpoints, spec(VersionSpec("1", bundles[0], 1)))
+        before = list(cloud.account.of("endpoint-config"))
+        settled(endpoints, spec(VersionSpec("1", bundles[0], 2)))
+        assert list(cloud.account.of("endpoint-config")) == before
+        wish = spec(VersionSpec("2", bundles[1], 1))
+        settled(endpoints, wish)
+        brought(endpoints, wish, lambda: len(cloud.account.of("endpoint")) == len(cloud.account.of("model")) == 1)
 
 
 def test_an_adapter_is_asked_for_by_name(cloud: SageMaker, endpoints: SageMakerEndpoints, tmp_path: Path) -> None:  # noqa: ARG001

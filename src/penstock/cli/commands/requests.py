@@ -73,7 +73,7 @@ def list_requests(
     wanted = Wanted(_moment(since), fields=_fields(model=model, version=version, key=key, status=status))
     found = newest(Home.find().gateway / "records", wanted, limit)
     heads = ("AT", "ID", "MODEL", "ROUTE", "STATUS", "TOOK", "TOKENS")
-    rows = [(when(r["ts"]), r["id"], _served(r), r["route"], r["status"], f"{r['total_ms']:.1f} ms", _tokens(r)) for r in found]
+    rows = [(when(r["ts"]), r["id"], _served(r), r["route"], r["status"], _took(r), _tokens(r)) for r in found]
     here().show({"requests": found}, lambda: table(heads, rows) if rows else ["no requests"])
 
 
@@ -117,6 +117,11 @@ def _row(group: dict[str, Any], by: list[str]) -> tuple[str, ...]:
     tokens = [f"{group['prompt_tokens']}", f"{group['completion_tokens']}", _figure(group["tokens_per_s"])]
     score = f"{group['score']:+.2f} of {group['rated']}" if group["rated"] else "-"
     return (name, *whole, *figures, *tokens, f"{group['cost_usd']:.4f}", f"{group['energy_wh']:.3f}", score)
+
+
+def _took(record: dict[str, Any]) -> str:
+    """Nobody knows it of a request that went past the gateway."""
+    return f"{record['total_ms']:.1f} ms" if record["total_ms"] else "-"
 
 
 def _figure(value: float | None) -> str:

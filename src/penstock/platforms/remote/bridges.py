@@ -35,15 +35,23 @@ WAIT_S, KEPT_S = 0.02, 0.05
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """`count` bridges to one version. `address`: what the vendor's engine needs to reach it, as JSON values."""
+    """`count` bridges to one version. `address`: what the vendor's engine needs to reach it, as JSON values; `first`: what else it is told
+    when it starts, which may be otherwise later.
+    """
 
     version: VersionSpec
     count: int
     address: Mapping[str, Any]
+    first: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> str:
         return f"{self.version.version} {self.version.bundle}"
+
+    def leads(self, spec: Mapping[str, Any]) -> bool:
+        """Whether a bridge of that spec leads to the same place."""
+        known: dict[str, Any] = spec["settings"]["address"]
+        return self.address.items() <= known.items()
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +129,18 @@ class Note:
 
 
 class Bridges:
-    """Of one kind of platform. `engine`: "module:name" of what opens a bridge, told the address among its settings (see bridge.py)."""
+    """Of one kind of platform. `engine`: "module:name" of what opens a bridge, told the address among its settings (see bridge.py).
 
-    def __init__(self, home: Home, kind: str, engine: str, drain_s: float) -> None:
+    `longest_s`: that an answer may take, where that is long: a bridge that nobody wants any more is left so long to finish. `more`: fields
+    of its replica's spec.
+    """
+
+    def __init__(
+        self, home: Home, kind: str, engine: str, drain_s: float, longest_s: float = 0.0, more: Mapping[str, Any] | None = None
+    ) -> None:
         self._folder, self._notes = home.folder / HOSTS, home.folder / HOSTS / "notes"
         self._kind, self._engine, self._drain_s = kind, engine, drain_s
+        self._more = {"drain_s": max(0.0, drain_s - 1.0, longest_s), **(more or {})}
         self._files = JsonFiles()
         self._sight: Sight = Sight(float("-inf"), (), {})
 
@@ -216,10 +231,9 @@ class Bridges:
 
     def _place(self, crossing: Crossing, lists: dict[Path, dict[str, Any]], room: int) -> dict[str, Any]:
         """The list of the first process with room that has no bridge to the version, or a new one."""
-        address = dict(crossing.address)
         for folder in sorted(lists, key=number_of):
             rows = lists[folder]
-            if len(rows) < room and not any(row["settings"]["address"] == address for row in rows.values()):
+            if len(rows) < room and not any(crossing.leads(row) for row in rows.values()):
                 return rows
         number = next(n for n in range(1, len(lists) + 2) if self._folder / f"{self._kind}-{n}" not in lists)
         return lists.setdefault(self._folder / f"{self._kind}-{number}", {})
@@ -240,13 +254,13 @@ class Bridges:
             host.clear()
 
     def _serves(self, bridge: Bridge, crossing: Crossing) -> bool:
-        return bridge.key == crossing.key and bridge.spec["settings"]["address"] == dict(crossing.address)
+        return bridge.key == crossing.key and crossing.leads(bridge.spec)
 
     def _spec(self, name: str, crossing: Crossing) -> dict[str, Any]:
         version = crossing.version
         spec: dict[str, Any] = {"id": new_id("replica"), "bundle": "", "digest": version.bundle, "model": name, "version": version.version}
-        spec |= {"settings": {"address": dict(crossing.address)}, "engine_class": self._engine}
-        return spec | {"drain_s": max(0.0, self._drain_s - 1.0), "ready_file": ""}
+        spec |= {"settings": {"address": {**crossing.address, **crossing.first}}, "engine_class": self._engine}
+        return spec | {**self._more, "ready_file": ""}
 
     def _note(self, name: str) -> Note:
         value = self._files.read(self._notes / f"{name}.json")

@@ -16,7 +16,8 @@ HAS = frozenset(
 LACKS = {
     "environments": "a job runs its image as it is: pinned requirements of a step go into an image of its own",
     "memory_limit": "a step has its machine to itself; a machine with that much memory is chosen",
-    "scale_to_zero": "an endpoint with instances keeps one; `serverless` in the section gives endpoints that have none while nobody asks",
+    "scale_to_zero": "an endpoint with instances keeps one; none while nobody asks have those of `serverless` in the section, and those "
+    "of `asynchronous` with `autoscale: {min: 0}`",
     "tpu": "there are none at AWS",
 }
 LONGEST_S = 28 * 24 * 3600

@@ -19,6 +19,7 @@ from typing import Any
 from penstock.platforms.captures import Held, Passed
 from penstock.platforms.sagemaker.aws import Aws
 from penstock.platforms.sagemaker.errors import translated
+from penstock.platforms.sagemaker.folder import Folder
 from penstock.platforms.sagemaker.naming import endpoint_name, variant_name
 from penstock.platforms.sagemaker.settings import store_mark
 from penstock.serving.direct import Direct
@@ -59,31 +60,32 @@ class DataCapture:
     keep: bool = False
 
     def held(self, deployment: str, since: str) -> Iterator[Held]:
-        bucket, root = self._where()
-        for variant in self._folders(f"{root}{endpoint_name(deployment, self.store)}/"):
-            for row in self._objects(bucket, variant, f"{variant}{since}"):
+        for variant in self._folder.folders(f"{endpoint_name(deployment, self.store)}/"):
+            for row in self._folder.rows(variant, f"{variant}{since}"):
                 yield Held(row["Key"], int(row["Size"]))
 
     def read(self, held: Held, skip: int) -> Iterator[Direct | Passed]:
-        bucket, root = self._where()
-        answer = self.aws.call("s3:GetObject", _gone, Bucket=bucket, Key=held.name)
+        answer = self.aws.call("s3:GetObject", _gone, Bucket=self._folder.bucket, Key=held.name)
         if answer is None:
             return
-        served = held.name[len(root) :].split("/")[1]
+        served = held.name[len(self._folder.prefix) :].split("/")[1]
         for number, line in enumerate(_lines(answer["Body"])):
             if number >= skip:
                 yield Passed(f"it is longer than {LONGEST} bytes") if line is None else self._event(line, served)
 
     def remove(self, held: Held) -> None:
-        self.aws.call("s3:DeleteObject", _gone, Bucket=self._where()[0], Key=held.name)
+        self.aws.call("s3:DeleteObject", _gone, Bucket=self._folder.bucket, Key=held.name)
 
     def served(self, version: str, bundle: str) -> str:
         return variant_name(version, bundle)
 
     def there(self) -> Iterator[str]:
         """URLs of folders, one an endpoint, in which something still lies."""
-        bucket, root = self._where()
-        yield from (f"s3://{bucket}/{folder}" for folder in self._folders(root))
+        yield from (f"s3://{self._folder.bucket}/{folder}" for folder in self._folder.folders())
+
+    @property
+    def _folder(self) -> Folder:
+        return Folder(self.aws, self.place)
 
     def _event(self, line: bytes, served: str) -> Direct | Passed:
         try:
@@ -101,29 +103,6 @@ class DataCapture:
             return Direct(ident, at.timestamp(), served, asked, answered, path, training)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             return Passed(f"it is no captured request ({type(error).__name__}: {str(error)[:80]})")
-
-    def _where(self) -> tuple[str, str]:
-        """(bucket, prefix that ends with a slash)."""
-        bucket, _, prefix = self.place.removeprefix("s3://").partition("/")
-        return bucket, f"{prefix}/"
-
-    def _folders(self, prefix: str) -> list[str]:
-        asked: dict[str, Any] = {"Bucket": self._where()[0], "Prefix": prefix, "Delimiter": "/"}
-        found: list[str] = []
-        while True:
-            answer = self.aws.call("s3:ListObjectsV2", **asked) or {}
-            found += [row["Prefix"] for row in answer.get("CommonPrefixes", ())]
-            if not answer.get("NextContinuationToken"):
-                return found
-            asked["ContinuationToken"] = answer["NextContinuationToken"]
-
-    def _objects(self, bucket: str, prefix: str, after: str) -> Iterator[Mapping[str, Any]]:
-        while True:
-            rows = (self.aws.call("s3:ListObjectsV2", Bucket=bucket, Prefix=prefix, StartAfter=after) or {}).get("Contents", ())
-            yield from rows
-            if not rows:
-                return
-            after = rows[-1]["Key"]
 
 
 def _body(side: Mapping[str, Any] | None) -> bytes:

@@ -1,17 +1,20 @@
 """Endpoints on SageMaker: one real-time endpoint a deployment, a variant a version, and bridges by which our gateway reaches each.
 
-A serverless endpoint can have one variant only, so there each version has an endpoint of its own. A variant goes only when no bridge leads
-to it any more, so nothing that is being answered is lost.
+A serverless or asynchronous endpoint can have one variant only, so there each version has an endpoint of its own. A variant goes only when
+no bridge leads to it any more, so nothing that is being answered is lost.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.errors import PenstockError, PlatformAway
+from penstock.core.units import show_seconds
 from penstock.platforms.contract import EndpointSpec, EndpointState
 from penstock.platforms.remote import noted
 from penstock.platforms.remote.bridges import Bridges, Crossing
@@ -21,18 +24,19 @@ from penstock.platforms.remote.noted import Held, Noted
 from penstock.platforms.remote.sights import Pace, Sights
 from penstock.platforms.sagemaker.aws import Aws
 from penstock.platforms.sagemaker.capturing import config_of, place_of
+from penstock.platforms.sagemaker.folder import Folder
 from penstock.platforms.sagemaker.hosting import BUSY, Hosting, Seen, Target, decide
 from penstock.platforms.sagemaker.machines import HOSTING
 from penstock.platforms.sagemaker.metrics import CloudWatch
 from penstock.platforms.sagemaker.naming import endpoint_name, variant_name
 from penstock.platforms.sagemaker.scaling import Scaling
-from penstock.platforms.sagemaker.settings import Settings, store_mark
+from penstock.platforms.sagemaker.settings import Settings, patience_of, store_mark
 
 if TYPE_CHECKING:
     from penstock.core.home import Home
     from penstock.store.artifacts import Artifacts
 
-ENGINE = "penstock.platforms.sagemaker.invoking:opened"
+ENGINE, LINED = "penstock.platforms.sagemaker.invoking:opened", "penstock.platforms.sagemaker.queueing:opened"
 SMALLEST = Need(cpus=2, memory_bytes=4 << 30)
 REMOVE_S = 30.0
 
@@ -54,12 +58,13 @@ class SageMakerEndpoints:
     _here: Hosted = field(init=False)
 
     def __post_init__(self) -> None:
-        self._hosting = Hosting(
-            self.aws, self.artifacts.url, shape_of(self.settings), beside_of(self.settings, self.output, self.artifacts.url)
-        )
-        self._scaling = Scaling(self.aws)
+        store, lined = self.artifacts.url, self.settings.asynchronous
+        self._hosting = Hosting(self.aws, store, shape_of(self.settings), partial(beside_of, self.settings, self.output or store, store))
+        self._scaling = Scaling(self.aws, store_mark(store))
         self._sights = Sights(self._hosting.rows, self._hosting.look, lambda seen: seen.mark, pace=self.pace)
-        bridges = Bridges(self.home, "sagemaker", ENGINE, self.settings.drain_s)
+        longest = lined.longest_s if lined is not None else 0.0
+        more, engine = patience_of(self.settings, longest), ENGINE if lined is None else LINED
+        bridges = Bridges(self.home, "sagemaker", engine, self.settings.drain_s, longest, more)
         self._here = Hosted(self.home, self.artifacts, "sagemaker", bridges, variant_name, self._hosting.ask)
 
     def apply(self, desired: EndpointSpec) -> None:
@@ -100,6 +105,7 @@ class SageMakerEndpoints:
                 time.sleep(LOOK_S)
             self._hosting.sweep(endpoint, None, {})
             self._sights.touched(endpoint)
+            self._purge(endpoint)
             noted.forget(self._here.place(name), endpoint)
         if self.settings.metrics:
             CloudWatch(self.aws, self.artifacts.url).remove(name)
@@ -107,7 +113,7 @@ class SageMakerEndpoints:
     def _parts(self, desired: EndpointSpec) -> dict[str, EndpointSpec]:
         """By endpoint, what is wanted of it: of those that nobody wants any more, nothing."""
         known: dict[str, EndpointSpec] = {at: replace(desired, versions=()) for at in self._here.notes(desired.name)}
-        if self.settings.serverless is None:
+        if self.settings.serverless is None and self.settings.asynchronous is None:
             return {**known, endpoint_name(desired.name, self.artifacts.url): desired}
         own = {f"{desired.name}-{variant_name(v.version, v.bundle)}": replace(desired, versions=(v,)) for v in desired.versions}
         return {**known, **{endpoint_name(name, self.artifacts.url): part for name, part in own.items()}}
@@ -124,6 +130,7 @@ class SageMakerEndpoints:
         held = self._held(endpoint, part, seen, before)
         after = self._step(part, endpoint, replace(before or Noted(), wanted=wanted, held=held), seen, targets)
         if not wanted and seen is None and after.swept:
+            self._purge(endpoint)
             noted.forget(folder, endpoint)
         elif after != before:
             noted.write(folder, endpoint, after)
@@ -133,6 +140,8 @@ class SageMakerEndpoints:
         found: list[Held] = []
         for version in part.versions:
             self._here.want_adapters(part.name, version)
+            if self.settings.asynchronous is not None:  # none of its instances can be asked
+                continue
             fleet = seen.variants.get(variant_name(version.version, version.bundle)) if seen is not None else None
             if fleet is not None and (version.adapters or had(before.held if before is not None else (), version)):
                 found.append(self._here.held(part.name, version, endpoint, 1 if fleet.current is None else max(1, fleet.current)))
@@ -158,6 +167,7 @@ class SageMakerEndpoints:
         elif step == "remove":
             self._scaling.keep(endpoint, ())
             self._hosting.remove(endpoint)
+            known = replace(known, swept=False)
         elif step == "nothing" and not known.swept:
             self._scaling.follow(endpoint, targets)
             self._hosting.sweep(endpoint, config if seen is not None else None, targets)
@@ -171,11 +181,30 @@ class SageMakerEndpoints:
             variant = variant_name(version.version, version.bundle)
             fleet = seen.variants.get(variant) if seen is not None and seen.status != "Deleting" else None
             count = 0 if fleet is None else version.replicas if fleet.current is None else min(version.replicas, fleet.current)
+            if self.settings.asynchronous is not None and seen is not None and fleet is not None:
+                count = (
+                    0 if seen.status in ("Creating", "Deleting", "Failed") else version.replicas
+                )  # its line stands when nobody is up, too
             if count:
                 address: dict[str, Any] = {"endpoint": endpoint, "variant": variant, "region": self.settings.region}
                 address |= {"digest": version.bundle, "url": self.settings.endpoint_url, "mark": store_mark(self.artifacts.url)}
-                found.append(Crossing(version, count, address))
+                address |= self._line(endpoint)
+                asleep = {"asleep": fleet is not None and fleet.current == 0} if self.settings.asynchronous is not None else {}
+                found.append(Crossing(version, count, address, asleep))
         return found
+
+    def _line(self, endpoint: str) -> dict[str, Any]:
+        """What a bridge to an asynchronous endpoint has to know besides."""
+        lined = self.settings.asynchronous
+        if lined is None:
+            return {}
+        facts = {"timeout": math.ceil(lined.timeout), "wait": math.ceil(lined.wait)}
+        return {"place": line_place(self.output or self.artifacts.url, self.artifacts.url, endpoint), **facts}
+
+    def _purge(self, endpoint: str) -> None:
+        """Requests and answers that nobody waits for any more."""
+        if self.settings.asynchronous is not None:
+            Folder(self.aws, line_place(self.output or self.artifacts.url, self.artifacts.url, endpoint)).clear()
 
 
 def shape_of(settings: Settings) -> dict[str, Any]:
@@ -186,11 +215,23 @@ def shape_of(settings: Settings) -> dict[str, Any]:
     return {"InstanceType": choose(HOSTING, replace(SMALLEST, machine=settings.machine), "SageMaker").name}
 
 
-def beside_of(settings: Settings, output: str, store: str) -> dict[str, Any]:
-    """Members of an endpoint configuration beside its variants."""
-    if settings.capture is None:
-        return {}
-    return {"DataCaptureConfig": config_of(place_of(output or store, store), settings.capture.percent)}
+def line_place(output: str, store: str, endpoint: str = "") -> str:
+    """The URL below which requests and answers of asynchronous endpoints lie."""
+    return f"{output}/asynchronous/{store_mark(store)}/{endpoint}".rstrip("/")
+
+
+def beside_of(settings: Settings, output: str, store: str, endpoint: str) -> dict[str, Any]:
+    """Members of an endpoint's configuration beside its variants."""
+    found: dict[str, Any] = {}
+    if settings.capture is not None:
+        found["DataCaptureConfig"] = config_of(place_of(output, store), settings.capture.percent)
+    if settings.asynchronous is not None:
+        place = line_place(output, store, endpoint)
+        found["AsyncInferenceConfig"] = {
+            "ClientConfig": {"MaxConcurrentInvocationsPerInstance": settings.asynchronous.concurrency},
+            "OutputConfig": {"S3OutputPath": f"{place}/out", "S3FailurePath": f"{place}/failed"},
+        }
+    return found
 
 
 def serving_calls(settings: Settings) -> list[str]:
@@ -200,6 +241,16 @@ def serving_calls(settings: Settings) -> list[str]:
         f"{shape['InstanceType']} instances" if "InstanceType" in shape else f"serverless, {shape['ServerlessConfig']['MemorySizeInMB']} MB"
     )
     found = [f"sagemaker:CreateEndpoint: {what}, in {settings.region}"]
+    if settings.asynchronous is not None:
+        given = settings.asynchronous
+        found[0] = found[0].replace("CreateEndpoint: ", "CreateEndpoint for each version, asynchronous: ")
+        limits = f"at most {show_seconds(given.wait)} in line and {show_seconds(given.timeout)} at work"
+        found.append(
+            f"sagemaker:InvokeEndpointAsync for each request, {given.concurrency} at once an instance, {limits}; bodies and answers in S3"
+        )
+    if settings.autoscale is not None:
+        low, high = settings.autoscale.min, settings.autoscale.max
+        found.append(f"application-autoscaling: {low} to {high} instances of each version{', woken by an alarm' if low == 0 else ''}")
     if settings.capture is not None:
         stay = "stay" if settings.capture.keep else "are removed once read"
         found.append(f"data capture of {settings.capture.percent} % of what goes to the endpoint; its objects in S3 {stay}")

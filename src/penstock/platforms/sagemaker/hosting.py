@@ -6,7 +6,7 @@ Models and endpoint configurations are named by their content, so creating one t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from penstock.platforms.remote.told import telling
 from penstock.platforms.sagemaker.aws import Aws, already, not_there
 from penstock.platforms.sagemaker.capturing import own_id
 from penstock.platforms.sagemaker.naming import config_name, model_name, variant_name
-from penstock.platforms.sagemaker.settings import InstanceScaling, network, store_mark, tags
+from penstock.platforms.sagemaker.settings import InstanceScaling, network, patience_of, store_mark, tags
 
 _SHAPES = ("InstanceType", "ServerlessConfig")
 PREFIX = "penstock-"
@@ -85,13 +85,13 @@ def _is_as(fleet: Fleet | None, target: Target, bounds: InstanceScaling | None) 
 class Hosting:
     """`store`: the URL of the artifact store that containers read their bundle from; `shape` as in Target.
 
-    `beside`: members of an endpoint configuration beside its variants.
+    `beside`: members of the configuration of an endpoint beside its variants.
     """
 
     aws: Aws
     store: str
     shape: Mapping[str, Any]
-    beside: Mapping[str, Any] = field(default_factory=dict)
+    beside: Callable[[str], Mapping[str, Any]] = lambda _: {}
     _configs: dict[str, dict[str, Mapping[str, Any]]] = field(default_factory=dict)
     _made: set[str] = field(default_factory=set)  # models and configurations: they are asked for once
 
@@ -136,7 +136,7 @@ class Hosting:
 
     def config(self, endpoint: str, targets: Mapping[str, Target]) -> str:
         variants = ((name, target.model, dict(target.shape)) for name, target in sorted(targets.items()))
-        return config_name(endpoint, *variants, *([dict(self.beside)] if self.beside else []))
+        return config_name(endpoint, *variants, *filter(None, [dict(self.beside(endpoint))]))
 
     def create(self, endpoint: str, config: str) -> None:
         more = {"EndpointName": endpoint, "EndpointConfigName": config, "Tags": self._tags(endpoint)}
@@ -169,11 +169,11 @@ class Hosting:
                 "ModelName": target.model,
                 "InitialVariantWeight": target.weight,
                 **target.shape,
-                **({"InitialInstanceCount": target.count} if "InstanceType" in target.shape else {}),
+                **({"InitialInstanceCount": max(1, target.count)} if "InstanceType" in target.shape else {}),
             }
             for name, target in sorted(targets.items())
         ]
-        more = {"EndpointConfigName": config, "ProductionVariants": rows, **self.beside, "Tags": self._tags(endpoint)}
+        more = {"EndpointConfigName": config, "ProductionVariants": rows, **self.beside(endpoint), "Tags": self._tags(endpoint)}
         self._make("sagemaker:CreateEndpointConfig", config, **more)
 
     def _make(self, operation: str, name: str, **parameters: Any) -> None:
@@ -202,8 +202,8 @@ class Hosting:
     def _model(self, endpoint: str, desired: EndpointSpec, version: VersionSpec) -> dict[str, Any]:
         settings = self.aws.settings
         environment = {**settings.environment, **telling(desired, version, self.store)}
-        if settings.replica:
-            environment["PENSTOCK_REPLICA"] = json.dumps(settings.replica)
+        if more := {**patience_of(settings), **settings.replica}:
+            environment["PENSTOCK_REPLICA"] = json.dumps(more)
         container = {"Image": settings.image, "Environment": environment}
         more = {"PrimaryContainer": container, "ExecutionRoleArn": settings.role, **network(settings)}
         return {"ModelName": model_name(endpoint, more), **more}

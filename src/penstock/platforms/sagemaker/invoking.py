@@ -85,8 +85,11 @@ class Variant:
         return refused
 
 
-def refusal(kind: str, status: int, body: bytes) -> UpstreamRefused:
-    """`kind`: the service's name of the error. The replica's own status and words where it was the one that refused."""
+def refusal(kind: str, status: int, body: bytes, more: str = "") -> UpstreamRefused:
+    """`kind`: the service's name of the error; `more`: of the operation's name, behind InvokeEndpoint.
+
+    The replica's own status and words where it was the one that refused.
+    """
     try:
         value = json.loads(body)
     except ValueError:
@@ -98,7 +101,7 @@ def refusal(kind: str, status: int, body: bytes) -> UpstreamRefused:
     if kind in THROTTLED:
         return UpstreamRefused(f"SageMaker throttles: {said}", 429)
     if kind.startswith(("ExpiredToken", "UnrecognizedClient", "AccessDenied", "MissingAuthentication", "InvalidSignature")):
-        return UpstreamRefused(f"AWS refused the bridge: {said} ({kind}); sign in again, or grant sagemaker:InvokeEndpoint", 401)
+        return UpstreamRefused(f"AWS refused the bridge: {said} ({kind}); sign in again, or grant sagemaker:InvokeEndpoint{more}", 401)
     if "not found" in said or "not in service" in said or status == 503:
         return UpstreamRefused(f"the variant is not there: {said}", 503)
     return UpstreamRefused(

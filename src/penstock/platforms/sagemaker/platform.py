@@ -15,12 +15,14 @@ from penstock.platforms.sagemaker.aws import Aws
 from penstock.platforms.sagemaker.capabilities import machine_for
 from penstock.platforms.sagemaker.capturing import DataCapture, place_of
 from penstock.platforms.sagemaker.driver import TrainingJobs
-from penstock.platforms.sagemaker.endpoints import SageMakerEndpoints, serving_calls
+from penstock.platforms.sagemaker.endpoints import SageMakerEndpoints, line_place, serving_calls
+from penstock.platforms.sagemaker.folder import Folder
 from penstock.platforms.sagemaker.left import left
 from penstock.platforms.sagemaker.machines import PRICES_OF
 from penstock.platforms.sagemaker.metrics import CloudWatch
 from penstock.platforms.sagemaker.registry import ModelPackages
-from penstock.platforms.sagemaker.settings import settings_of
+from penstock.platforms.sagemaker.scaling import Scaling
+from penstock.platforms.sagemaker.settings import settings_of, store_mark
 from penstock.platforms.sagemaker.storing import output_of
 from penstock.platforms.sagemaker.transforms import TransformJobs
 
@@ -70,9 +72,17 @@ class SageMakerPlatform:
         return serving_calls(settings_of(settings))
 
     def left(self, home: Home, artifacts: Artifacts, settings: Mapping[str, Any]) -> Sequence[str]:
-        found = left(Aws(settings_of(settings)), artifacts.url)
-        captures = self.captures(home, artifacts, settings)
-        return [*found, *(f"captured requests {folder}" for folder in captures.there())] if captures is not None else found
+        told = settings_of(settings)
+        aws = Aws(told)
+        found = left(aws, artifacts.url)
+        if (captures := self.captures(home, artifacts, settings)) is not None:
+            found = [*found, *(f"captured requests {folder}" for folder in captures.there())]
+        if told.asynchronous is not None:
+            there = Folder(aws, line_place(output_of(told, artifacts.url), artifacts.url))
+            found = [*found, *(f"requests and answers s3://{there.bucket}/{folder}" for folder in there.folders())]
+        if told.autoscale is not None and told.autoscale.min == 0:
+            found = [*found, *(f"alarm {name}" for name in Scaling(aws, store_mark(artifacts.url)).alarms())]
+        return found
 
 
 SAGEMAKER = SageMakerPlatform()

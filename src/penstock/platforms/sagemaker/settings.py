@@ -9,15 +9,17 @@ from typing import Any
 from penstock.core.digests import digest_json, hex_of
 
 DAY_S = 24 * 3600
+MOST_BODY, GRACE_S = 1 << 30, 60.0  # of an asynchronous request
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceScaling:
-    """Bounds of a variant's instances; `invocations` a minute that one should get; pauses in seconds."""
+    """Bounds of a variant's instances; `invocations` a minute that one should get, or `backlog` in line for it; pauses in seconds."""
 
     min: int
     max: int
-    invocations: float
+    invocations: float | None = None
+    backlog: float | None = None
     up_after: float = 60.0
     down_after: float = 300.0
 
@@ -26,6 +28,19 @@ class InstanceScaling:
 class Serverless:
     memory_gb: int = 4
     concurrency: int = 8  # requests at once, of each version
+
+
+@dataclass(frozen=True, slots=True)
+class Asynchronous:
+    """`concurrency`: requests at once of an instance; seconds that one may be worked on and stand in line."""
+
+    concurrency: int = 4
+    timeout: float = 900.0
+    wait: float = 21600.0
+
+    @property
+    def longest_s(self) -> float:
+        return self.wait + self.timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +74,7 @@ class Settings:
     machine: str | None = None
     autoscale: InstanceScaling | None = None
     serverless: Serverless | None = None
+    asynchronous: Asynchronous | None = None
     capture: DataCapture | None = None
     metrics: bool = False
     registry: bool = False
@@ -67,15 +83,30 @@ class Settings:
     replica: Mapping[str, Any] = field(default_factory=dict)
 
 
+_RECORDS: dict[str, Any] = {
+    "autoscale": InstanceScaling,
+    "serverless": Serverless,
+    "asynchronous": Asynchronous,
+    "capture": DataCapture,
+}
+
+
 def settings_of(section: Mapping[str, Any]) -> Settings:
     """`section` was checked when the file was read; `kind` is not ours."""
     given = {name: value for name, value in section.items() if name != "kind"}
     for name in ("subnets", "security_groups"):
         given[name] = tuple(given.get(name) or ())
-    for name, record in (("autoscale", InstanceScaling), ("serverless", Serverless), ("capture", DataCapture)):
+    for name, record in _RECORDS.items():
         if given.get(name) is not None:
             given[name] = record(**given[name])
     return Settings(**given)
+
+
+def patience_of(settings: Settings, beside_s: float = 0.0) -> dict[str, Any]:
+    """Fields of a replica's spec where requests may be long and large. `beside_s`: that they take in other places."""
+    if settings.asynchronous is None:
+        return {}
+    return {"limits": {"max_body_bytes": MOST_BODY, "request_timeout_s": settings.asynchronous.timeout + beside_s + GRACE_S}}
 
 
 def store_mark(store: str) -> str:

@@ -7,15 +7,17 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from penstock.core.units import seconds, show_seconds
 from penstock.spec.types import Record, Seconds
 
 
 class InstanceScaling(Record):
-    """Instances of each variant, counted by AWS. `invocations`: a minute that one instance should get."""
+    """Instances of each variant, counted by AWS. `min` 0: of asynchronous endpoints only."""
 
-    min: int = Field(default=1, ge=1)
+    min: int = Field(default=1, ge=0)
     max: int = Field(ge=1)
-    invocations: float = Field(gt=0)
+    invocations: float | None = Field(default=None, gt=0, description="a minute that one instance should get")
+    backlog: float | None = Field(default=None, gt=0, description="requests that may stand in line for each instance (asynchronous)")
     up_after: Seconds = Field(default=60.0, ge=0, description="pause after instances came")
     down_after: Seconds = Field(default=300.0, ge=0, description="pause after instances went")
 
@@ -31,6 +33,14 @@ class Serverless(Record):
 
     memory_gb: int = Field(default=4, ge=1, le=6)
     concurrency: int = Field(default=8, ge=1, le=200)
+
+
+class Asynchronous(Record):
+    """Requests stand in a line at SageMaker, go in and out through S3, and may take an hour; each version gets an endpoint of its own."""
+
+    concurrency: int = Field(default=4, ge=1, le=1000, description="requests that an instance is given at once")
+    timeout: Seconds = Field(default=900.0, ge=1, le=3600, description="that one may be worked on")
+    wait: Seconds = Field(default=21600.0, ge=60, le=21600, description="that one may stand in line")
 
 
 class DataCapture(Record):
@@ -56,6 +66,7 @@ class SageMakerPlatform(Record):
     machine: str | None = Field(default=None, description="type of the endpoints' instances; default: the cheapest with 2 CPUs and 4 GiB")
     autoscale: InstanceScaling | None = Field(default=None, description="AWS counts the endpoints' instances; default: `deploy.scale` does")
     serverless: Serverless | None = Field(default=None, description="endpoints without instances; each version gets one of its own")
+    asynchronous: Asynchronous | None = Field(default=None, description="endpoints with a line of requests; default: real-time ones")
     capture: DataCapture | None = Field(
         default=None, description="requests that go past the gateway become records; default: nobody sees them"
     )
@@ -81,7 +92,48 @@ class SageMakerPlatform(Record):
         return self
 
 
-def conflicts(section: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def conflicts(section: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
     """(key, why it cannot be) of what the service does not take together, each with the way out."""
+    scaling, lined = section.get("autoscale"), section.get("asynchronous") is not None
     if section.get("capture") is not None and section.get("serverless") is not None:
-        yield "capture", "SageMaker captures nothing of a serverless endpoint: leave `capture` out, or `serverless`"
+        yield ("capture",), "SageMaker captures nothing of a serverless endpoint: leave `capture` out, or `serverless`"
+    if lined and section.get("capture") is not None:
+        yield ("capture",), "nothing says that SageMaker captures requests of an asynchronous endpoint: leave `capture` out"
+    if lined and section.get("serverless") is not None:
+        yield ("asynchronous",), "an asynchronous endpoint has instances: leave `serverless` out; `autoscale: {min: 0}` lets them go"
+    if not isinstance(scaling, Mapping):
+        return
+    if scaling.get("min") == 0 and not lined:
+        yield ("autoscale", "min"), "an endpoint with instances keeps one: write 1, or make it `asynchronous`, or `serverless`"
+    wanted, other = ("backlog", "invocations") if lined else ("invocations", "backlog")
+    if other in scaling:
+        kind = "an asynchronous" if lined else "a real-time"
+        yield ("autoscale", other), f"AWS does not count this of {kind} endpoint: write `{wanted}`"
+    elif wanted not in scaling:
+        yield ("autoscale",), f"`{wanted}` is missing"
+
+
+def beside(section: Mapping[str, Any], deploy: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """(key of `deploy`, why it cannot be) where the deployment goes to this platform."""
+    if (lined := section.get("asynchronous")) is None:
+        return
+    if deploy.get("adapters"):
+        yield (
+            ("adapters",),
+            "which adapters an instance holds is asked of it, and an asynchronous endpoint answers nothing at once: merge them",
+        )
+    try:
+        longest, given = seconds_of(lined, "timeout", 900.0), seconds_of(deploy.get("protect"), "timeout", 120.0)
+    except (ValueError, TypeError):
+        return  # told as what it is
+    if given < longest:
+        told = f"the gateway gives up after {show_seconds(given)}, an asynchronous request may be worked on for {show_seconds(longest)}"
+        yield (
+            ("protect", "timeout"),
+            f"{told}: raise `deploy.protect.timeout` to that and the wait before it, or lower `asynchronous.timeout`",
+        )
+
+
+def seconds_of(section: Any, key: str, default: float) -> float:
+    value = section.get(key, default) if isinstance(section, Mapping) else default
+    return seconds(value) if isinstance(value, str) else float(value)

@@ -85,7 +85,7 @@ def update_weights(account: Account, request: Mapping[str, Any]) -> dict[str, An
         variant = pending[row["VariantName"]]
         variant.weight = row.get("DesiredWeight", variant.weight)
         variant.wanted = row.get("DesiredInstanceCount", variant.wanted)
-        if variant.wanted < 1:
+        if variant.wanted < 1 and not asynchronous(account, endpoint):
             raise invalid("DesiredInstanceCount must be at least 1 for an endpoint without inference components.")
     if sum(variant.weight for variant in pending.values()) <= 0:
         raise invalid("At least one variant must have a weight above zero.")
@@ -179,6 +179,8 @@ def describe(account: Account, request: Mapping[str, Any]) -> dict[str, Any]:
         shown["ProductionVariants"] = [_shown(account, endpoint, variant) for variant in endpoint.variants.values()]
     if endpoint.reason:
         shown["FailureReason"] = endpoint.reason
+    if asynchronous(account, endpoint):
+        shown["AsyncInferenceConfig"] = account.of(CONFIG)[endpoint.config].request["AsyncInferenceConfig"]
     config = account.of(CONFIG).get(endpoint.config)
     capture = config.request.get("DataCaptureConfig") if config is not None else None
     if capture is not None and endpoint.variants:
@@ -225,6 +227,11 @@ def list_(account: Account, request: Mapping[str, Any]) -> dict[str, Any]:
             "EndpointStatus": one.status,
         },
     )
+
+
+def asynchronous(account: Account, endpoint: Endpoint) -> bool:
+    made = account.of(CONFIG).get(endpoint.config)
+    return made is not None and "AsyncInferenceConfig" in made.request
 
 
 def _variants(account: Account, config: str) -> dict[str, Variant]:

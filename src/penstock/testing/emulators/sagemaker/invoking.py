@@ -16,6 +16,7 @@ from penstock.testing.emulators.sagemaker.errors import AwsError
 from penstock.testing.emulators.sagemaker.events import part
 from penstock.testing.emulators.sagemaker.fleet import Instance, Variant
 from penstock.testing.emulators.sagemaker.models import ENDPOINT
+from penstock.testing.emulators.sagemaker.queueing import config_of
 
 LONGEST_S, LONGEST_STREAM_S = 60.0, 480.0  # an answer may take so long
 MAX_BODY, MAX_ATTRIBUTES = 6 << 20, 1024
@@ -86,6 +87,8 @@ def _placed(account: Account, asked: Invocation) -> tuple[Variant, Instance]:
         raise AwsError("ValidationError", f"Endpoint {asked.endpoint} of account 123456789012 not found.")
     if not endpoint.variants:
         raise AwsError("ValidationError", f"Endpoint {asked.endpoint} of account 123456789012 is not in service.")
+    if config_of(account, endpoint) is not None:
+        raise AwsError("ValidationError", f"Endpoint {asked.endpoint} of account 123456789012 takes asynchronous invocations only.")
     wanted = asked.headers.get(_TARGET)
     if wanted is not None and wanted not in endpoint.variants:
         raise AwsError("ValidationError", f"Variant {wanted} not found for endpoint {asked.endpoint} of account 123456789012.")

@@ -67,6 +67,8 @@ def create_config(account: Account, request: Mapping[str, Any]) -> dict[str, Any
         _check_variant(account, variant)
     if any("ServerlessConfig" in variant for variant in variants) and (len(variants) > 1 or "DataCaptureConfig" in request):
         raise invalid("A serverless endpoint has one production variant, and no data capture.")
+    if "AsyncInferenceConfig" in request and (len(variants) > 1 or "InstanceType" not in variants[0] or "DataCaptureConfig" in request):
+        raise invalid("An asynchronous endpoint has one production variant, on instances; whether it captures data is not documented.")
     if sum(variant.get("InitialVariantWeight", 1.0) for variant in variants) <= 0:
         raise invalid("At least one variant must have a weight above zero.")
     return {"EndpointConfigArn": _made(account, CONFIG, name, request).arn}

@@ -18,9 +18,14 @@ from penstock.testing.emulators.sagemaker.errors import AwsError, invalid, not_f
 from penstock.testing.emulators.sagemaker.events import KIND
 from penstock.testing.emulators.sagemaker.invoking import Invocation, invoke
 from penstock.testing.emulators.sagemaker.operations import OPERATIONS
+from penstock.testing.emulators.sagemaker.queueing import invoke_async
 
 _INVOKE = re.compile(r"/endpoints/([^/]+)/(invocations|invocations-response-stream|async-invocations)")
-_RUNTIME = {"invocations": "InvokeEndpoint", "invocations-response-stream": "InvokeEndpointWithResponseStream"}
+_RUNTIME = {
+    "invocations": "InvokeEndpoint",
+    "invocations-response-stream": "InvokeEndpointWithResponseStream",
+    "async-invocations": "InvokeEndpointAsync",
+}
 
 
 def answer(account: Account, asked: Asked) -> Reply:
@@ -90,6 +95,9 @@ def _control(account: Account, asked: Asked, operation: str) -> Reply:
 def _runtime(account: Account, asked: Asked, operation: str) -> Reply:
     found = _INVOKE.fullmatch(asked.target)
     assert found is not None
+    if operation == "InvokeEndpointAsync":
+        places, told = invoke_async(account, found[1], asked.headers, asked.body)
+        return Reply(202, json.dumps(told).encode(), {**places, "content-type": "application/json"})
     given = invoke(account, Invocation(found[1], asked.headers, asked.body, operation == "InvokeEndpointWithResponseStream"))
     headers = given.headers if given.parts is None else {**given.headers, "content-type": KIND}
     return Reply(200, given.body, headers, given.parts)
