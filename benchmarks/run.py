@@ -31,7 +31,7 @@ ORDER = (
     "languages",
     "drift",
     "detection",
-    "kubernetes_platform",
+    "platforms",
 )
 
 

@@ -74,3 +74,10 @@ def test_no_model_library_below_the_commands(module: str) -> None:
 
 def test_the_check_can_fail() -> None:
     assert "sqlalchemy" in loaded("import sqlalchemy")
+
+
+@pytest.mark.parametrize("kind", ["azureml", "kubernetes", "sagemaker", "vertex"])
+def test_a_platform_brings_no_client_before_a_call_is_made(kind: str) -> None:
+    """Nor what bridges speak HTTP with: they are processes of their own."""
+    clients = {"httpx", "urllib3", "boto3", "botocore", "azure.core", "azure.identity", "google.auth", "grpc", "kubernetes"}
+    assert not loaded(f"import penstock.platforms.{kind}.platform") & clients

@@ -71,3 +71,24 @@ def test_a_platform_that_is_away_is_told_once_and_what_serves_goes_on(served: An
     assert events.count("deployment.held") == 1
     away[0] = False
     assert settle(world, bench, live(2)).status["held"] is None
+
+
+def test_an_endpoint_that_cannot_go_yet_is_asked_again_and_nobody_waits_for_it(served: Any) -> None:
+    bench, endpoints = served()
+    world = process(bench, endpoints)
+    want(world, 1)
+    row = settle(world, bench, live(1))
+    delete, asked = endpoints.delete, list[float | None]()
+
+    def busy(name: str, within_s: float | None = None) -> None:
+        asked.append(within_s)
+        if len(asked) < 3:
+            raise PlatformAway("it is still being changed", after_s=5.0)
+        delete(name, within_s)
+
+    endpoints.delete = busy
+    world.store.resources.set_spec("deployment", row.id, {**row.spec, "delete": True})
+    settle(world, bench, lambda row: row.phase == "deleted")
+    assert asked == [0.0, 0.0, 0.0]
+    assert not endpoints.observe("m").replicas
+    assert not [one for one in world.store.events.list("deployment", row.id) if one.type == "reconcile.failed"]

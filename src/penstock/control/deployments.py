@@ -216,10 +216,23 @@ class DeploymentReconciler:
     def _remove(self, resource: Resource, endpoints: Endpoints, world: World) -> Outcome:
         publish(world.store, world.home, None, removed=resource.name)
         follow_deployment(world, resource)
-        endpoints.delete(resource.name)
+        later_s = self._let_go(resource, endpoints)
+        if later_s:  # others go on meanwhile
+            return self._save(resource, dict(resource.status), resource.phase, later_s, world)
         world.store.registry.record_live(resource.name, [])
         world.store.resources.save("deployment", resource.id, world.owner, status={}, phase="deleted", due_at=None)
         return Done()
+
+    def _let_go(self, resource: Resource, endpoints: Endpoints) -> float:
+        """One step towards nothing; seconds until the next one, 0 when it is gone. What still answers finishes first."""
+        try:
+            endpoints.apply(_endpoint(resource, ()))
+            if endpoints.observe(resource.name).replicas:
+                return SOON_S
+            endpoints.delete(resource.name, within_s=0.0)
+        except PlatformAway as error:
+            return error.after_s
+        return 0.0
 
     def _save(self, resource: Resource, status: dict[str, Any], phase: str, after_s: float, world: World) -> Outcome:
         due = world.clock.now() + after_s

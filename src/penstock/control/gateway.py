@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -114,7 +115,9 @@ def gateway_state(folder: Path) -> dict[str, Any] | None:
 
 def _is_ours(pid: int) -> bool:
     """Whether it runs and is a process of Penstock, which is looked up once: what it is does not change while it lives."""
-    born = birth(pid) if lives(pid) else None
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)  # a dead child of ours is none
+    born = birth(pid)
     if born is None:
         return False
     if (pid, born) not in _ours:

@@ -248,16 +248,18 @@ class PlatformFull(PenstockError):
 
 
 class PlatformAway(PenstockError):
-    """`after_s`: when it is worth to ask again."""
+    """`after_s`: when it is worth to ask again; `refused`: nothing was done of what was asked, for sure."""
 
     code = "platform-away"
     remedy = "Look at the platform's status page; what was asked is asked again at the next pass."
 
-    after_s = 5.0
+    after_s, refused = 5.0, False
 
-    def __init__(self, message: str, *, remedy: str | None = None, where: str | None = None, after_s: float = 5.0) -> None:
+    def __init__(
+        self, message: str, *, remedy: str | None = None, where: str | None = None, after_s: float = 5.0, refused: bool = False
+    ) -> None:
         super().__init__(message, remedy=remedy, where=where)
-        self.after_s = after_s
+        self.after_s, self.refused = after_s, refused
 
 
 class ReplicaFailed(PenstockError):

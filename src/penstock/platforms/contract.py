@@ -165,4 +165,9 @@ class Endpoints(Protocol):
 
     def observe(self, name: str) -> EndpointState: ...
 
-    def delete(self, name: str) -> None: ...
+    def delete(self, name: str, within_s: float | None = None) -> None:
+        """Returns when nothing of it is left that anybody pays for, after `within_s` (None: what the platform is given) at most.
+
+        Idempotent. Raises PlatformAway when it is not over by then: ask again.
+        """
+        ...

@@ -62,6 +62,8 @@ class Resources:
         }
         due = _due(bindparam("b_due", type_=table.c.due_at.type))
         self._save = update(table).where(self._mine).values({**written, "due_at": due})
+        self._release = update(table).where(self._mine).values(leases.FREED)
+        self._release_due = update(table).where(self._mine).values({**leases.FREED, "due_at": due})
         self._create = database.insert(table).on_conflict_do_nothing(index_elements=["kind", "id"]).returning(table.c.id)
         self._lease, self._dead = _leasing(database.dialect)
 
@@ -164,12 +166,12 @@ class Resources:
 
     def release(self, kind: str, id: str, owner: str, due_at: Any = _KEEP) -> None:
         """Lets go; nothing happens when somebody else holds it by now."""
-        values = dict(leases.FREED)
-        if due_at is not _KEEP:
-            values["due_at"] = _due(due_at)
-        statement = update(table).where(self._mine).values(values)
+        bound = {"b_kind": kind, "b_id": id, "b_owner": owner}
         with self._database.begin() as connection:
-            connection.execute(statement, {"b_kind": kind, "b_id": id, "b_owner": owner})
+            if due_at is _KEEP:
+                connection.execute(self._release, bound)
+            else:
+                connection.execute(self._release_due, {**bound, "b_due": due_at})
 
     def _bound(self, owner: str, lease_s: float) -> dict[str, Any]:
         return leases.bound(self._database.dialect, self._clock, owner, lease_s)

@@ -164,7 +164,7 @@ class MemoryEndpoints:
     def observe(self, name: str) -> EndpointState:
         return EndpointState(name, tuple(self.replicas.get(name, {}).values()))
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, within_s: float | None = None) -> None:  # noqa: ARG002 (at once)
         self.replicas.pop(name, None)
 
     def kill(self, name: str, id_: str) -> None:

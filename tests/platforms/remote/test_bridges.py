@@ -137,6 +137,10 @@ def test_the_one_that_ends_its_process_is_left_alone_with_it(home: Home, bridges
     before = brought(bridges, everybody, apart)
     after = brought(bridges, everybody, lambda seen: seen["fatal"][0].phase == "failed" and apart(seen))
     assert who(after, "fatal") == who(before, "fatal")
+    newcomer = {"newcomer": [crossing(5)], **everybody}
+    brought(bridges, newcomer, lambda seen: seen["newcomer"][0].phase == "ready")
+    beside = [set(host.wanted) for host in hosts_in(home.folder / module.HOSTS, JsonFiles())]
+    assert not any(len(ids) > 1 and ids & {row.id for row in bridges.observe("fatal")} for ids in beside)
 
 
 def test_another_control_process_goes_on_with_them(home: Home, bridges: Bridges) -> None:

@@ -17,9 +17,8 @@ from penstock.core.home import Home
 from penstock.platforms.contract import Endpoints, VersionSpec
 from penstock.platforms.remote.sights import EAGER
 from penstock.platforms.vertex.endpoints import VertexEndpoints
-from penstock.platforms.vertex.google import Google
+from penstock.platforms.vertex.google import Google, fresh
 from penstock.platforms.vertex.hosting import fleet_of, shares
-from penstock.platforms.vertex.invoking import fresh
 from penstock.platforms.vertex.platform import VERTEX
 from penstock.platforms.vertex.settings import settings_of
 from penstock.store.artifacts import Artifacts

@@ -76,19 +76,19 @@ class AzureEndpoints:
         for name in targets.keys() | notes.keys():
             self._remember(desired.name, name, targets.get(name), seen)
         for step in order(decide(seen, targets, crossed, self.arm.settings.mirror, self._hosting.bounds)):
-            self._sights.touched(endpoint)  # also where the call is lost
-            self._take(step, endpoint, desired, targets, seen)
+            with self._sights.changing(endpoint):
+                self._take(step, endpoint, desired, targets, seen)
 
     def observe(self, name: str) -> EndpointState:
         return self._here.state_by_notes(name)
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, within_s: float | None = None) -> None:
         """Returns when Azure has begun to take the endpoint away, which it then does by itself. Idempotent.
 
-        Raises PlatformAway when it is still being made or changed after REMOVE_S: ask again.
+        Raises PlatformAway when it is still being made or changed after REMOVE_S, or `within_s`: ask again.
         """
         self._here.bridges.delete(name)
-        endpoint, deadline = self._endpoint(name), time.monotonic() + REMOVE_S
+        endpoint, deadline = self._endpoint(name), time.monotonic() + (REMOVE_S if within_s is None else within_s)
         self._scaling.follow(endpoint, ())
         while not self._hosting.remove(endpoint):
             if time.monotonic() > deadline:

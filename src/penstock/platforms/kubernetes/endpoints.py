@@ -69,14 +69,14 @@ class KubernetesEndpoints:
         counted = self._place.settings.autoscale.by != "penstock"
         return EndpointState(name, tuple(self._adapted(name, pod, state_of(pod)) for pod in pods), counted, READY_S)
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, within_s: float | None = None) -> None:
         """Returns when its pods are gone, a little after their grace at most. Idempotent."""
         for kind in (*self._kinds, *BESIDE):
             for row in self._mine(kind, name):
                 self._remove(kind, row["metadata"]["name"])
         if self._place.settings.metrics is not None:
             PrometheusOperator(self._api, self._place).remove(name)
-        deadline = time.monotonic() + manifests.DRAIN_S + 10.0
+        deadline = time.monotonic() + (manifests.DRAIN_S + 10.0 if within_s is None else within_s)
         while time.monotonic() < deadline and self._mine("Pod", name):
             self._watched["Pod"].wait(1.0)
 

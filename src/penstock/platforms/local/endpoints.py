@@ -84,10 +84,10 @@ class LocalEndpoints:
         replicas = read_replicas(self._folder / name)
         return EndpointState(name, tuple(r.state() for r in replicas if r.alive or r.draining_since is None))
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, within_s: float | None = None) -> None:
         """Drains and ends every replica; returns when they are gone, after `drain_s` at most. Idempotent."""
         with self._alone(name):
-            deadline = time.monotonic() + self._drain_s
+            deadline = time.monotonic() + (self._drain_s if within_s is None else within_s)
             while replicas := read_replicas(self._folder / name):
                 for replica in replicas:
                     replica.drain(self._drain_s)

@@ -18,8 +18,8 @@ import httpx
 from penstock.core.errors import BadInput, EngineClosed, UpstreamRefused
 from penstock.engines.contract import Chunk, EngineInfo, Request, Text
 from penstock.engines.tally import Tally
+from penstock.platforms.remote.container import HEALTH
 
-HEALTH = "/healthz"
 CONNECT_S, CONNECTIONS = 5.0, 256
 ANEW_S = 5.0  # a token that was refused is asked for anew no more often
 

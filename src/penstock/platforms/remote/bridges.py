@@ -223,17 +223,18 @@ class Bridges:
                 failed = next((row for row in note.failed if f"{row['version']} {row['digest']}" == crossing.key), None)
                 if failed is not None:
                     note.failed.remove(failed)
-                spec = self._spec(name, crossing)
                 room = max(1, TOGETHER >> max(0, note.crashes.get(crossing.key, Crashes()).count - 1))
+                spec = self._spec(name, crossing, room)
                 self._place(crossing, lists, room)[spec["id"]] = spec
                 kept.add(spec["id"])
         return kept
 
     def _place(self, crossing: Crossing, lists: dict[Path, dict[str, Any]], room: int) -> dict[str, Any]:
-        """The list of the first process with room that has no bridge to the version, or a new one."""
+        """The list of the first process that has no bridge to the version and room for this one, as all in it see it; or a new one."""
         for folder in sorted(lists, key=number_of):
             rows = lists[folder]
-            if len(rows) < room and not any(crossing.leads(row) for row in rows.values()):
+            least = min([room, *(row["settings"]["room"] for row in rows.values())])
+            if len(rows) < least and not any(crossing.leads(row) for row in rows.values()):
                 return rows
         number = next(n for n in range(1, len(lists) + 2) if self._folder / f"{self._kind}-{n}" not in lists)
         return lists.setdefault(self._folder / f"{self._kind}-{number}", {})
@@ -256,10 +257,10 @@ class Bridges:
     def _serves(self, bridge: Bridge, crossing: Crossing) -> bool:
         return bridge.key == crossing.key and crossing.leads(bridge.spec)
 
-    def _spec(self, name: str, crossing: Crossing) -> dict[str, Any]:
+    def _spec(self, name: str, crossing: Crossing, room: int) -> dict[str, Any]:
         version = crossing.version
         spec: dict[str, Any] = {"id": new_id("replica"), "bundle": "", "digest": version.bundle, "model": name, "version": version.version}
-        spec |= {"settings": {"address": {**crossing.address, **crossing.first}}, "engine_class": self._engine}
+        spec |= {"settings": {"address": {**crossing.address, **crossing.first}, "room": room}, "engine_class": self._engine}
         return spec | {**self._more, "ready_file": ""}
 
     def _note(self, name: str) -> Note:

@@ -53,7 +53,7 @@ class Calls:
         except Exception as error:
             if throttled(error):
                 after_s = throttle.refused(operation, told(error))
-                raise PlatformAway(f"{operation}: there were too many calls ({error})", after_s=after_s) from error
+                raise PlatformAway(f"{operation}: there were too many calls ({error})", after_s=after_s, refused=True) from error
             raise
         throttle.took(operation)
         return result

@@ -5,11 +5,13 @@ A vendor counts calls, and refuses whoever makes many: so what a pass costs must
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar, cast
 
+from penstock.core.errors import PlatformAway
 from penstock.platforms.remote.noted import Noted
 
 SeenT = TypeVar("SeenT")
@@ -87,8 +89,22 @@ class Sights(Generic[SeenT]):
         """As it was seen last."""
         return self._known[name].seen if name in self._known else None
 
+    @contextlib.contextmanager
+    def changing(self, name: str) -> Iterator[None]:
+        """Around a call that changes it, whether or not its answer comes; one that was refused changes nothing."""
+        try:
+            yield
+        except PlatformAway as error:
+            if not error.refused:
+                self.touched(name)
+            raise
+        except BaseException:
+            self.touched(name)
+            raise
+        self.touched(name)
+
     def touched(self, name: str) -> None:
-        """A call changed it: what the next pass sees must be newer."""
+        """It is not as it was: what the next pass sees must be newer."""
         known = self._known.setdefault(name, _Known())
         known.touched, known.changed_at = True, self.clock()
 

@@ -1,8 +1,8 @@
 """How often a vendor takes each kind of call, learned from what it refuses; nobody waits here, and no call is made that would be refused.
 
 A pass over one endpoint that waited for an account would hold up all others, those of other accounts too: so it is told when to come
-back. The rate falls by a factor with each refusal and grows with what is taken (AIMD; Chiu and Jain 1989). Each kind of call has its own,
-as vendors have it.
+back. The rate grows a little with each call that is taken and falls with each that is not. Each kind of call has its
+own, as vendors have it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Throttle:
         if at - now <= LONGEST_S:
             rate.given = at
         told = f"{operation}: the platform takes {rate.per_s:.2g} calls a second, and there were as many"
-        raise PlatformAway(told, after_s=min(at - now, LONGEST_S))
+        raise PlatformAway(told, after_s=min(at - now, LONGEST_S), refused=True)
 
     def took(self, operation: str) -> None:
         rate, now = self._of(operation), self.clock()

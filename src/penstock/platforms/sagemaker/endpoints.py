@@ -90,13 +90,13 @@ class SageMakerEndpoints:
     def observe(self, name: str) -> EndpointState:
         return self._here.state_by_notes(name)
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, within_s: float | None = None) -> None:
         """Returns when SageMaker has begun to take the endpoint away, which it then does by itself. Idempotent.
 
-        Raises PlatformAway when it is still being made or changed after REMOVE_S: ask again.
+        Raises PlatformAway when it is still being made or changed after REMOVE_S, or `within_s`: ask again.
         """
         self._here.bridges.delete(name)
-        deadline = time.monotonic() + REMOVE_S
+        deadline = time.monotonic() + (REMOVE_S if within_s is None else within_s)
         for endpoint in self._parts(EndpointSpec(name, ())):
             self._scaling.keep(endpoint, ())
             while not self._hosting.remove(endpoint):
@@ -150,8 +150,6 @@ class SageMakerEndpoints:
     def _step(self, desired: EndpointSpec, endpoint: str, known: Noted, seen: Seen | None, targets: Mapping[str, Target]) -> Noted:
         config, now = self._hosting.config(endpoint, targets), self.clock()
         step = decide(seen, config, targets, self.settings.autoscale)
-        if step in ("scale", "remove") or (step in ("create", "update") and known.due(config, now)):
-            self._sights.touched(endpoint)  # also where the call is lost
         if seen is not None and seen.reason and seen.status not in BUSY and seen.config != config and known.config == config:
             known = replace(known, reason=seen.reason)
         if seen is not None and seen.status == "Failed":
@@ -161,12 +159,15 @@ class SageMakerEndpoints:
             tries = known.tries + 1 if known.config == config else 1
             known = replace(known, config=config, tries=tries, at=now, swept=False)
             self._scaling.keep(endpoint, targets)
-            (self._hosting.create if step == "create" else self._hosting.update)(endpoint, config)
+            with self._sights.changing(endpoint):
+                (self._hosting.create if step == "create" else self._hosting.update)(endpoint, config)
         elif step == "scale":
-            self._hosting.scale(endpoint, targets)
+            with self._sights.changing(endpoint):
+                self._hosting.scale(endpoint, targets)
         elif step == "remove":
             self._scaling.keep(endpoint, ())
-            self._hosting.remove(endpoint)
+            with self._sights.changing(endpoint):
+                self._hosting.remove(endpoint)
             known = replace(known, swept=False)
         elif step == "nothing" and not known.swept:
             self._scaling.follow(endpoint, targets)

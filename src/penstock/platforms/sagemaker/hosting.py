@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from penstock.platforms.contract import EndpointSpec, VersionSpec
-from penstock.platforms.remote.bridge import HEALTH
+from penstock.platforms.remote.container import HEALTH
 from penstock.platforms.remote.told import telling
 from penstock.platforms.sagemaker.aws import Aws, already, not_there
 from penstock.platforms.sagemaker.capturing import own_id

@@ -24,7 +24,8 @@ import httpx
 
 from penstock.core.errors import UpstreamRefused
 from penstock.engines.upstream_server import told
-from penstock.platforms.remote.bridge import CONNECT_S, HEALTH, Bridge, Connections, address_in
+from penstock.platforms.remote.bridge import CONNECT_S, Bridge, Connections, address_in
+from penstock.platforms.remote.container import HEALTH
 from penstock.platforms.sagemaker.capturing import own_id
 from penstock.platforms.sagemaker.invoking import Address, Signer, refusal, signer_for
 

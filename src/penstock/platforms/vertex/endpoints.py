@@ -23,9 +23,9 @@ from penstock.platforms.remote.hosted import LOOK_S, Hosted, had
 from penstock.platforms.remote.machines import Need, choose
 from penstock.platforms.remote.noted import Held, Noted
 from penstock.platforms.remote.sights import Pace, Sights
-from penstock.platforms.vertex.google import Google
+from penstock.platforms.vertex.addresses import Address
+from penstock.platforms.vertex.google import Google, fresh
 from penstock.platforms.vertex.hosting import HEALTH, Hosting, Seen, shares
-from penstock.platforms.vertex.invoking import Address, fresh
 from penstock.platforms.vertex.machines import HOSTING
 from penstock.platforms.vertex.metrics import CloudMonitoring
 from penstock.platforms.vertex.naming import deployed_id, endpoint_name, slot_name
@@ -81,8 +81,8 @@ class VertexEndpoints:
         held = self._held(endpoint, desired, seen, before)
         swept = before.swept and before.wanted == rows
         if seen is None and wanted:
-            self._sights.touched(endpoint)  # also where the call is lost
-            self._hosting.create(endpoint, desired.name)
+            with self._sights.changing(endpoint):
+                self._hosting.create(endpoint, desired.name)
         elif seen is not None:
             done = [self._bring(desired, endpoint, slot, version, seen) for slot, version in wanted.items()]
             done += [self._shift(endpoint, wanted, seen), self._let_go(endpoint, set(seen.fleets) - set(wanted) - crossed, seen)]
@@ -102,9 +102,10 @@ class VertexEndpoints:
         known = notes.get(WHOLE, Noted())
         return self._here.state(name, [(*row, notes.get(slot_name(*row[:2]), Noted()).reason) for row in known.wanted], known.held)
 
-    def delete(self, name: str) -> None:
-        """Idempotent. Raises PlatformAway when Vertex AI has not let go of everything after REMOVE_S: ask again."""
-        endpoint, deadline = endpoint_name(name, self.artifacts.url), time.monotonic() + REMOVE_S
+    def delete(self, name: str, within_s: float | None = None) -> None:
+        """Idempotent. Raises PlatformAway when Vertex AI has not let go of everything after REMOVE_S, or `within_s`: ask again."""
+        endpoint = endpoint_name(name, self.artifacts.url)
+        deadline = time.monotonic() + (REMOVE_S if within_s is None else within_s)
         self._here.bridges.delete(name)
         while not self._emptied(endpoint):
             if time.monotonic() > deadline:
@@ -134,12 +135,12 @@ class VertexEndpoints:
             after = replace(after, tries=0, reason="", operation="")
         elif not after.operation and after.due(slot, now):
             tries = after.tries + 1
-            self._sights.touched(endpoint)
-            if fleet is None:
-                model = self._hosting.upload(endpoint, desired, version)
-                operation = self._hosting.deploy(endpoint, version, model, seen)
-            else:
-                operation = self._hosting.scale(endpoint, fleet, counts)
+            model = self._hosting.upload(endpoint, desired, version) if fleet is None else ""
+            with self._sights.changing(endpoint):
+                if fleet is None:
+                    operation = self._hosting.deploy(endpoint, version, model, seen)
+                else:
+                    operation = self._hosting.scale(endpoint, fleet, counts)
             after = replace(after, config=slot, tries=tries, at=now, operation=operation)
         if after != before:
             noted.write(folder, slot, after)
@@ -164,8 +165,8 @@ class VertexEndpoints:
         split = {slot: share for slot, share in shares(weights).items() if share}
         if not split or split == {slot: share for slot, share in seen.split.items() if share}:
             return True
-        self._sights.touched(endpoint)
-        self._hosting.split(endpoint, split, seen)
+        with self._sights.changing(endpoint):
+            self._hosting.split(endpoint, split, seen)
         return False
 
     def _let_go(self, endpoint: str, leaving: set[str], seen: Seen) -> bool:

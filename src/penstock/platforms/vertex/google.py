@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from penstock.core.errors import ExtraMissing, PenstockError, PlatformDenied
+from penstock.core.errors import ExtraMissing, PenstockError, PlatformDenied, UpstreamRefused
 from penstock.platforms.remote.retrying import Calls, Patience
 from penstock.platforms.remote.throttling import Throttle
 from penstock.platforms.vertex.errors import may_pass, reason_of, translated
@@ -109,6 +109,19 @@ def found_credentials() -> Any:
 
 def throttled(error: Exception) -> bool:
     return reason_of(error) == "RATE_LIMIT_EXCEEDED"
+
+
+def fresh(credentials: Any = None) -> Any:
+    """Credentials with a token that holds. Raises UpstreamRefused (401)."""
+    from google.auth.exceptions import GoogleAuthError
+    from google.auth.transport.requests import Request
+
+    try:
+        credentials = credentials or found_credentials()
+        credentials.refresh(Request())
+    except GoogleAuthError as error:
+        raise UpstreamRefused(f"Google gave no token: {error}; sign in (`gcloud auth application-default login`)", 401) from error
+    return credentials
 
 
 def not_there(error: Exception) -> bool:

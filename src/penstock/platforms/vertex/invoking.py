@@ -9,7 +9,6 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +17,10 @@ import httpx
 from penstock.core.errors import UpstreamRefused
 from penstock.engines.upstream_server import told
 from penstock.platforms.remote.bridge import ANEW_S, Bridge, Connections, address_in
-from penstock.platforms.vertex.google import found_credentials
+from penstock.platforms.vertex.addresses import Address
+from penstock.platforms.vertex.google import fresh
 
 LONGEST_S = 605.0
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Of one deployed model. `host`: of its dedicated endpoint, `plain`: without TLS. `digest`: of the bundle it serves."""
-
-    host: str
-    endpoint: str  # resource name
-    deployed: str
-    digest: str
-    plain: bool = False
-
-    def url(self, path: str) -> str:
-        return f"{'http' if self.plain else 'https'}://{self.host}/v1/{self.endpoint}/deployedModels/{self.deployed}/invoke{path}"
 
 
 def opened(_: Path, settings: Mapping[str, Any]) -> Bridge:
@@ -110,16 +96,3 @@ class Token:
 
 
 TOKEN = Token()  # one for all bridges of a process
-
-
-def fresh(credentials: Any = None) -> Any:
-    """Credentials with a token that holds. Raises UpstreamRefused (401)."""
-    from google.auth.exceptions import GoogleAuthError
-    from google.auth.transport.requests import Request
-
-    try:
-        credentials = credentials or found_credentials()
-        credentials.refresh(Request())
-    except GoogleAuthError as error:
-        raise UpstreamRefused(f"Google gave no token: {error}; sign in (`gcloud auth application-default login`)", 401) from error
-    return credentials
