@@ -25,9 +25,8 @@ from penstock.spec.steps import PredictConfig
 from penstock.stages.table import VERSIONS
 
 if TYPE_CHECKING:
-    from penstock.platforms.batches import Batches
+    from penstock.control.services import Service
     from penstock.platforms.quotes import Quote
-    from penstock.platforms.remote.machines import Machine
     from penstock.store.registry import ModelVersion
     from penstock.store.resources import Resource
     from penstock.store.store import Store
@@ -81,7 +80,6 @@ class BatchResult:
     artifact: str
 
 
-Service = tuple["Batches", "Machine", int]  # a vendor's, on so many machines of a type
 Seen = Callable[[Mapping[str, Any]], None]
 
 
@@ -146,35 +144,25 @@ def quote(model: str, on: str | None, options: BatchOptions) -> Quote | None:
     world = open_world(Home.find())
     try:
         service = _service(world, _place(world, find_version(world, model)[1], on), options)
-        return None if service is None else service[0].quote(service[1], options.instances)
+        return None if service is None else service.quote()
     finally:
         world.close()
         world.store.close()
 
 
 def _service(world: World, place: Place, options: BatchOptions) -> Service | None:
-    """The vendor's, where it is asked for. Raises PlatformLacks where there is none, or none on such machines."""
+    """The vendor's, where it is asked for. Raises PlatformLacks."""
     if not options.vendor:
         return None
-    batches = world.batches(*place)
-    return batches, batches.machine(options.machine, options.instances), options.instances
+    from penstock.control.services import service_on
+
+    return service_on(world, place, options.machine, options.instances)
 
 
 def _by(service: Service, world: World, job: JobSpec, seen: Seen) -> JobState:
-    """The same step, on this machine, with a stage that asks the vendor."""
-    from penstock.control.elsewhere import Elsewhere
-    from penstock.platforms.execute import execute
-    from penstock.platforms.handed import Caller
+    from penstock.control.services import by_service
 
-    batches, machine, instances = service
-    stage = Elsewhere(batches, world.store.artifacts, job.key, machine.name, instances)
-
-    def emit(event: Mapping[str, Any]) -> None:
-        if "progress" in event:
-            seen(event["progress"])
-
-    result = execute(job, world.store.artifacts, world.home, Caller(emit, lambda: False), stage=stage)
-    return JobState("succeeded", result)
+    return by_service(service, world, job, seen)
 
 
 def find_version(world: World, model: str) -> tuple[str, ModelVersion]:

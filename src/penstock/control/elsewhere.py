@@ -6,9 +6,8 @@ way uses, and the parts are the same files, so that a batch may be begun one way
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +15,13 @@ import orjson
 
 from penstock.control import rounds
 from penstock.control.rounds import Round
+from penstock.control.shards import lines_of, per_request, rows_of
 from penstock.core.errors import BadInput, Interrupted, PenstockError, PlatformAway, StepFailed, StepTransient
-from penstock.platforms.batches import Batches, BatchOrder, grouped, line_of
+from penstock.platforms.batches import Batches, BatchOrder
 from penstock.platforms.remote.driver import Sight
 from penstock.serving.batch.answers import Answers
 from penstock.serving.batch.outcomes import Asked, Outcome, asked, failed, judged, unanswered
-from penstock.serving.batch.rows import Row, read_rows
+from penstock.serving.batch.rows import Row
 from penstock.serving.batch.stage import Work, closed, opened, refuse
 from penstock.spec.steps import PredictConfig
 
@@ -118,9 +118,8 @@ class _Asking:
     def _prepared(self, one: Round) -> Round:
         """Its lines in the store. Shards of which no row can be asked have none."""
         longest, names = 0, one.names()
-        for shard, rows in self._shards(one):
-            orders = [line_of(row.number, order.path, order.body) for row in rows if isinstance(order := asked(row, self.config), Asked)]
-            lines = [grouped(group) for group in self._grouped(orders)] if self.by.batches.grouped else orders
+        for shard, rows in rows_of(self.work.source, one.shards):
+            lines = lines_of(rows, self.config, self.by.batches.grouped)
             if lines:
                 longest = max(longest, *(len(line) for line in lines))
                 self.by.artifacts.put_note(f"{one.folder}/in/{names[shard]}", b"\n".join(lines) + b"\n")
@@ -133,22 +132,10 @@ class _Asking:
             )
         return rounds.keep(self.by.artifacts, self.by.key, replace(one, asked=True, longest_bytes=longest))
 
-    def _grouped(self, orders: list[bytes]) -> Iterator[list[bytes]]:
-        most = 1 if self.config.path == "/v1/completions" else self.config.rows_per_request
-        group: list[bytes] = []
-        for order in orders:
-            if group and (len(group) == most or sum(map(len, group)) + len(order) > self.config.max_payload_bytes):
-                yield group
-                group = []
-            group.append(order)
-        if group:
-            yield group
-
     def _order(self, one: Round) -> BatchOrder:
         names = tuple(name.rpartition("/")[2] for name in self.by.artifacts.notes(f"{one.folder}/in"))
         batches, config = self.by.batches, self.config
-        per_request = 1 if config.path == "/v1/completions" else config.rows_per_request
-        body = one.longest_bytes * (1 if batches.grouped else per_request) + (1 << 20)
+        body = one.longest_bytes * (1 if batches.grouped else per_request(config)) + (1 << 20)
         return BatchOrder(
             name=one.name,
             model=config.name,
@@ -159,7 +146,7 @@ class _Asking:
             machine=self.by.machine,
             instances=self.by.instances,
             concurrency=config.concurrency,
-            rows_per_request=per_request,
+            rows_per_request=per_request(config),
             longest_bytes=one.longest_bytes,
             limits={"max_body_bytes": max(_BODY_BYTES, body)},
         )
@@ -217,7 +204,7 @@ class _Asking:
         """Writes the part of every shard that is whole; how many are not. `gave_up`: why rows without an answer have none, for good."""
         there = {(part.first, part.rows) for part in self.work.parts.all()}
         missing, names = 0, one.names()
-        for at, (shard, rows) in enumerate(self._shards(one)):
+        for at, (shard, rows) in enumerate(rows_of(self.work.source, one.shards)):
             if shard in there:
                 continue
             if gave_up is None and not answers.rows(at) and names[shard] in order.shards:
@@ -245,16 +232,6 @@ class _Asking:
         if told[1] == 0:
             return unanswered(row, value, self.config)
         return judged(row, told[1], value, self.config)
-
-    def _shards(self, one: Round) -> Iterator[tuple[tuple[int, int], list[Row]]]:
-        """Each shard with its rows, in one pass over the file."""
-        at = one.shards[0][0] if one.shards else 0
-        rows = read_rows(self.work.source, at)
-        for first, count in one.shards:
-            for _ in itertools.islice(rows, first - at):
-                pass
-            at = first + count
-            yield (first, count), list(itertools.islice(rows, count))
 
     def _over(self, order: BatchOrder, one: Round) -> Round:
         self.by.batches.remove(order)

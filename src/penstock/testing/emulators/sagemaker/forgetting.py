@@ -1,4 +1,4 @@
-"""State machines, rules and schedules of moto taken away, of which it keeps one set for the whole process."""
+"""State machines, rules, schedules and alarms of moto taken away, of which it keeps one set for the whole process."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from penstock.testing.emulators.sagemaker.account import MACHINES, NUMBER, REGIO
 
 def forget(account: Account) -> None:
     """What runs is stopped."""
+    from moto.cloudwatch.models import cloudwatch_backends
+
+    cloudwatch_backends[NUMBER][REGION].alarms.clear()
     mine = [arn for arn, owner in MACHINES.items() if owner is account]
     if not mine:
         return
