@@ -13,9 +13,10 @@ import pytest
 
 from penstock.control.api import run
 from penstock.control.stepfunctions.export import Exported, Unasked, export, remove
-from penstock.core.errors import BadInput, PlatformDenied, PlatformLacks
+from penstock.core.errors import BadInput, PenstockError, PlatformAway, PlatformDenied, PlatformFull, PlatformLacks
 from penstock.core.home import Home
 from penstock.platforms.sagemaker.aws import Aws
+from penstock.platforms.sagemaker.errors import translated
 from penstock.platforms.sagemaker.left import left
 from penstock.platforms.sagemaker.settings import settings_of
 from penstock.platforms.sagemaker.starts import group_name
@@ -211,6 +212,7 @@ def test_sources_are_looked_at_when_it_runs(cloud: SageMaker, project: Path) -> 
     second = built(ended(cloud, f"{str(made.execution).rpartition(':')[0]}:{name}"))
     assert second["data"] != first["data"]
     jobs = len(cloud.account.of(KIND))
+    write(project, section(cloud), [], **more)  # a run of a file with triggers would leave a process behind that keeps them
     result = run(project / "penstock.yaml", on="there")
     assert keys(result) == second
     assert len(cloud.account.of(KIND)) == jobs
@@ -229,6 +231,7 @@ def test_what_cannot_be_says_why(cloud: SageMaker, project: Path) -> None:
         submitted(project)
     triggers = [{"cron": "0 6 1 * 1"}]
     write(project, section(cloud), sums(project / "tries"), triggers=triggers)
+    assert [(one["what"], "--triggers" in one["why"]) for one in export(file, on="there").left_out] == [("triggers", True)]
     with pytest.raises(PlatformLacks, match=r"triggers\[0\]: .* days of the month and of the week"):
         export(file, on="there", unasked=Unasked(triggers=True))
     write(project, section(cloud), sums(project / "tries"), triggers=[{"data": "arrives"}])
@@ -237,6 +240,22 @@ def test_what_cannot_be_says_why(cloud: SageMaker, project: Path) -> None:
     cloud.account.identities.denied.add("CreateStateMachine")
     with pytest.raises(PlatformDenied, match="CreateStateMachine"):
         submitted(project)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("StateMachineLimitExceeded", PlatformFull),
+        ("ServiceQuotaExceededException", PlatformFull),
+        ("StateMachineDeleting", PlatformAway),
+        ("InvalidDefinition", BadInput),
+    ],
+)
+def test_refusals_are_ours(code: str, kind: type[PenstockError]) -> None:
+    from botocore.exceptions import ClientError
+
+    error = ClientError({"Error": {"Code": code, "Message": "so it is"}}, "CreateStateMachine")
+    assert type(translated(error, "stepfunctions:CreateStateMachine")) is kind
 
 
 def test_the_command_writes_what_it_would_make(cloud: SageMaker, project: Path) -> None:

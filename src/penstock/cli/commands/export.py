@@ -131,6 +131,8 @@ def stepfunctions(
         return
     unasked = Unasked(schedule or (), timezone, when_object or (), triggers)
     made = made_of(file, overrides=sets or (), on=on, parameters=parameters or (), unasked=unasked, submit=submit)
+    for one in made.left_out:
+        here().note(f"left out: {one['what']}: {one['why']}")
     if made.starts and not submit:
         here().note("what starts it is made with --submit")
     for uri in made.anew:

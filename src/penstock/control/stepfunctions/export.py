@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from penstock.control.exporting.tasks import remember, require_shared, tasks_of
 from penstock.control.exporting.templates import Anew
 from penstock.control.exporting.values import parameter
+from penstock.control.graph import CHAMPION_STEP
 from penstock.control.preparing import Prepared, home_of, moved, platform_config, platform_of, prepare
 from penstock.control.stepfunctions.asl import state_machine
 from penstock.control.stepfunctions.starts import of_triggers, on_objects, scheduled
@@ -42,7 +43,8 @@ class Unasked:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """`document`: the state machine. `tasks`: [{step, task, template}]. `anew`: sources that each execution looks at again.
+    """`document`: the state machine. `tasks`: [{step, task, template}]. `left_out`: [{what, why}], of the file. `anew`: sources that each
+    execution looks at again.
 
     `starts`: what starts it. Where it was submitted, `machine` is its ARN, `execution` that which was started, `did` what was changed.
     """
@@ -51,6 +53,7 @@ class Exported:
     platform: str
     document: dict[str, Any]
     tasks: list[dict[str, str]]
+    left_out: list[dict[str, str]]
     anew: list[str]
     starts: list[dict[str, Any]]
     parameters: dict[str, Any] = field(default_factory=dict)
@@ -118,6 +121,7 @@ def _export(prepared: Prepared, world: World, paths: Sequence[str], unasked: Una
         platform,
         document,
         [{"step": task.node.name, "task": task.name, "template": task.uri} for task in tasks],
+        _left_out(prepared, unasked),
         sorted(str(source["uri"]) for places in anew.values() for source in places.values()),
         [asdict(one) for one in starts],
         {one.name: {"path": one.path, "default": one.default} for one in known},
@@ -132,6 +136,19 @@ def starts_of(pipeline: Pipeline, unasked: Unasked) -> list[Start]:
     found = [scheduled(text, unasked.timezone) for text in unasked.schedules]
     found += [on_objects(uri) for uri in unasked.objects]
     return list(dict.fromkeys([*found, *(of_triggers(pipeline) if unasked.triggers else ())]))
+
+
+def _left_out(prepared: Prepared, unasked: Unasked) -> list[dict[str, str]]:
+    """What the file asks for and a state machine does not do."""
+    pipeline, where = prepared.pipeline, f"`penstock run --on {platform_of(prepared.pipeline)}`"
+    compared = any(node.name == CHAMPION_STEP for node in prepared.graph)
+    told = {
+        "gates": (bool(pipeline.gates), f"judged by {where} on what was built, which then registers the version"),
+        "deploy": (pipeline.deploy is not None, f"done by {where}, where the gates pass"),
+        "champion": (compared, "the one that is compared with is today's: export again when another is crowned"),
+        "triggers": (bool(pipeline.triggers) and not unasked.triggers, "kept by `penstock up`; with --triggers by AWS"),
+    }
+    return [{"what": what, "why": why} for what, (asked, why) in told.items() if asked]
 
 
 def _anew(pipeline: Pipeline) -> Anew:

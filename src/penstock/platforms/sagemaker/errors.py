@@ -13,7 +13,13 @@ _SIGN_IN = frozenset(("ExpiredTokenException", "ExpiredToken", "RequestExpired",
 _DENIED = frozenset(
     ("AccessDeniedException", "AccessDenied", "MissingAuthenticationTokenException", "InvalidSignatureException", "OptInRequired")
 )
-_FULL = frozenset(("ResourceLimitExceeded", "LimitExceededException", "InsufficientCapacityException", "CapacityError"))
+_FULL = frozenset(
+    (
+        *("ResourceLimitExceeded", "LimitExceededException", "InsufficientCapacityException", "CapacityError"),
+        *("StateMachineLimitExceeded", "ExecutionLimitExceeded", "ServiceQuotaExceededException"),
+    )
+)
+_CHANGING = frozenset(("StateMachineDeleting", "ConcurrentModificationException"))
 
 
 def code_of(error: Exception) -> tuple[str, str, int]:
@@ -63,7 +69,7 @@ def translated(error: Exception, doing: str) -> PenstockError:
         return PlatformDenied(told, remedy="Give `role` of the platform's section a trust policy for sagemaker.amazonaws.com.")
     if code in _FULL:
         return PlatformFull(told, remedy="Ask for more at Service Quotas, or choose another machine, region or platform.")
-    if code in THROTTLED or code.startswith(("Internal", "Service")):
+    if code in THROTTLED or code in _CHANGING or code.startswith(("Internal", "Service")):
         return PlatformAway(told)
     return BadInput(told)
 
