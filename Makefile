@@ -26,7 +26,7 @@ stop: $(STAMP)  ## stop what quickstart left serving
 test: $(STAMP)  ## install what tests need and run them (about 35 minutes on two cores, plus 2 to install; TESTS=thorough: the rest)
 	@$(BIN)/python tools/system.py postgresql prometheus prometheus-alertmanager
 	@echo "penstock: running the tests"
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "$(TESTS)" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "$(TESTS)" $(PYTEST_ARGS)
 
 lint: $(STAMP)  ## ruff and mypy --strict
 	@$(BIN)/ruff check .
