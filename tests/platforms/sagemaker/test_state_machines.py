@@ -200,9 +200,8 @@ def test_sources_are_looked_at_when_it_runs(cloud: SageMaker, project: Path) -> 
     more = {
         "task": "text-classification",
         "data": {"sources": [{"uri": f"s3://{bucket}/rows.jsonl", "label": "label"}]},
-        "triggers": [{"data": "arrives"}],
     }
-    write(project, section(cloud), [], **more)
+    write(project, section(cloud), [], **more, triggers=[{"data": "arrives"}])
     made = submitted(project, unasked=Unasked(triggers=True))
     assert made.anew == [f"s3://{bucket}/rows.jsonl"]
     assert made.starts == [{**made.starts[0], "bucket": bucket, "keys": ("rows.jsonl",)}]
