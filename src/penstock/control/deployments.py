@@ -18,6 +18,7 @@ from penstock.control.contract import Again, Done, Outcome
 from penstock.control.gateway import acknowledged, gateway_url, present_route, publish
 from penstock.control.loaded import all_loaded, held_adapters, routable, trouble, wanted_adapters
 from penstock.control.movers import follow_file, still_wanted
+from penstock.control.moving import arrived, left, serving_at, to_leave
 from penstock.control.policy import deploy_of, kept, with_policy
 from penstock.control.scaling.live import with_replicas
 from penstock.control.split import Part, Wanted, leading, live_of, servable, split_of, told, wanted_of
@@ -127,15 +128,16 @@ class DeploymentReconciler:
             status["monitor"] = resource.generation
         found = wanted_of(resource, world.store.registry)
         wanted, live = with_replicas(found, live_of(status), resource, status, world)  # live: what the gateway routes to
-        routed = _routed(resource, endpoints, world)
+        elsewhere = self._elsewhere(resource, status, live, world)
+        routed = [] if elsewhere is not None else _routed(resource, endpoints, world)
         if status.get("generation") != resource.generation:
             # A new wish starts fresh: replicas that failed under an older one must not speak for it.
             status.update(generation=resource.generation, error=None)
             broken = {r.version for r in endpoints.observe(resource.name).replicas if r.phase == "failed"}
             sound = [part for part in wanted.parts if str(part.version) not in broken]
-            later_s = self._apply(resource, status, endpoints, (*routed, *live, *sound), world)
+            later_s = self._apply(resource, status, endpoints, (*routed, *(live if elsewhere is None else ()), *sound), world)
             return self._save(resource, status, "starting", later_s, world)
-        later_s = self._apply(resource, status, endpoints, (*routed, *live, *wanted.parts), world)
+        later_s = self._apply(resource, status, endpoints, (*routed, *(live if elsewhere is None else ()), *wanted.parts), world)
         seen = endpoints.observe(resource.name)
         status["replicas"] = [_show(r) for r in seen.replicas]
         status["ready_s"] = seen.ready_s
@@ -143,14 +145,33 @@ class DeploymentReconciler:
         status["notes"] = [*wanted.notes, *_beside(wanted, seen), *([status["held"]["message"]] if status.get("held") else [])]
         if (unfit := trouble(resource.spec, [part.bundle for part in wanted.parts], seen.replicas)) is not None:
             status["notes"].append(unfit)
-        if _enough(wanted, live, seen):
+        if _enough(wanted, live if elsewhere is None else (), seen):
             return self._switch(resource, status, wanted, seen, world)
         if live:
             # What is live may have changed address: a killed replica comes back elsewhere.
             present = replace(wanted, parts=live, adapters=status.get("adapters", {}))
-            self._route(resource, status, present, seen, world, status.get("experiment"))
+            self._route(resource, status, present, elsewhere or seen, world, status.get("experiment"))
         soon_s = max(seen.soon_s, later_s)
-        return self._save(resource, status, _waiting_phase(resource, status, wanted, seen, world), soon_s, world)
+        serves = {part.version for part in live if part.weight > 0} if elsewhere is None else set()
+        return self._save(resource, status, _waiting_phase(resource, status, wanted, seen, serves, world), soon_s, world)
+
+    def _elsewhere(self, resource: Resource, status: dict[str, Any], live: Sequence[Part], world: World) -> EndpointState | None:
+        """What serves in another place than is wanted, kept as it is. Places that nothing leads to any more are let go, a step each."""
+        wanted = resource.spec["platform"]
+        at = serving_at(status, wanted)
+        for place in to_leave(status, wanted):
+            with contextlib.suppress(PlatformDenied, PlatformFull):  # `penstock down` tells what stays
+                if not self._let_go(resource, world.endpoints(place["name"], place["config"])):
+                    left(status, place)
+                    world.store.events.add(
+                        "deployment", resource.id, "deployment.left", f"nothing of it is on {place['name']} any more", {}
+                    )
+        if at is None or not live:
+            return None
+        there = world.endpoints(at["name"], at["config"])
+        with contextlib.suppress(PlatformAway, PlatformDenied, PlatformFull):
+            there.apply(_endpoint(resource, (*_routed(resource, there, world), *live)))
+        return there.observe(resource.name)
 
     def _apply(self, resource: Resource, status: dict[str, Any], endpoints: Endpoints, parts: Sequence[Part], world: World) -> float:
         """Seconds to wait at least. A platform that is away, throttles or refuses holds up what it is asked for, not what it serves:
@@ -172,6 +193,7 @@ class DeploymentReconciler:
         snapshot = self._route(resource, status, wanted, seen, world, experiment)
         if not acknowledged(world.home, snapshot):
             return self._save(resource, status, "switching", SOON_S, world)
+        arrived(status, resource.spec["platform"])
         live = [part for part in wanted.parts if part.weight > 0 or _ready(seen, part)]
         first = leading(live)
         status.update(live=[part.as_json() for part in live], version=first.version if first else None)
@@ -186,12 +208,12 @@ class DeploymentReconciler:
             said = {"versions": [part.as_json() for part in live], "experiment": experiment}
             world.store.events.add("deployment", resource.id, "deployment.live", told(resource.spec["model"], live), said)
         full = all(len(_ready(seen, part)) >= part.replicas for part in wanted.weighted)
-        left = {str(part.version) for part in before} - {str(part.version) for part in wanted.parts}
+        gone = {str(part.version) for part in before} - {str(part.version) for part in wanted.parts}
         fewer = {part.version: part.replicas for part in before} != {part.version: part.replicas for part in live}
         if full and (waits := follow_file(world, resource)):
             status["notes"].append(waits)
         # Replicas too many, and adapters that are wanted no more, go at the next pass: nothing routes to them by now.
-        soon = not full or changed or adapted or bool(left) or fewer
+        soon = not full or changed or adapted or bool(gone) or fewer or bool(to_leave(status, resource.spec["platform"]))
         return self._save(resource, status, "live" if full else "degraded", SOON_S if soon else WATCH_S, world)
 
     def _tell_adapters(self, resource: Resource, status: dict[str, Any], wanted: Wanted, world: World) -> None:
@@ -216,7 +238,9 @@ class DeploymentReconciler:
     def _remove(self, resource: Resource, endpoints: Endpoints, world: World) -> Outcome:
         publish(world.store, world.home, None, removed=resource.name)
         follow_deployment(world, resource)
-        later_s = self._let_go(resource, endpoints)
+        places = to_leave({**resource.status, "at": None}, resource.spec["platform"])
+        others = [world.endpoints(place["name"], place["config"]) for place in places]
+        later_s = max([self._let_go(resource, one) for one in (endpoints, *others)])
         if later_s:  # others go on meanwhile
             return self._save(resource, dict(resource.status), resource.phase, later_s, world)
         world.store.registry.record_live(resource.name, [])
@@ -281,9 +305,9 @@ def _enough(wanted: Wanted, live: Sequence[Part], seen: EndpointState) -> bool:
     )
 
 
-def _waiting_phase(resource: Resource, status: dict[str, Any], wanted: Wanted, seen: EndpointState, world: World) -> str:
-    live = {part.version for part in live_of(status) if part.weight > 0}
-    new = {str(part.version) for part in wanted.weighted if part.version not in live}
+def _waiting_phase(resource: Resource, status: dict[str, Any], wanted: Wanted, seen: EndpointState, serves: set[int], world: World) -> str:
+    """`serves`: versions that are served where they are wanted."""
+    new = {str(part.version) for part in wanted.weighted if part.version not in serves}
     broken = [r for r in seen.replicas if r.version in new and r.phase == "failed"]
     unfit = trouble(resource.spec, [part.bundle for part in wanted.weighted], seen.replicas)
     fresh = any(status.get("adapters", {}).get(p.bundle, {}) != wanted.adapters.get(p.bundle, {}) for p in wanted.weighted)
