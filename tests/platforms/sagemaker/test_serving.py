@@ -169,7 +169,8 @@ def test_aws_may_count_the_instances(cloud: SageMaker, place: tuple[Home, Artifa
     settled(endpoints, wish)
     until(lambda: endpoints.apply(wish) or list(followed(endpoints).values()) == [(1, 3)])
     (resource,), (name,) = followed(endpoints), cloud.account.of("endpoint")
-    (policy,) = endpoints.aws.pages("application-autoscaling:DescribeScalingPolicies", "ScalingPolicies", ServiceNamespace="sagemaker")
+    mine = {"ServiceNamespace": "sagemaker", "ResourceId": resource}  # moto keeps those of targets that were taken off
+    (policy,) = endpoints.aws.pages("application-autoscaling:DescribeScalingPolicies", "ScalingPolicies", **mine)  # type: ignore[arg-type]
     assert policy["TargetTrackingScalingPolicyConfiguration"]["TargetValue"] == 100.0
     grown = [{"VariantName": resource.rpartition("/")[2], "DesiredInstanceCount": 2}]  # as autoscaling does it
     endpoints.aws.call("sagemaker:UpdateEndpointWeightsAndCapacities", EndpointName=name, DesiredWeightsAndCapacities=grown)
