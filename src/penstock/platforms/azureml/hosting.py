@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from penstock.platforms.azureml.arm import Arm, busy, not_there
+from penstock.platforms.azureml.arm import Answer, Arm, busy, not_there
 from penstock.platforms.azureml.bodies import Bodies
 from penstock.platforms.azureml.environments import HEALTH, SERVING, Environments
 from penstock.platforms.azureml.naming import SHAPE, TAG, deployment_name, store_mark
@@ -140,16 +140,17 @@ class Hosting:
     replica: Mapping[str, Any] = field(default_factory=dict)
     _environments: Environments = field(init=False)
     _bodies: Bodies = field(init=False)
+    _halves: dict[str, Answer] = field(default_factory=dict)  # of looks whose second call was refused: the next asks for that alone
 
     def __post_init__(self) -> None:
         self._environments = Environments(self.arm)
         self._bodies = Bodies(self.arm.settings, self.store, self.machine, self._environments.id_of(SERVING), self.replica)
 
     def look(self, endpoint: str) -> Seen | None:
-        found = self.arm.call("GET", f"onlineEndpoints/{endpoint}", known=not_there)
+        found = self._halves.get(endpoint) or self.arm.call("GET", f"onlineEndpoints/{endpoint}", known=not_there)
         if found is None:
             return None
-        properties = found.body["properties"]
+        properties, self._halves[endpoint] = found.body["properties"], found
         rows = {
             row["name"]: Fleet(
                 row["properties"]["provisioningState"],
@@ -158,6 +159,7 @@ class Hosting:
             )
             for row in self.arm.pages(f"onlineEndpoints/{endpoint}/deployments", not_there)  # it may just have gone
         }
+        del self._halves[endpoint]
         return _seen(properties, rows)
 
     def rows(self) -> dict[str, object]:
