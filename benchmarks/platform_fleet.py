@@ -12,7 +12,6 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +56,15 @@ def passes(home: Home, artifacts: Artifacts, kind: str, section: dict[str, Any],
     endpoints = PLATFORMS.load(kind).endpoints(home, artifacts, section)
     specs = [EndpointSpec(f"model-{n}", (VersionSpec("1", "sha256:" + f"{n:064x}", 1),)) for n in range(count)]
 
+    due = dict.fromkeys((spec.name for spec in specs), 0.0)
+
     def look(spec: EndpointSpec) -> bool:
-        with suppress(PlatformAway):
+        if time.monotonic() < due[spec.name]:
+            return False
+        try:
             endpoints.apply(spec)
+        except PlatformAway as error:
+            due[spec.name] = time.monotonic() + error.after_s
         return any(replica.phase == "ready" for replica in endpoints.observe(spec.name).replicas)
 
     def settle() -> dict[str, Any]:
@@ -67,6 +72,7 @@ def passes(home: Home, artifacts: Artifacts, kind: str, section: dict[str, Any],
         while waiting and time.monotonic() - began < LONGEST_S:
             number += 1
             waiting = [spec for spec in waiting if not look(spec)]
+            time.sleep(0.02)
         return {"passes": number, "ready": count - len(waiting)}
 
     def still() -> dict[str, Any]:

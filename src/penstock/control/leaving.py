@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from penstock.control.outside import forget
-from penstock.core.errors import PenstockError
+from penstock.core.errors import PenstockError, PlatformAway
 from penstock.core.home import Home
+from penstock.platforms.contract import Endpoints
 from penstock.store.resources import Resource
 from penstock.store.store import Store
 
 _KINDS = {"deployment": 100_000, "run": 1000, "batch": 1000}  # of resources that may be beyond this machine; so many of each
+THROTTLED_S = 300.0
 
 
 def leave_platforms(home: Home) -> dict[str, Any]:
@@ -60,7 +63,20 @@ def _leave(home: Home, store: Store, config: dict[str, Any], names: Sequence[str
     endpoints = _parts({"config": config}).endpoints(home, store.artifacts, config)
     count = sum(len(endpoints.observe(name).replicas) for name in names)
     with ThreadPoolExecutor(16) as pool:  # each waits until its replicas have finished what they answer
-        list(pool.map(endpoints.delete, names))
+        list(pool.map(lambda name: delete(endpoints, name), names))
     for name in names:
         forget(home, name)
     return count
+
+
+def delete(endpoints: Endpoints, name: str) -> None:
+    """Waits for its turn where the account takes so many calls a second, for THROTTLED_S at most. Raises PlatformAway after that."""
+    deadline = time.monotonic() + THROTTLED_S
+    while True:
+        try:
+            endpoints.delete(name)
+            return
+        except PlatformAway as error:
+            if not error.refused or time.monotonic() + error.after_s > deadline:
+                raise
+            time.sleep(error.after_s)

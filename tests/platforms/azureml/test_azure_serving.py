@@ -67,7 +67,7 @@ class TestAzureHosting(HostedConformance):
     crashed_says, full_says = "crashed or terminated", "OutOfCapacity"
     internal_says, denied_says = "InternalServerError", "onlineEndpoints/score/action"
     left = ("online endpoint",)
-    looks, limited = ("GET onlineEndpoints", "GET deployments/list"), "PUT"
+    looks, limited = ("GET onlineEndpoints", "GET deployments/list"), ("PUT", 4.0)
 
     def state(self, cloud: Azure) -> Workspace:
         return cloud.workspace

@@ -6,6 +6,7 @@ from collections import Counter
 
 import pytest
 
+from penstock.core.errors import PlatformAway
 from penstock.platforms.remote.noted import Noted
 from penstock.platforms.remote.sights import Pace, Sights
 
@@ -48,6 +49,27 @@ def test_those_that_nobody_touches_are_listed_and_seldom_looked_at(vendor: Vendo
     for name in vendor.there:
         vendor.sights.see(name, CALM)
     assert vendor.calls["look"] == 250, "a minute later at each"
+
+
+def test_a_list_that_is_refused_is_not_asked_for_by_each(vendor: Vendor) -> None:
+    vendor.there = {f"e{n}": "good" for n in range(50)}
+    for name in vendor.there:
+        vendor.sights.see(name, CALM)
+    asked = list[float]()
+
+    def refused() -> dict[str, object]:
+        asked.append(vendor.now)
+        raise PlatformAway("too many calls", refused=True)
+
+    vendor.sights.list_, failed = refused, 0
+    for _ in range(30):
+        vendor.now += 1.0
+        for name in vendor.there:
+            try:
+                assert vendor.sights.see(name, CALM) == "good"
+            except PlatformAway:
+                failed += 1
+    assert len(asked) == failed == 6
 
 
 def test_what_we_do_is_seen_at_once_and_what_others_do_by_the_list(vendor: Vendor) -> None:

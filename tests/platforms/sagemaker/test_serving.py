@@ -52,7 +52,7 @@ class TestSageMakerHosting(HostedConformance):
     crashed_says, full_says = "did not pass the ping health check", "InsufficientInstanceCapacity"
     internal_says, denied_says = "InternalFailure", "grant sagemaker:InvokeEndpoint"
     left = ("endpoint configuration", "endpoint", "model")
-    looks, limited = ("DescribeEndpoint",), "CreateEndpoint"
+    looks, limited = ("DescribeEndpoint",), ("CreateEndpoint", 4.0)
 
     def state(self, cloud: SageMaker) -> Account:
         return cloud.account

@@ -55,7 +55,7 @@ class TestVertexHosting(HostedConformance):
     crashed_says, full_says = "Model server exited unexpectedly", "temporarily unavailable"
     internal_says, denied_says = "Internal error", "grant aiplatform.endpoints.predict"
     left = ("endpoint", "model")
-    looks, limited = ("GetEndpoint",), "DeployModel"
+    looks, limited = ("GetEndpoint",), ("DeployModel", 4.0)
 
     def state(self, cloud: VertexAI) -> Project:
         return cloud.here

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from penstock.core.errors import PlatformDenied
-from penstock.platforms.azureml.arm import Arm, busy, not_there
+from penstock.platforms.azureml.arm import Answer, Arm, busy, not_there
 from penstock.platforms.azureml.bodies import Bodies
 from penstock.platforms.azureml.computes import Compute
 from penstock.platforms.azureml.environments import HEALTH, SERVING, Environments
@@ -149,6 +149,7 @@ class Hosting:
     _bodies: Bodies = field(init=False)
     _endpoints: dict[str, str] = field(default_factory=dict)  # by scoring address
     _tokens: dict[str, tuple[str, float]] = field(default_factory=dict)  # by scoring address; until when
+    _halves: dict[str, Answer] = field(default_factory=dict)  # of looks whose second call was refused: the next asks for that alone
 
     def __post_init__(self) -> None:
         settings = self.arm.settings
@@ -165,10 +166,10 @@ class Hosting:
         return range(scale.min, scale.max + 1) if self.arm.settings.kubernetes is None else range(sys.maxsize)
 
     def look(self, endpoint: str) -> Seen | None:
-        found = self.arm.call("GET", f"onlineEndpoints/{endpoint}", known=not_there)
+        found = self._halves.get(endpoint) or self.arm.call("GET", f"onlineEndpoints/{endpoint}", known=not_there)
         if found is None:
             return None
-        properties = found.body["properties"]
+        properties, self._halves[endpoint] = found.body["properties"], found
         rows = {
             row["name"]: Fleet(
                 row["properties"]["provisioningState"],
@@ -178,6 +179,7 @@ class Hosting:
             for row in self.arm.pages(f"onlineEndpoints/{endpoint}/deployments", not_there)  # it may just have gone
         }
         self._endpoints[properties.get("scoringUri", "")] = endpoint
+        del self._halves[endpoint]
         return _seen(properties, rows)
 
     def rows(self) -> dict[str, object]:

@@ -60,6 +60,7 @@ class Sights(Generic[SeenT]):
     pace: Pace = field(default_factory=Pace)
     clock: Callable[[], float] = time.monotonic
     _rows: Mapping[str, object] = field(default_factory=dict)
+    _asked_at: float = float("-inf")
     _listed_at: float = float("-inf")
     _known: dict[str, _Known[SeenT]] = field(default_factory=dict)
 
@@ -73,7 +74,8 @@ class Sights(Generic[SeenT]):
         if known.touched:
             return self._looked(name, known, now)
         pause = (self.pace.calm_s if settled else self.pace.list_s) * (1 + len(self._rows) // PAGE)
-        if now - self._listed_at >= pause:
+        if now - self._asked_at >= pause:
+            self._asked_at = now  # also where it is refused: the next endpoint does not ask at once
             self._rows, self._listed_at = self.list_(), now
         row = self._rows.get(name)
         if row is None and noted is not None and known.looked_at == float("-inf"):

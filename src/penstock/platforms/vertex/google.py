@@ -45,7 +45,9 @@ class Google:
         Raises PlatformDenied, PlatformFull, PlatformAway, BadInput (the service does not take the values), ExtraMissing.
         """
         calls = Calls(self.patience, self.throttle)
-        return self.told(operation, lambda: calls.make(operation, lambda: self.once(operation, request), may_pass, throttled), known)
+        return self.told(
+            operation, lambda: calls.make(_counted(operation), lambda: self.once(operation, request), may_pass, throttled), known
+        )
 
     def once(self, operation: str, request: dict[str, Any]) -> Any:
         """One try. Raises what Google's library raises. A list comes as its first page."""
@@ -134,6 +136,12 @@ def already(error: Exception) -> bool:
     from google.api_core.exceptions import AlreadyExists
 
     return isinstance(error, AlreadyExists)
+
+
+def _counted(operation: str) -> str:
+    """What Google counts together: all calls that manage resources of Vertex AI in a region, and each other service's."""
+    service = operation.partition(".")[0]
+    return "Vertex AI" if "aiplatform" in _SERVICES[service][0] else service
 
 
 def _plain_channel(url: str, credentials: Any) -> Any:

@@ -62,6 +62,7 @@ class Hosting:
     google: Google
     store: str
     machine: Machine
+    _missing: set[str] = field(default_factory=set)
     _made: set[str] = field(default_factory=set)  # models that are there: one that waits to be deployed is not asked for again
 
     def look(self, endpoint: str) -> Seen | None:
@@ -85,9 +86,12 @@ class Hosting:
         model = self._model(desired, version)
         id_ = model_name(endpoint, model)
         name = f"{self.google.settings.parent}/models/{id_}"
-        if name not in self._made and self.google.call("ModelService.GetModel", {"name": name}, not_there) is None:
+        if name not in self._made | self._missing and self.google.call("ModelService.GetModel", {"name": name}, not_there) is None:
+            self._missing.add(name)
+        if name in self._missing:
             request = {"parent": self.google.settings.parent, "model_id": id_, "model": {**model, "labels": self._labels(endpoint)}}
             self.google.call("ModelService.UploadModel", request, already)
+        self._missing.discard(name)
         self._made.add(name)
         return name
 
