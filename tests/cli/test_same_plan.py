@@ -25,7 +25,7 @@ options:
 
 
 def built() -> penstock.Pipeline:
-    from penstock.spec.pipeline import StepOptions
+    from penstock.spec.resources import StepOptions
 
     return penstock.Pipeline(
         name="same",

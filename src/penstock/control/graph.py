@@ -14,9 +14,10 @@ from penstock.control.code import local_code
 from penstock.core.errors import BadInput, ModelUnavailable
 from penstock.core.home import Home
 from penstock.spec.monitor import stored
-from penstock.spec.pipeline import Data, Evaluate, Pipeline, Placement, Resources, Retry, Source, StepOptions, Train, chosen
+from penstock.spec.pipeline import Data, Evaluate, Pipeline, Source, Train
 from penstock.spec.pipeline import UserStep as UserStepSpec
 from penstock.spec.platforms.accelerators import OTHERWISE
+from penstock.spec.resources import Placement, Resources, Retry, StepOptions, chosen
 from penstock.spec.steps import (
     BundleConfig,
     DataConfig,
