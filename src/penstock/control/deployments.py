@@ -16,16 +16,17 @@ from penstock.control.adapters import Rows
 from penstock.control.alerts.rows import follow_deployment
 from penstock.control.contract import Again, Done, Outcome
 from penstock.control.gateway import acknowledged, gateway_url, present_route, publish
-from penstock.control.loaded import all_loaded, held_adapters, routable, trouble, wanted_adapters
+from penstock.control.loaded import held_adapters, routable, trouble, wanted_adapters
 from penstock.control.movers import follow_file, still_wanted
 from penstock.control.moving import arrived, left, serving_at, to_leave
 from penstock.control.policy import deploy_of, kept, with_policy
+from penstock.control.readiness import beside, enough, pairs, ready, route_to, shares, show, used, waiting_phase
 from penstock.control.scaling.live import with_replicas
 from penstock.control.split import Part, Wanted, leading, live_of, servable, split_of, told, wanted_of
 from penstock.control.world import World
 from penstock.core.errors import NotFound, PlatformAway, PlatformDenied, PlatformFull
 from penstock.platforms.contract import READY_S, Endpoints, EndpointSpec, EndpointState, ReplicaState, VersionSpec
-from penstock.serving.snapshot import ModelRoute, ReplicaRoute, VersionRoute
+from penstock.serving.snapshot import ModelRoute, VersionRoute
 from penstock.store.resources import Resource
 
 ASIDE = ("warm", "shadow", "replicas_of")  # what a rollout adds to a deployment's spec
@@ -139,13 +140,13 @@ class DeploymentReconciler:
             return self._save(resource, status, "starting", later_s, world)
         later_s = self._apply(resource, status, endpoints, (*routed, *(live if elsewhere is None else ()), *wanted.parts), world)
         seen = endpoints.observe(resource.name)
-        status["replicas"] = [_show(r) for r in seen.replicas]
+        status["replicas"] = [show(r) for r in seen.replicas]
         status["ready_s"] = seen.ready_s
         status["url"] = gateway_url(world.home)
-        status["notes"] = [*wanted.notes, *_beside(wanted, seen), *([status["held"]["message"]] if status.get("held") else [])]
+        status["notes"] = [*wanted.notes, *beside(wanted, seen), *([status["held"]["message"]] if status.get("held") else [])]
         if (unfit := trouble(resource.spec, [part.bundle for part in wanted.parts], seen.replicas)) is not None:
             status["notes"].append(unfit)
-        if _enough(wanted, live if elsewhere is None else (), seen):
+        if enough(wanted, live if elsewhere is None else (), seen):
             return self._switch(resource, status, wanted, seen, world)
         if live:
             # What is live may have changed address: a killed replica comes back elsewhere.
@@ -153,7 +154,7 @@ class DeploymentReconciler:
             self._route(resource, status, present, elsewhere or seen, world, status.get("experiment"))
         soon_s = max(seen.soon_s, later_s)
         serves = {part.version for part in live if part.weight > 0} if elsewhere is None else set()
-        return self._save(resource, status, _waiting_phase(resource, status, wanted, seen, serves, world), soon_s, world)
+        return self._save(resource, status, waiting_phase(resource, status, wanted, seen, serves, world), soon_s, world)
 
     def _elsewhere(self, resource: Resource, status: dict[str, Any], live: Sequence[Part], world: World) -> EndpointState | None:
         """What serves in another place than is wanted, kept as it is. Places that nothing leads to any more are let go, a step each."""
@@ -194,20 +195,20 @@ class DeploymentReconciler:
         if not acknowledged(world.home, snapshot):
             return self._save(resource, status, "switching", SOON_S, world)
         arrived(status, resource.spec["platform"])
-        live = [part for part in wanted.parts if part.weight > 0 or _ready(seen, part)]
+        live = [part for part in wanted.parts if part.weight > 0 or ready(seen, part)]
         first = leading(live)
         status.update(live=[part.as_json() for part in live], version=first.version if first else None)
         status.update(experiment=experiment, shadow=wanted.shadow.version if wanted.shadow else None, error=None)
         adapted = status.get("adapters", {}) != wanted.adapters
         if adapted:
             self._tell_adapters(resource, status, wanted, world)
-        changed = _shares(before) != _shares(live)
+        changed = shares(before) != shares(live)
         if changed:
-            if _shares(live) != [tuple(row) for row in world.store.registry.live_at(resource.name, world.clock.now())]:
-                world.store.registry.record_live(resource.name, _shares(live))
+            if shares(live) != [tuple(row) for row in world.store.registry.live_at(resource.name, world.clock.now())]:
+                world.store.registry.record_live(resource.name, shares(live))
             said = {"versions": [part.as_json() for part in live], "experiment": experiment}
             world.store.events.add("deployment", resource.id, "deployment.live", told(resource.spec["model"], live), said)
-        full = all(len(_ready(seen, part)) >= part.replicas for part in wanted.weighted)
+        full = all(len(ready(seen, part)) >= part.replicas for part in wanted.weighted)
         gone = {str(part.version) for part in before} - {str(part.version) for part in wanted.parts}
         fewer = {part.version: part.replicas for part in before} != {part.version: part.replicas for part in live}
         if full and (waits := follow_file(world, resource)):
@@ -226,11 +227,11 @@ class DeploymentReconciler:
         self, resource: Resource, status: dict[str, Any], wanted: Wanted, seen: EndpointState, world: World, experiment: str | None
     ) -> int:
         """Publishes the ready replicas of what can be served of `wanted`; returns the number of the snapshot that holds them."""
-        can = servable(wanted, {part.version: len(_ready(seen, part)) for part in wanted.parts})
-        routes = tuple(_version_route(part, _used(seen, part), can) for part in can.parts)
+        can = servable(wanted, {part.version: len(ready(seen, part)) for part in wanted.parts})
+        routes = tuple(_version_route(part, used(seen, part), can) for part in can.parts)
         model = with_policy(ModelRoute(resource.name, resource.spec["task"], routes), resource.spec)
         # While a version hands its share on, what is drawn is not what the experiment wants: such requests must not count for it.
-        drawn = all(abs(part.weight - wished.weight) < 1e-4 for part, wished in _pairs(can, wanted))
+        drawn = all(abs(part.weight - wished.weight) < 1e-4 for part, wished in pairs(can, wanted))
         model = replace(model, headers=can.headers, shadow=can.shadow, experiment=experiment if drawn else None)
         status["route"] = [{"version": r.version, "weight": r.weight, "replicas": [at.id for at in r.replicas]} for r in routes]
         return publish(world.store, world.home, model)
@@ -266,7 +267,7 @@ class DeploymentReconciler:
 
 def _version_route(part: Part, replicas: Sequence[ReplicaState], can: Wanted) -> VersionRoute:
     adapters = routable(replicas, can.adapters.get(part.bundle, {}))
-    return VersionRoute(str(part.version), part.bundle, part.weight, tuple(_route_to(r) for r in replicas), adapters)
+    return VersionRoute(str(part.version), part.bundle, part.weight, tuple(route_to(r) for r in replicas), adapters)
 
 
 def _endpoint(resource: Resource, parts: Sequence[Part]) -> EndpointSpec:
@@ -289,71 +290,6 @@ def _routed(resource: Resource, endpoints: Endpoints, world: World) -> list[Part
         ready = Counter((r.version, r.bundle) for r in endpoints.observe(resource.name).replicas if r.phase == "ready")
         counts = {key: max(counts.get(key, 0), ready[key]) for key in {*counts, *ready}}
     return [Part(int(version), bundle, 0.0, number) for (version, bundle), number in counts.items() if number]
-
-
-def _enough(wanted: Wanted, live: Sequence[Part], seen: EndpointState) -> bool:
-    """Whether every version that is to get a share of requests can take it: all its replicas, or one where it serves already; and those
-    that are ready have its adapters.
-
-    Versions that only headers or the shadow lead to hold nothing up; they join when they are ready.
-    """
-    serves = {part.version for part in live if part.weight > 0}
-    return all(
-        len(ready := _ready(seen, p)) >= (min(1, p.replicas) if p.version in serves else p.replicas)
-        and all_loaded(ready, wanted.adapters.get(p.bundle, {}))
-        for p in wanted.weighted
-    )
-
-
-def _waiting_phase(resource: Resource, status: dict[str, Any], wanted: Wanted, seen: EndpointState, serves: set[int], world: World) -> str:
-    """`serves`: versions that are served where they are wanted."""
-    new = {str(part.version) for part in wanted.weighted if part.version not in serves}
-    broken = [r for r in seen.replicas if r.version in new and r.phase == "failed"]
-    unfit = trouble(resource.spec, [part.bundle for part in wanted.weighted], seen.replicas)
-    fresh = any(status.get("adapters", {}).get(p.bundle, {}) != wanted.adapters.get(p.bundle, {}) for p in wanted.weighted)
-    late = world.clock.now() - resource.spec["wanted_at"] > seen.ready_s
-    if (new and (broken or late)) or (fresh and (unfit or late)):
-        held = (status.get("held") or {}).get("message")
-        status["error"] = broken[0].error if broken else unfit or held or f"not ready {seen.ready_s:.0f} s after it was asked for"
-        return "failed"
-    return "starting" if new or fresh else "degraded"
-
-
-def _beside(wanted: Wanted, seen: EndpointState) -> list[str]:
-    """About versions that only headers or the shadow lead to: which of them cannot be had yet."""
-    aside = [part for part in wanted.parts if part.weight == 0 and not _ready(seen, part)]
-    broken = {r.version: r.error for r in seen.replicas if r.phase == "failed"}
-    return [f"version {p.version} is not ready: {broken.get(str(p.version)) or 'it starts'}" for p in aside]
-
-
-def _pairs(can: Wanted, wanted: Wanted) -> list[tuple[Part, Part]]:
-    by_version = {part.version: part for part in wanted.parts}
-    return [(part, by_version[part.version]) for part in can.parts]
-
-
-def _shares(parts: Sequence[Part]) -> list[tuple[int | str, str, float]]:
-    return [(part.version, part.bundle, part.weight) for part in parts if part.weight > 0]
-
-
-def _used(seen: EndpointState, part: Part) -> Sequence[ReplicaState]:
-    """Those that requests go to: as many as are wanted, or all where the platform counts them."""
-    ready = _ready(seen, part)
-    return ready if seen.counted else ready[: part.replicas]
-
-
-def _ready(seen: EndpointState, part: Part) -> Sequence[ReplicaState]:
-    return [r for r in seen.replicas if r.version == str(part.version) and r.phase == "ready" and r.address]
-
-
-def _route_to(replica: ReplicaState) -> ReplicaRoute:
-    assert replica.address is not None
-    host, _, port = replica.address.rpartition(":")
-    return ReplicaRoute(replica.id, host, int(port))
-
-
-def _show(replica: ReplicaState) -> dict[str, Any]:
-    row = {"id": replica.id, "version": replica.version, "phase": replica.phase, "address": replica.address, "error": replica.error}
-    return {**row, "cold_start_s": replica.cold_start_s}
 
 
 def lead_of(resource: Resource) -> int:
