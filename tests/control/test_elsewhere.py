@@ -17,6 +17,7 @@ from penstock.core.home import Home
 from penstock.platforms.contract import JobResult, JobSpec
 from penstock.platforms.execute import execute
 from penstock.platforms.external import known_digest
+from penstock.platforms.handed import Caller
 from penstock.platforms.remote.driver import Sight
 from penstock.spec.steps import PredictConfig
 from penstock.store.artifacts import Artifacts
@@ -69,7 +70,7 @@ class Place:
         told = PredictConfig(**{**made, **config}).model_dump(mode="json")
         job = JobSpec(KEY, "run", "predict", "predict", told, {"bundle": "sha256:" + "1" * 64}, {digest: str(source)})
         stage = Elsewhere(self.service, self.artifacts, KEY, "small", 2, clock=lambda: self.now, sleep=self.sleep)
-        return execute(job, self.artifacts, self.home, emit=self.seen.append, stopping=lambda: False, stage=stage)
+        return execute(job, self.artifacts, self.home, Caller(self.seen.append, lambda: False), stage=stage)
 
     def rows(self, result: JobResult) -> list[dict[str, Any]]:
         folder = self.artifacts.materialize(result.outputs["predictions"])

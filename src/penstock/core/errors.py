@@ -310,9 +310,9 @@ class AuditBroken(PenstockError):
 
 
 def catalogue() -> Iterator[type[PenstockError]]:
-    """All error classes, parents first."""
+    """All error classes of this module, parents first."""
     pending: list[type[PenstockError]] = [PenstockError]
     while pending:
         kind = pending.pop(0)
         yield kind
-        pending.extend(kind.__subclasses__())
+        pending.extend(child for child in kind.__subclasses__() if child.__module__ == __name__)

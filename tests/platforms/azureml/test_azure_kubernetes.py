@@ -17,7 +17,7 @@ from penstock.platforms.azureml.bodies import Bodies
 from penstock.platforms.azureml.computes import check
 from penstock.platforms.azureml.endpoints import AzureEndpoints, machine_of
 from penstock.platforms.azureml.errors import Refusal
-from penstock.platforms.azureml.invoking import Address, Deployment
+from penstock.platforms.azureml.invoking import Token
 from penstock.platforms.azureml.platform import AZUREML
 from penstock.platforms.contract import VersionSpec
 from penstock.platforms.remote.jobs import RemoteJobs
@@ -130,7 +130,7 @@ def test_who_may_have_no_token_is_told(attached: Azure) -> None:
     attached.workspace.identity.denied.add("Microsoft.MachineLearningServices/workspaces/onlineEndpoints/token/action")
     arm = Arm(AzureMLPlatform.model_validate(attached.section()))
     with pytest.raises(UpstreamRefused, match=r"does not have authorization .* grant onlineEndpoints/token/action") as told:
-        Deployment(Address(f"{attached.url}/serving/one/score", "v1", "", arm.token_url("one")))._asked()
+        Token(arm.token_url("one"))._asked()
     assert told.value.status == 401
 
 

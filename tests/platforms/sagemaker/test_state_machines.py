@@ -79,7 +79,7 @@ def submitted(project: Path, **more: Any) -> Exported:
 
 def test_a_run_finds_what_the_machine_built(cloud: SageMaker, project: Path) -> None:
     """Steps at once, digests handed on, throttled on the way; answers that are lost make nothing twice."""
-    again = {**sums(project / "tries")[1], "name": "again", "resources": {"spot": True}}
+    again = {**sums(project / "tries-again")[1], "name": "again", "resources": {"spot": True}}
     two = {"inputs": {"left": "total", "right": "again"}, "resources": {"nodes": 2}}  # of several machines the first tells what came of it
     joined = {"name": "both-of-them", "uses": "work:both", **two}
     write(project, section(cloud, environment={"A": "b"}), [*sums(project / "tries"), again, joined])
@@ -101,7 +101,7 @@ def test_a_run_finds_what_the_machine_built(cloud: SageMaker, project: Path) -> 
     assert result.status == "succeeded"
     assert {name.replace("-", "_"): key for name, key in keys(result).items()} == done
     assert len(cloud.account.of(KIND)) == 4
-    assert (project / "tries").read_text() == "xx"
+    assert [(project / name).read_text() for name in ("tries", "tries-again")] == ["x", "x"]
 
 
 def test_a_step_that_fails_is_named_and_not_done_again(cloud: SageMaker, project: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_base_that_is_no_model(tmp_path, intents):
 
 
 def test_bf16_is_refused_where_the_machine_lacks_it(monkeypatch):
-    monkeypatch.setattr(precision, "pick_device", lambda: precision.torch.device("cpu"))
+    monkeypatch.setattr(precision, "pick_device", lambda _: precision.torch.device("cpu"))
     monkeypatch.setattr(precision, "cpu_flags", lambda: frozenset({"avx2"}))
     assert precision.pick_compute("auto").name == "fp32"
     with pytest.raises(BadInput, match="avx512_bf16"):
