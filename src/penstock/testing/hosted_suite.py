@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -203,11 +203,16 @@ class HostedConformance:
         assert not endpoints.observe(NAME).replicas
         until(lambda: not self.state(cloud).processes.left())
 
-    def together(self, cloud: Any) -> None:
-        """Instances of one process from here on."""
+    @pytest.fixture
+    def together(self, cloud: Any) -> Iterator[None]:
+        """Instances of one process, for one test."""
         state = self.state(cloud)
+        each = state.processes
+        each.close()
+        state.processes = Together(each.folder, platform=each.platform)
+        yield
         state.processes.close()
-        state.processes = Together(state.processes.folder, platform=state.processes.platform)
+        state.processes = each
 
     def brought_up(self, endpoints: Any, count: int) -> list[EndpointSpec]:
         """So many endpoints, each with one version, as the reconciler brings them up: one pass after another over all."""
@@ -222,9 +227,9 @@ class HostedConformance:
         until(all_ready)
         return specs
 
+    @pytest.mark.usefixtures("together")
     def test_endpoints_that_nobody_touches_cost_next_to_nothing(self, cloud: Any, endpoints: Any) -> None:
         """In calls: a minute of passes over eight of them costs what it does over one, but for a look at each."""
-        self.together(cloud)
         state, sights = self.state(cloud), endpoints._sights
         specs = self.brought_up(endpoints, 8)
         for _ in range(5):  # what is left of an earlier time is looked for once
@@ -246,8 +251,8 @@ class HostedConformance:
         for spec in specs:
             delete(endpoints, spec.name)
 
+    @pytest.mark.usefixtures("together")
     def test_an_account_that_throttles_gets_no_more_calls_than_it_takes(self, cloud: Any, endpoints: Any) -> None:
-        self.together(cloud)
         state = self.state(cloud)
         endpoints._sights.pace, (operation, per_s) = Pace(), self.limited
         state.faults.limits[operation] = Limit(per_s, burst=3.0)

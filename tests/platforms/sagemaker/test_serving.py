@@ -95,7 +95,7 @@ class TestAsynchronousHosting(TestSageMakerHosting):
     def endpoints(self, cloud: SageMaker, place: tuple[Home, Artifacts]) -> Iterator[SageMakerEndpoints]:
         section = {"drain_s": 5.0, "replica": {"engine_class": ECHO}, "asynchronous": {"timeout": 60.0, "wait": 60.0}}
         made = SAGEMAKER.endpoints(*place, cloud.section(**section))
-        made.aws.patience = QUICK
+        made.aws.patience, made._sights.pace = QUICK, EAGER
         yield made
         made._here.bridges.delete(NAME)
 
