@@ -125,8 +125,9 @@ def test_python_dash_m(folder: Path) -> None:
     assert done.stdout.startswith("penstock ")
 
 
-def test_a_reader_that_goes_away_is_no_error(folder: Path) -> None:
-    command = f"{sys.executable} -m penstock schema | head -1; echo ${{PIPESTATUS[0]}}"
+@pytest.mark.parametrize("reader", ["head -1", "true"])
+def test_a_reader_that_goes_away_is_no_error(folder: Path, reader: str) -> None:
+    command = f"{sys.executable} -m penstock schema | {reader}; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, cwd=folder)
     assert done.stdout.splitlines()[-1] == "0"
     assert done.stderr == ""

@@ -153,11 +153,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
-        # The reader went away (`penstock runs | head`): not an error, and nothing more can be written.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return _reader_gone()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # click ends so where a write in a command met it
+            return _reader_gone()
+        raise
     except (Exception, KeyboardInterrupt) as error:
         return output.fail(error, shown)
+
+
+def _reader_gone() -> int:
+    """The reader went away (`penstock runs | head`): not an error, and nothing more can be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0
 
 
 def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:  # noqa: ARG001 (click calls it so)
