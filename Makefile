@@ -13,7 +13,7 @@ TESTS ?= not thorough
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-quickstart: $(STAMP)  ## train, check, gate and serve a model on real data (about 4 minutes, plus 2 to install; again: seconds)
+quickstart: $(STAMP)  ## train, check, gate and serve a model on real data (4 to 6 minutes on two cores, plus 2 to install; again: seconds)
 	@$(BIN)/python examples/quickstart.py
 
 story: $(STAMP)  ## the closed loop from drift to roll-out, checked as it goes (SIZE=small: 14 minutes; the full one longer)
@@ -23,7 +23,7 @@ story: $(STAMP)  ## the closed loop from drift to roll-out, checked as it goes (
 stop: $(STAMP)  ## stop what quickstart left serving
 	@for example in banking77 docstrings shakespeare docstrings-text; do (cd examples/$$example && ../../$(BIN)/penstock down); done
 
-test: $(STAMP)  ## install what tests need and run them (about 35 minutes on two cores, plus 2 to install; TESTS=thorough: the rest)
+test: $(STAMP)  ## install what tests need and run them (about 32 minutes on two cores, plus 2 to install; TESTS=thorough: the rest)
 	@$(BIN)/python tools/system.py postgresql prometheus prometheus-alertmanager
 	@echo "penstock: running the tests"
 	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "$(TESTS)" $(PYTEST_ARGS)
