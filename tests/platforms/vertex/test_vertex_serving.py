@@ -27,7 +27,7 @@ from penstock.testing.emulators.vertex import VertexAI, operations
 from penstock.testing.emulators.vertex.endpoints import KIND
 from penstock.testing.emulators.vertex.project import Project
 from penstock.testing.endpoints_suite import bundle, settled
-from penstock.testing.hosted_suite import NAME, HostedConformance, spec
+from penstock.testing.hosted_suite import NAME, HostedConformance, brought, spec
 from penstock.testing.jobs_suite import until
 from penstock.testing.patience import PATIENT_S
 from penstock.testing.serving import ECHO
@@ -88,7 +88,7 @@ def test_faults_while_one_version_follows_another(cloud: VertexAI, endpoints: Ve
         cloud.here.faults.plan("throttle", method)
     wish = spec(VersionSpec("2", two, 1))
     settled(endpoints, wish)
-    until(lambda: endpoints.apply(wish) or list(split(cloud).values()) == [(100, 1)])
+    brought(endpoints, wish, lambda: list(split(cloud).values()) == [(100, 1)])
     assert cloud.here.faults.next("UndeployModel") is None, "all of them were met"
 
 
