@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from penstock.control.deployments import desired_deployment, phase_of
+from penstock.control.leaving import _where
 from penstock.control.world import World
 from penstock.core.errors import PlatformAway
 from penstock.platforms.places import place_of
@@ -135,3 +136,12 @@ def _starting(state: Any) -> Any:
     from dataclasses import replace
 
     return replace(state, replicas=tuple(replace(one, phase="starting", address=None) for one in state.replicas))
+
+
+def test_who_leaves_everything_looks_in_both_places(both: Any) -> None:
+    bench, world, _, there = both
+    move(world, 2)
+    settle(world, bench, lambda _: bool(ids(there)))
+    row = world.store.resources.find("deployment", "m")
+    assert row is not None
+    assert [place["name"] for place in _where(row)] == ["there", "laptop"]

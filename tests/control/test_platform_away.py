@@ -241,3 +241,19 @@ def test_a_plan_shows_every_placement_and_refuses_what_none_can(tmp_path: Path, 
     ]
     with pytest.raises(PlatformLacks, match="no pool 'large'"):
         prepare(pipeline(resources={"otherwise": [{"on": "there", "machine": "large"}]}))
+
+
+def test_rounds_without_room_are_told_once(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, ready = spread(bench, tmp_path)
+    tries = [0]
+
+    def full(_: JobSpec) -> bool:
+        tries[0] += 1
+        return tries[0] <= 9
+
+    here, _ = placed(world, full, full)
+    monkeypatch.setattr(here.jobs, "wait", bench.clock.sleep)
+    run = watch_run(world, start_run(ready, world, deploy=False).id, lambda _: None)
+    assert run.phase == "succeeded"
+    told = [event.type for event in world.store.events.list("run", run.id)]
+    assert (told.count("step.moved"), told.count("step.held")) == (2, 1)

@@ -118,9 +118,8 @@ def _run(world: World, model: str, source: Path, output: Path, options: BatchOpt
     parts = {"stage": "predict", "stage_version": VERSIONS["predict"], "config": keyed, "inputs": {"bundle": bundle}}
     key = digest_json(parts)
     spec: dict[str, Any] = {"model": model, "bundle": bundle, "input": str(source.absolute()), "output": str(output.absolute()), "key": key}
-    spec |= (
-        {} if place == HERE else {"platform": {"name": place[0], "config": dict(place[1])}}
-    )  # where `penstock down` looks for what is left
+    if place != HERE:  # where `penstock down` looks for what is left
+        spec["platform"] = {"name": place[0], "config": dict(place[1])}
     row = world.store.resources.create("batch", name, spec, phase="running", due_at=None)
     job = JobSpec(key, row.id, "predict", "predict", config.model_dump(mode="json"), {"bundle": bundle}, {digest: str(source.absolute())})
     began = time.monotonic()

@@ -30,7 +30,7 @@ def leave_platforms(home: Home) -> dict[str, Any]:
         rows = [row for kind, most in _KINDS.items() for row in store.resources.list(kind, limit=most)]
         for place in _places(rows):
             try:
-                mine = [row.name for row in rows if row.kind == "deployment" and row.phase != "deleted" and row.spec["platform"] == place]
+                mine = [row.name for row in rows if row.kind == "deployment" and row.phase != "deleted" and place in _where(row)]
                 told["elsewhere"] += _leave(home, store, place["config"], mine)
                 told["left"] += [f"{place['name']}: {name}" for name in _parts(place).left(home, store.artifacts, place["config"])]
             except PenstockError as error:
@@ -42,9 +42,15 @@ def leave_platforms(home: Home) -> dict[str, Any]:
 
 def _places(rows: Sequence[Resource]) -> list[dict[str, Any]]:
     """The platforms, other than this machine, that any run, batch or deployment was asked of."""
-    asked = [place for row in rows for place in (row.spec.get("platform", {}), *_placements(row)) if "config" in place]
+    asked = [place for row in rows for place in (*_where(row), *_placements(row)) if "config" in place]
     places = {json.dumps(place, sort_keys=True): place for place in asked}
     return [place for place in places.values() if place["config"].get("kind", "local") != "local"]
+
+
+def _where(row: Resource) -> list[dict[str, Any]]:
+    """Platforms where the whole of it is: of a deployment that moves, also those that it comes from."""
+    wanted = row.spec.get("platform", {})
+    return [wanted, *(place for place in row.status.get("places", ()) if place != wanted)]
 
 
 def _placements(row: Resource) -> list[dict[str, Any]]:

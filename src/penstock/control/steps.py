@@ -108,7 +108,7 @@ def _moved(node: Node, step: StepState, why: str, acting: Acting) -> bool:
     if not node.otherwise:
         return False
     step.place = (step.place + 1) % (len(node.otherwise) + 1)
-    if step.place:
+    if step.place and step.away_since is None:  # told once, not at every round
         on, there = node.placed(step.place)
         words = [f"on {on}" if on else "", there.machine or "", "" if there.spot or not node.spot else "not spot"]
         acting.event(node.name, "step.moved", f"to placement {step.place + 1} ({', '.join(filter(None, words)) or 'other needs'}): {why}")

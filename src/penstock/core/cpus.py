@@ -1,4 +1,4 @@
-"""How many CPUs this process may use."""
+"""How many CPUs this process may use. Not covered: quotas of control groups of version 1."""
 
 from __future__ import annotations
 

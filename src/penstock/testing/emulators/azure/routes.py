@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 from penstock.testing.emulators.azure import (
     assets,
@@ -53,43 +55,28 @@ def _delete_job(workspace: Workspace, asked: Meant) -> Reply:
     return Reply(200)
 
 
-def _put_endpoint(workspace: Workspace, asked: Meant) -> Reply:
-    status, body, operation = endpoints.put(workspace, asked.names[0], asked.json())
-    return as_pending(workspace, operation, status, body)
+def _began(put: Callable[..., tuple[int, Any, Operation]]) -> Handler:
+    """Puts what the address names, which is an operation."""
+
+    def handle(workspace: Workspace, asked: Meant) -> Reply:
+        status, body, operation = put(workspace, *asked.names, asked.json())
+        return as_pending(workspace, operation, status, body)
+
+    return handle
 
 
-def _delete_endpoint(workspace: Workspace, asked: Meant) -> Reply:
-    operation = endpoints.delete(workspace, asked.names[0])
-    return Reply(204) if operation is None else as_pending(workspace, operation, 202)
+def _taken(delete: Callable[..., Operation | None]) -> Handler:
+    """Deletes what the address names, which is an operation where it is there."""
 
+    def handle(workspace: Workspace, asked: Meant) -> Reply:
+        operation = delete(workspace, *asked.names)
+        return Reply(204) if operation is None else as_pending(workspace, operation, 202)
 
-def _put_deployment(workspace: Workspace, asked: Meant) -> Reply:
-    status, body, operation = deployments.put(workspace, asked.names[0], asked.names[1], asked.json())
-    return as_pending(workspace, operation, status, body)
+    return handle
 
 
 def _patch_deployment(workspace: Workspace, asked: Meant) -> Reply:
     return as_pending(workspace, deployments.patch(workspace, asked.names[0], asked.names[1], asked.json()), 202)
-
-
-def _delete_deployment(workspace: Workspace, asked: Meant) -> Reply:
-    operation = deployments.delete(workspace, asked.names[0], asked.names[1])
-    return Reply(204) if operation is None else as_pending(workspace, operation, 202)
-
-
-def _put_batch_endpoint(workspace: Workspace, asked: Meant) -> Reply:
-    status, body, operation = batches.put(workspace, asked.names[0], asked.json())
-    return as_pending(workspace, operation, status, body)
-
-
-def _delete_batch_endpoint(workspace: Workspace, asked: Meant) -> Reply:
-    operation = batches.delete(workspace, asked.names[0])
-    return Reply(204) if operation is None else as_pending(workspace, operation, 202)
-
-
-def _put_batch_deployment(workspace: Workspace, asked: Meant) -> Reply:
-    status, body, operation = batches.put_deployment(workspace, asked.names[0], asked.names[1], asked.json())
-    return as_pending(workspace, operation, status, body)
 
 
 def _token(workspace: Workspace, asked: Meant) -> Reply:
@@ -207,11 +194,11 @@ ROUTES = (
     _route("GET", _VERSION, "environments", lambda w, a: as_json(200, environments.get(w, a.names[0], a.names[1]))),
     _route("PUT", _COMPONENT, "components", lambda w, a: as_json(*components.put(w, a.names[0], a.names[1], a.json()))),
     _route("GET", _COMPONENT, "components", lambda w, a: as_json(200, components.get(w, a.names[0], a.names[1]))),
-    _route("PUT", _BATCH_ENDPOINT, "batchEndpoints", _put_batch_endpoint),
+    _route("PUT", _BATCH_ENDPOINT, "batchEndpoints", _began(batches.put)),
     _route("GET", _BATCH_ENDPOINT, "batchEndpoints", lambda w, a: as_json(200, batches.get(w, a.names[0]))),
-    _route("DELETE", _BATCH_ENDPOINT, "batchEndpoints", _delete_batch_endpoint),
+    _route("DELETE", _BATCH_ENDPOINT, "batchEndpoints", _taken(batches.delete)),
     _route("GET", "batchEndpoints", "batchEndpoints/list", lambda w, a: as_page(w, a, batches.rows(w, a.query))),
-    _route("PUT", _BATCH_DEPLOYMENT, "batchDeployments", _put_batch_deployment),
+    _route("PUT", _BATCH_DEPLOYMENT, "batchDeployments", _began(batches.put_deployment)),
     _route("GET", _BATCH_DEPLOYMENT, "batchDeployments", lambda w, a: as_json(200, batches.get_deployment(w, a.names[0], a.names[1]))),
     _route("PUT", "computes/*", "computes", lambda w, a: as_json(*computes.put(w, a.names[0], a.json()))),
     _route("GET", "computes/*", "computes", lambda w, a: as_json(200, computes.get(w, a.names[0]))),
@@ -220,15 +207,15 @@ ROUTES = (
     *_asset_routes("models"),
     *_asset_routes("data"),
     *_registry_routes(),
-    _route("PUT", _ENDPOINT, "onlineEndpoints", _put_endpoint),
+    _route("PUT", _ENDPOINT, "onlineEndpoints", _began(endpoints.put)),
     _route("GET", _ENDPOINT, "onlineEndpoints", lambda w, a: as_json(200, endpoints.get(w, a.names[0]))),
-    _route("DELETE", _ENDPOINT, "onlineEndpoints", _delete_endpoint),
+    _route("DELETE", _ENDPOINT, "onlineEndpoints", _taken(endpoints.delete)),
     _route("GET", "onlineEndpoints", "onlineEndpoints/list", lambda w, a: as_page(w, a, endpoints.rows(w, a.query))),
     _route("POST", f"{_ENDPOINT}/token", "onlineEndpoints/token", _token, "onlineEndpoints/token/action"),
-    _route("PUT", _DEPLOYMENT, "deployments", _put_deployment),
+    _route("PUT", _DEPLOYMENT, "deployments", _began(deployments.put)),
     _route("PATCH", _DEPLOYMENT, "deployments", _patch_deployment),
     _route("GET", _DEPLOYMENT, "deployments", lambda w, a: as_json(200, deployments.get(w, a.names[0], a.names[1]))),
-    _route("DELETE", _DEPLOYMENT, "deployments", _delete_deployment),
+    _route("DELETE", _DEPLOYMENT, "deployments", _taken(deployments.delete)),
     _route("GET", "onlineEndpoints/*/deployments", "deployments/list", lambda w, a: as_page(w, a, deployments.rows(w, a.names[0]))),
     _route(
         "POST",

@@ -45,6 +45,15 @@ def _holds(seen: str | None, operator: str, wanted: str) -> bool:
     return (seen == wanted) == (operator == "=")
 
 
+def settled_page(project: Any, kind: str, settle: Callable[[Any, Any], object], request: Any, states: Any) -> tuple[list[Any], str]:
+    """As `jobs_page`, of all jobs of a kind as they are by now."""
+    project.check_parent(request.parent)
+    jobs = list(project.of(kind).values())
+    for job in jobs:
+        settle(project, job)
+    return jobs_page((job.row for job in jobs), request, states)
+
+
 def jobs_page(rows: Iterable[Any], request: Any, states: Any) -> tuple[list[Any], str]:
     """As `page`, of jobs that fit the request's filter (state, display_name, labels), newest first. `states`: the enum of their state."""
 

@@ -18,7 +18,7 @@ from google.protobuf import json_format
 
 from penstock.testing.emulators.vertex import operations
 from penstock.testing.emulators.vertex.errors import VertexError, invalid, not_found, precondition
-from penstock.testing.emulators.vertex.listing import jobs_page
+from penstock.testing.emulators.vertex.listing import settled_page
 from penstock.testing.emulators.vertex.pipeline_spec import PLACEHOLDER, Spec, has_type, parsed, refused
 from penstock.testing.emulators.vertex.project import Project, check_labels, stamp
 from penstock.testing.ports import free_port
@@ -240,10 +240,7 @@ def get(project: Project, request: Any) -> Any:
 
 
 def list_(project: Project, request: Any) -> Any:
-    project.check_parent(request.parent)
-    for job in list(project.of(KIND).values()):
-        settle(project, job)
-    shown, token = jobs_page((job.row for job in project.of(KIND).values()), request, State)
+    shown, token = settled_page(project, KIND, settle, request, State)
     return v1.ListPipelineJobsResponse(pipeline_jobs=shown, next_page_token=token)
 
 

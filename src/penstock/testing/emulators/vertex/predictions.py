@@ -25,7 +25,7 @@ from penstock.testing.emulators.instances import Instance
 from penstock.testing.emulators.vertex import models, operations
 from penstock.testing.emulators.vertex.errors import VertexError, invalid, not_found, over_quota, precondition
 from penstock.testing.emulators.vertex.jobs import ENDED, STOCKOUT, State
-from penstock.testing.emulators.vertex.listing import jobs_page
+from penstock.testing.emulators.vertex.listing import settled_page
 from penstock.testing.emulators.vertex.machine_types import quota_of, refused
 from penstock.testing.emulators.vertex.project import Project, check_labels, stamp
 from penstock.testing.ports import free_port
@@ -209,10 +209,7 @@ def get(project: Project, request: Any) -> Any:
 
 
 def list_(project: Project, request: Any) -> Any:
-    project.check_parent(request.parent)
-    for job in list(project.of(KIND).values()):
-        settle(project, job)
-    shown, token = jobs_page((job.row for job in project.of(KIND).values()), request, State)
+    shown, token = settled_page(project, KIND, settle, request, State)
     return v1.ListBatchPredictionJobsResponse(batch_prediction_jobs=shown, next_page_token=token)
 
 
