@@ -158,7 +158,13 @@ class Story:
     # what is looked at
 
     def settings(self) -> list[str]:
-        return ["--set", f"train.epochs={self.size.epochs}"]
+        margin = f"margin={self.size.margin}"
+        wanted = (
+            f"train.epochs={self.size.epochs}",
+            f"gates.1=not_worse_than(champion, accuracy, {margin})",
+            f"react.0.with.gates=['better_than(champion, new.accuracy)', 'not_worse_than(champion, old.accuracy, {margin})']",
+        )
+        return [word for setting in wanted for word in ("--set", setting)]
 
     def drift(self) -> dict[str, Any]:
         nothing = {"windows": 0, "windows_over": 0, "over": False, "course": [], "evidence": {}}

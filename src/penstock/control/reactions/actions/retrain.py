@@ -76,14 +76,14 @@ class Retrain:
         world = scene.world
         champion = world.store.registry.get(scene.deployment.spec["model"], int(state["champion"]))
         origin = origin_of(world.store, champion)
-        rows = world.store.artifacts.materialize(state["rows"])
+        folders = [world.store.artifacts.materialize(digest) for digest in (*origin.rows, state["rows"])]
         base = None
         if scene.given.start == "champion":
             model = champion.facts.get("train.model")
             if model is None:
                 raise PenstockError(f"the model of version {champion.version} is not on record, so training cannot go on from it")
             base = world.store.artifacts.materialize(model)
-        pipeline = retrained(origin, rows, scene.given, base)
+        pipeline = retrained(origin, folders, scene.given, base)
         cause = {"reaction": scene.reaction.id, "rows": state["rows"], "champion": champion.version}
         run = queue_run(prepared(pipeline, origin.beside, origin.file, world), world, cause)
         return Turn("working", f"training in {run.id}", {**state, "run": run.id}, {"rows": state["rows"], "run": run.id}, after_s=LOOK_S)
