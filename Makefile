@@ -1,6 +1,8 @@
 # Penstock's commands. Everything goes into .venv here; a second call of any target does only what is left to do.
 # PYTHON picks the interpreter for the environment; PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS and the like are respected.
 SHELL := /bin/bash
+# Packages are installed without bytecode (few of their files are ever imported): where none may be kept, every process compiles torch anew.
+unexport PYTHONDONTWRITEBYTECODE
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +83,21 @@ def test_a_platform_brings_no_client_before_a_call_is_made(kind: str) -> None:
     """Nor what bridges speak HTTP with: they are processes of their own."""
     clients = {"httpx", "urllib3", "boto3", "botocore", "azure.core", "azure.identity", "google.auth", "grpc", "kubernetes"}
     assert not loaded(f"import penstock.platforms.{kind}.platform") & clients
+
+
+def test_what_it_stands_on_tells_nobody_of_its_use(tmp_path: Path) -> None:
+    """OpenVINO's converter and NNCF, asked as they ask themselves, have a stub in place of their reporter, and leave no id in the home."""
+    code = """
+import penstock
+import nncf
+import openvino
+from openvino.tools.ovc import telemetry_utils
+from nncf.telemetry import wrapper
+assert telemetry_utils.tm.__name__ == "openvino.tools.ovc.telemetry_stub", telemetry_utils.tm
+assert wrapper.telemetry.__class__.__name__ == "NNCFTelemetryStub" or "Mock" in type(wrapper.telemetry).__name__, wrapper.telemetry
+telemetry_utils.init_ovc_telemetry()
+assert sys.modules["openvino_telemetry"] is None
+"""
+    environment = {**os.environ, "HOME": str(tmp_path), "CI": ""}
+    subprocess.run([sys.executable, "-c", f"import sys\n{code}"], env=environment, capture_output=True, text=True, check=True)
+    assert list(tmp_path.iterdir()) == []

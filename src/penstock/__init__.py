@@ -7,9 +7,13 @@ Everything is loaded when first asked for, so that importing the package costs n
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# OpenVINO and NNCF tell Google Analytics of their use unless this cannot be imported. What Penstock is used for is nobody else's business.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: an import of it raises ModuleNotFoundError
 
 if TYPE_CHECKING:
     from penstock.control.api import plan as plan

@@ -21,7 +21,7 @@ data:
   sources: [{dataset: python-docstrings, text: text, label: module}]
   clean: [normalize, dedup]
   split: {validation: 0.1, test: 0.1, seed: 7}
-train: {base: minilm, steps: 24, batch_size: 16, max_length: 32, checkpoint_every: 0.2s}
+train: {base: minilm, steps: 24, batch_size: 16, max_length: 32, checkpoint_every: 1s}
 optimize: [{quantize: int8}]
 evaluate: {resamples: 200, latency_requests: 20}
 gates: [accuracy >= 0.02, "not_worse_than(champion, accuracy, margin=0.9)"]

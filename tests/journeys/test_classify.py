@@ -226,7 +226,7 @@ def test_the_gateway_serves_while_the_control_process_is_gone(project: Project, 
 
 @pytest.mark.thorough
 def test_kill_9_in_training_then_run_again_gives_the_same_digests(first: dict[str, Any], make_project: Any) -> None:
-    other: Project = make_project(CLASSIFY)
+    other: Project = make_project(CLASSIFY.replace("checkpoint_every: 1s", "checkpoint_every: 0.2s"))
     killed = 0
     for wait_s in (0.1, 0.6):
         with other.start("run", "--no-deploy") as process:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from google.cloud import aiplatform_v1 as v1
-
 from penstock.testing.emulators.http import Asked
 from penstock.testing.emulators.vertex import VertexAI
 from penstock.testing.emulators.vertex.endpoints import Endpoint, shown
 from penstock.testing.emulators.vertex.fleet import Deployed
+from penstock.testing.emulators.vertex.messages import v1
 from penstock.testing.emulators.vertex.wire import Handler
 
 

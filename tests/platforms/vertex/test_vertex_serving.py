@@ -8,7 +8,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from google.cloud.aiplatform_v1 import DeployedModel
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +24,7 @@ from penstock.store.artifacts import Artifacts
 from penstock.testing.emulators.instances import stop
 from penstock.testing.emulators.vertex import VertexAI, operations
 from penstock.testing.emulators.vertex.endpoints import KIND
+from penstock.testing.emulators.vertex.messages import v1
 from penstock.testing.emulators.vertex.project import Project
 from penstock.testing.endpoints_suite import bundle, settled
 from penstock.testing.hosted_suite import NAME, HostedConformance, brought, spec
@@ -177,8 +177,8 @@ def test_the_emulator_is_strict(cloud: VertexAI, monkeypatch: pytest.MonkeyPatch
 
 def test_a_deployed_model_without_a_status_is_whole() -> None:
     resources = {"min_replica_count": 2, "max_replica_count": 3}
-    assert fleet_of(DeployedModel({"id": "1", "dedicated_resources": resources})).up == 2
-    assert fleet_of(DeployedModel({"id": "1", "dedicated_resources": resources, "status": {"message": "none yet"}})).up == 0
+    assert fleet_of(v1.DeployedModel({"id": "1", "dedicated_resources": resources})).up == 2
+    assert fleet_of(v1.DeployedModel({"id": "1", "dedicated_resources": resources, "status": {"message": "none yet"}})).up == 0
 
 
 @given(st.dictionaries(st.text(max_size=3), st.floats(0, 1e6), max_size=8))

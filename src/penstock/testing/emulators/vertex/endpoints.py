@@ -10,15 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from google.cloud import aiplatform_v1 as v1
-from google.cloud.aiplatform_v1.types import operation as gca_operation
-
 from penstock.testing.emulators.instances import gone, stop
 from penstock.testing.emulators.vertex import models, operations
 from penstock.testing.emulators.vertex.errors import VertexError, invalid, not_found, over_quota, precondition
 from penstock.testing.emulators.vertex.fleet import Deployed, tend
 from penstock.testing.emulators.vertex.listing import matcher, page
 from penstock.testing.emulators.vertex.machine_types import refused
+from penstock.testing.emulators.vertex.messages import v1
 from penstock.testing.emulators.vertex.project import Project, check_labels, stamp
 
 KIND = models.ENDPOINTS
@@ -116,7 +114,7 @@ def delete(project: Project, request: Any) -> Any:
     if endpoint.deployed:
         raise precondition(f"Endpoint {request.name} still has deployed models {sorted(endpoint.deployed)}; undeploy them first.")
     del project.of(KIND)[request.name]
-    return operations.at_once(project, request.name, gca_operation.DeleteOperationMetadata(), operations.nothing())
+    return operations.at_once(project, request.name, v1.DeleteOperationMetadata(), operations.nothing())
 
 
 def deploy(project: Project, request: Any) -> Any:

@@ -12,13 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from google.cloud import aiplatform_v1 as v1
-from google.cloud.aiplatform_v1.types import operation as gca_operation
-
 from penstock.testing.emulators.vertex import operations
 from penstock.testing.emulators.vertex.errors import VertexError, invalid, not_found, over_quota, precondition
 from penstock.testing.emulators.vertex.listing import settled_page
 from penstock.testing.emulators.vertex.machine_types import quota_of, refused
+from penstock.testing.emulators.vertex.messages import v1
 from penstock.testing.emulators.vertex.project import Project, check_labels, stamp
 from penstock.testing.ports import free_port
 
@@ -258,7 +256,7 @@ def delete(project: Project, request: Any) -> Any:
     if job.row.state not in ENDED:
         raise precondition(f"Cannot delete CustomJob {request.name}, which is in state {State(job.row.state).name}; cancel it first.")
     del project.of(KIND)[request.name]
-    return operations.at_once(project, request.name, gca_operation.DeleteOperationMetadata(), operations.nothing())
+    return operations.at_once(project, request.name, v1.DeleteOperationMetadata(), operations.nothing())
 
 
 def _named(project: Project, name: str) -> Job:

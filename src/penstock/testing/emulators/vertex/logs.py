@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from google.api import monitored_resource_pb2
-from google.cloud.logging_v2.types import ListLogEntriesResponse, LogEntry
 from google.protobuf import struct_pb2
 
 from penstock.testing.emulators.vertex import jobs
 from penstock.testing.emulators.vertex.errors import invalid
 from penstock.testing.emulators.vertex.listing import matcher
+from penstock.testing.emulators.vertex.messages import v2
 from penstock.testing.emulators.vertex.project import PROJECT, Project, stamp
 
 
@@ -22,7 +22,7 @@ def list_(project: Project, request: Any) -> Any:
     rows = [entry for entry in _entries(project) if fits(entry)]
     if request.order_by == "timestamp desc":
         rows.reverse()
-    return ListLogEntriesResponse(entries=rows[: request.page_size or 50])
+    return v2.ListLogEntriesResponse(entries=rows[: request.page_size or 50])
 
 
 def _entries(project: Project) -> Iterator[Any]:
@@ -38,7 +38,7 @@ def _entries(project: Project) -> Iterator[Any]:
                 payload.update({"message": line})
                 when = stamp(job.row.create_time.timestamp() + at * 1e-3)
                 name = f"projects/{PROJECT}/logs/{replica}"
-                yield LogEntry(log_name=name, resource=resource, json_payload=payload, timestamp=when, insert_id=f"{container}-{at}")
+                yield v2.LogEntry(log_name=name, resource=resource, json_payload=payload, timestamp=when, insert_id=f"{container}-{at}")
 
 
 def _value(entry: Any, field: str) -> str | None:

@@ -8,12 +8,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from google.cloud import aiplatform_v1 as v1
-from google.cloud.aiplatform_v1.types import operation as gca_operation
-
 from penstock.testing.emulators.vertex import operations
 from penstock.testing.emulators.vertex.errors import VertexError, invalid, not_found, precondition
 from penstock.testing.emulators.vertex.listing import matcher, page
+from penstock.testing.emulators.vertex.messages import v1
 from penstock.testing.emulators.vertex.project import Project, check_labels, stamp
 
 KIND, ENDPOINTS, DEFAULT = "models", "endpoints", "default"
@@ -160,4 +158,4 @@ def delete(project: Project, request: Any) -> Any:
     if used:
         raise precondition(f'The Model "{model.name}" is deployed or being deployed at the following Endpoint(s): {used}.')
     del project.of(KIND)[model.name]
-    return operations.at_once(project, model.name, gca_operation.DeleteOperationMetadata(), operations.nothing())
+    return operations.at_once(project, model.name, v1.DeleteOperationMetadata(), operations.nothing())

@@ -8,11 +8,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from google.cloud.monitoring_dashboard_v1 import ListDashboardsResponse
-from google.cloud.monitoring_v3.types import ListAlertPoliciesResponse
-
 from penstock.testing.emulators.vertex.errors import VertexError, invalid, not_found
 from penstock.testing.emulators.vertex.listing import matcher, page
+from penstock.testing.emulators.vertex.messages import dash, v3
 from penstock.testing.emulators.vertex.operations import nothing
 from penstock.testing.emulators.vertex.project import PROJECT, Project
 
@@ -81,7 +79,7 @@ def list_policies(project: Project, request: Any) -> Any:
 
     fits = matcher(request.filter, value)
     rows, token = page([row for row in project.of(POLICIES).values() if fits(row)], request)
-    return ListAlertPoliciesResponse(alert_policies=rows, next_page_token=token)
+    return v3.ListAlertPoliciesResponse(alert_policies=rows, next_page_token=token)
 
 
 def delete_policy(project: Project, request: Any) -> Any:
@@ -114,7 +112,7 @@ def update_board(project: Project, request: Any) -> Any:
 def list_boards(project: Project, request: Any) -> Any:
     _check_project(request.parent)
     rows, token = page(list(project.of(BOARDS).values()), request)
-    return ListDashboardsResponse(dashboards=rows, next_page_token=token)
+    return dash.ListDashboardsResponse(dashboards=rows, next_page_token=token)
 
 
 def delete_board(project: Project, request: Any) -> Any:

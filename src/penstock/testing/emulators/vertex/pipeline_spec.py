@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from typing import Any, Literal
 
-from google.cloud import aiplatform_v1 as v1
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from penstock.testing.emulators.vertex.errors import VertexError, invalid
+from penstock.testing.emulators.vertex.messages import v1
 
 Kind = Literal["NUMBER_DOUBLE", "NUMBER_INTEGER", "STRING", "BOOLEAN", "LIST", "STRUCT"]
 TYPES: Mapping[str, tuple[type, ...]] = {

@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from google.cloud import aiplatform_v1 as v1
-from google.cloud.aiplatform_v1.types import operation as gca_operation
 from google.protobuf import json_format
 
 from penstock.testing.emulators.vertex import operations
 from penstock.testing.emulators.vertex.errors import VertexError, invalid, not_found, precondition
 from penstock.testing.emulators.vertex.listing import settled_page
+from penstock.testing.emulators.vertex.messages import v1
 from penstock.testing.emulators.vertex.pipeline_spec import PLACEHOLDER, Spec, has_type, parsed, refused
 from penstock.testing.emulators.vertex.project import Project, check_labels, stamp
 from penstock.testing.ports import free_port
@@ -262,7 +261,7 @@ def delete(project: Project, request: Any) -> Any:
     if job.row.state not in ENDED:
         raise precondition(f"Cannot delete PipelineJob {request.name}, which is in state {State(job.row.state).name}; cancel it first.")
     del project.of(KIND)[request.name]
-    return operations.at_once(project, request.name, gca_operation.DeleteOperationMetadata(), operations.nothing())
+    return operations.at_once(project, request.name, v1.DeleteOperationMetadata(), operations.nothing())
 
 
 def _named(project: Project, name: str) -> Pipeline:

@@ -17,9 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from google.cloud import aiplatform_v1 as v1
-from google.cloud.aiplatform_v1.types import operation as gca_operation
-
 from penstock.testing.emulators import instances
 from penstock.testing.emulators.instances import Instance
 from penstock.testing.emulators.vertex import models, operations
@@ -27,6 +24,7 @@ from penstock.testing.emulators.vertex.errors import VertexError, invalid, not_f
 from penstock.testing.emulators.vertex.jobs import ENDED, STOCKOUT, State
 from penstock.testing.emulators.vertex.listing import settled_page
 from penstock.testing.emulators.vertex.machine_types import quota_of, refused
+from penstock.testing.emulators.vertex.messages import v1
 from penstock.testing.emulators.vertex.project import Project, check_labels, stamp
 from penstock.testing.ports import free_port
 
@@ -228,7 +226,7 @@ def delete(project: Project, request: Any) -> Any:
     if job.row.state not in ENDED:
         raise precondition(f"Cannot delete BatchPredictionJob {request.name}; cancel it first.")
     del project.of(KIND)[request.name]
-    return operations.at_once(project, request.name, gca_operation.DeleteOperationMetadata(), operations.nothing())
+    return operations.at_once(project, request.name, v1.DeleteOperationMetadata(), operations.nothing())
 
 
 def _named(project: Project, name: str) -> Prediction:

@@ -10,16 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from google.cloud import aiplatform_v1 as v1
-from google.cloud import monitoring_dashboard_v1 as dash
-from google.cloud import monitoring_v3 as v3
-from google.cloud.logging_v2.types import ListLogEntriesRequest
 from google.longrunning import operations_pb2
 from grpc_status import rpc_status
 
 from penstock.testing.emulators.faults import Fault
 from penstock.testing.emulators.vertex import endpoints, jobs, logs, models, monitoring, operations, pipelines, predictions
 from penstock.testing.emulators.vertex.errors import VertexError, not_found, too_many_requests
+from penstock.testing.emulators.vertex.messages import dash, v1, v2, v3
 from penstock.testing.emulators.vertex.project import Project
 from penstock.testing.emulators.vertex.schemas import check
 
@@ -72,7 +69,7 @@ METHODS = {
     f"/{_ENDPOINTS}/MutateDeployedModel": Method(v1.MutateDeployedModelRequest, endpoints.mutate, partial=True),
     "/google.longrunning.Operations/GetOperation": Method(operations_pb2.GetOperationRequest, operations.get),
     "/google.longrunning.Operations/ListOperations": Method(operations_pb2.ListOperationsRequest, operations.list_),
-    "/google.logging.v2.LoggingServiceV2/ListLogEntries": Method(ListLogEntriesRequest, logs.list_),
+    "/google.logging.v2.LoggingServiceV2/ListLogEntries": Method(v2.ListLogEntriesRequest, logs.list_),
     "/google.monitoring.v3.MetricService/CreateTimeSeries": Method(v3.CreateTimeSeriesRequest, monitoring.write),
     f"/{_ALERTS}/CreateAlertPolicy": Method(v3.CreateAlertPolicyRequest, monitoring.create_policy),
     f"/{_ALERTS}/ListAlertPolicies": Method(v3.ListAlertPoliciesRequest, monitoring.list_policies),
