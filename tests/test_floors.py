@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,7 +57,9 @@ def imports(name: str, tree: ast.Module) -> Iterator[tuple[str, int]]:
                 yield (inner if inner in MODULES else base), node.lineno
 
 
-TREES = {name: ast.parse(file.read_bytes(), str(file)) for name, file in MODULES.items()}
+@functools.cache
+def trees() -> dict[str, ast.Module]:
+    return {name: ast.parse(file.read_bytes(), str(file)) for name, file in MODULES.items()}
 
 
 def room(module: str) -> str:
@@ -70,7 +73,7 @@ def test_every_package_has_a_floor() -> None:
 
 def test_packages_import_only_lower_floors() -> None:
     wrong = []
-    for name, tree in TREES.items():
+    for name, tree in trees().items():
         if name in FACES or room(name) == "testing":
             continue
         for target, line in imports(name, tree):
@@ -83,7 +86,7 @@ def test_packages_import_only_lower_floors() -> None:
 
 def test_stages_and_platforms_never_import_each_other() -> None:
     wrong = []
-    for name, tree in TREES.items():
+    for name, tree in trees().items():
         for kind in ("stages", "platforms"):
             mine = name.removeprefix(f"penstock.{kind}.").partition(".")[0] if name.startswith(f"penstock.{kind}.") else ""
             if not mine or not (SOURCE / "penstock" / kind / mine).is_dir():
@@ -104,7 +107,7 @@ def test_stages_and_platforms_never_import_each_other() -> None:
 def test_vendors_are_imported_only_by_their_platform(vendor: str) -> None:
     home = f"penstock.platforms.{VENDORS[vendor]}"
     wrong = []
-    for name, tree in TREES.items():
+    for name, tree in trees().items():
         if name.startswith(home) or room(name) == "testing":
             continue
         wrong += [f"{name}:{line}" for target, line in imports(name, tree) if f"{target}.".startswith(f"{vendor}.")]
@@ -112,7 +115,7 @@ def test_vendors_are_imported_only_by_their_platform(vendor: str) -> None:
 
 
 def test_no_import_cycles() -> None:
-    edges = {name: {t for t, _ in imports(name, tree) if t in MODULES and t != name} for name, tree in TREES.items()}
+    edges = {name: {t for t, _ in imports(name, tree) if t in MODULES and t != name} for name, tree in trees().items()}
     edges["penstock"] = set()  # its imports are lazy, by name (`__getattr__`)
     rings = [ring for ring in components(edges) if len(ring) > 1]
     assert not rings, rings

@@ -16,6 +16,10 @@ from penstock.testing.deployments import live, process, route, settle, want
 
 THERE = {"kind": "kubernetes", "namespace": "models", "image": "x/penstock:1"}
 
+AWS = {"kind": "sagemaker", "region": "eu-west-1", "role": "arn:aws:iam::111122223333:role/models"}
+GOOGLE = {"kind": "vertex", "project": "one", "region": "europe-west4"}
+AZURE = {"kind": "azureml", "subscription": "0-1", "resource_group": "models", "workspace": "one"}
+
 
 @pytest.fixture
 def both(served: Any) -> tuple[Any, World, Any, Any]:
@@ -124,8 +128,14 @@ def test_other_words_for_the_same_place_are_no_move(both: Any) -> None:
         ({"kind": "local"}, THERE, False),
         (THERE, {**THERE, "image": "x/penstock:2"}, True),
         (THERE, {**THERE, "namespace": "more"}, False),
-        (THERE, {"kind": "sagemaker", "region": "eu-west-1"}, False),
-        ({"kind": "sagemaker", "region": "eu-west-1"}, {"kind": "sagemaker", "region": "eu-west-1", "machine": "ml.m5.large"}, True),
+        (THERE, AWS, False),
+        (AWS, {**AWS, "machine": "ml.m5.large", "role": "arn:aws:iam::111122223333:role/other"}, True),
+        (AWS, {**AWS, "region": "us-east-1"}, False),
+        (AWS, {**AWS, "role": "arn:aws:iam::444455556666:role/models"}, False),
+        (GOOGLE, {**GOOGLE, "service_account": "models@one.iam.gserviceaccount.com"}, True),
+        (GOOGLE, {**GOOGLE, "project": "two"}, False),
+        (AZURE, {**AZURE, "region": "westeurope", "resource_group": "MODELS"}, True),
+        (AZURE, {**AZURE, "workspace": "two"}, False),
     ],
 )
 def test_what_is_the_same_place(one: dict[str, Any], other: dict[str, Any], same: bool) -> None:

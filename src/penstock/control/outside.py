@@ -31,6 +31,7 @@ from penstock.core.files import write_atomic
 from penstock.core.home import Home
 from penstock.monitoring.alerting.rules import rules_of
 from penstock.platforms.measures import Bound, Face, Measured, Measures
+from penstock.platforms.places import place_of
 from penstock.platforms.table import PLATFORMS
 from penstock.spec.conditions import Comparison, Metric, Number
 from penstock.store.resources import Resource
@@ -105,7 +106,7 @@ def _send_one(store: Store, home: Home, row: Resource, measures: Measures, now: 
     known = _known(place)
     signals = [s for s in store.signals.read(row.name, since=max(known.get("at", 0.0), now - BACK_S), until=now) if not s.slice]
     face, shown_at = face_of(row), known.get("shown_at", 0.0)
-    mark = digest_json([[asdict(bound) for bound in face.bounds], face.rules, face.about])
+    mark = digest_json([[asdict(bound) for bound in face.bounds], face.rules, face.about, place_of(row.spec["platform"]["config"])])
     if known.get("face") != mark or now - shown_at >= SHOWN_S:
         measures.show(row.name, face)
         shown_at = now

@@ -19,6 +19,7 @@ from penstock.platforms.azureml.metrics import AzureMonitor
 from penstock.platforms.azureml.naming import deployment_name, endpoint_name
 from penstock.platforms.azureml.scaling import Scaling
 from penstock.platforms.contract import EndpointSpec, EndpointState, VersionSpec
+from penstock.platforms.places import place_of
 from penstock.platforms.remote import noted
 from penstock.platforms.remote.bridges import Bridges, Crossing
 from penstock.platforms.remote.hosted import LOOK_S, Hosted, had
@@ -58,8 +59,9 @@ class AzureEndpoints:
         self._scaling = Scaling(self.arm, self.artifacts.url)
         looks = (self._hosting.rows, self._hosting.look, lambda seen: seen.mark, lambda seen: seen.moving)
         self._sights = Sights(*looks, pace=self.pace)
-        bridges = Bridges(self.home, "azureml", ENGINE, self.drain_s)
-        self._here = Hosted(self.home, self.artifacts, "azureml", bridges, deployment_name, self._hosting.ask)
+        place = place_of(self.arm.settings.model_dump())
+        bridges = Bridges(self.home, place, ENGINE, self.drain_s)
+        self._here = Hosted(self.home, self.artifacts, place, bridges, deployment_name, self._hosting.ask)
 
     def apply(self, desired: EndpointSpec) -> None:
         """Raises PlatformDenied, PlatformFull, PlatformAway, BadInput; what Azure finds later shows as a failed replica."""

@@ -1,4 +1,4 @@
-"""The processes that bridges live in, on disk: `bridge-hosts/<platform>-<number>/` with `wanted.json`, `held.json`, `log` and `lock`.
+"""The processes that bridges live in, on disk: `bridge-hosts/<place>-<number>/` with `wanted.json`, `held.json`, `log` and `lock`.
 
 A process holds the lock of its folder from before its first instruction until it is gone, so whether it lives is asked of the lock.
 What is on disk is enough for any control process to go on with.
@@ -54,10 +54,10 @@ class Host:
                 os.kill(self.pid, number)
 
 
-def hosts_in(folder: Path, files: JsonFiles, platform: str = "*") -> list[Host]:
+def hosts_in(folder: Path, files: JsonFiles, place: str = "*") -> list[Host]:
     """By number."""
-    found = folder.glob(f"{platform}-*") if folder.is_dir() else ()
-    return [_read(place, files) for place in sorted(found, key=lambda place: (place.name.rpartition("-")[0], number_of(place)))]
+    found = folder.glob(f"{place}-*") if folder.is_dir() else ()
+    return [_read(one, files) for one in sorted(found, key=lambda one: (one.name.rpartition("-")[0], number_of(one)))]
 
 
 def number_of(folder: Path) -> int:

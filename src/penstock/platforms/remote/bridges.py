@@ -129,17 +129,17 @@ class Note:
 
 
 class Bridges:
-    """Of one kind of platform. `engine`: "module:name" of what opens a bridge, told the address among its settings (see bridge.py).
+    """To one place, by its name. `engine`: "module:name" of what opens a bridge, told the address among its settings (see bridge.py).
 
     `longest_s`: that an answer may take, where that is long: a bridge that nobody wants any more is left so long to finish. `more`: fields
     of its replica's spec.
     """
 
     def __init__(
-        self, home: Home, kind: str, engine: str, drain_s: float, longest_s: float = 0.0, more: Mapping[str, Any] | None = None
+        self, home: Home, place: str, engine: str, drain_s: float, longest_s: float = 0.0, more: Mapping[str, Any] | None = None
     ) -> None:
-        self._folder, self._notes = home.folder / HOSTS, home.folder / HOSTS / "notes"
-        self._kind, self._engine, self._drain_s = kind, engine, drain_s
+        self._folder, self._notes = home.folder / HOSTS, home.folder / HOSTS / "notes" / place
+        self._at, self._engine, self._drain_s = place, engine, drain_s
         self._more = {"drain_s": max(0.0, drain_s - 1.0, longest_s), **(more or {})}
         self._files = JsonFiles()
         self._sight: Sight = Sight(float("-inf"), (), {})
@@ -151,7 +151,7 @@ class Bridges:
         with self._alone():
             now = time.time()
             self._bury(now)
-            hosts = hosts_in(self._folder, self._files, self._kind)
+            hosts = hosts_in(self._folder, self._files, self._at)
             mine = Sight.of(now, hosts).by_endpoint.get(name, ())
             before = self._note(name)
             note, lists = Note(dict(before.crashes), list(before.failed)), {host.folder: dict(host.wanted) for host in hosts}
@@ -198,7 +198,7 @@ class Bridges:
         """Bridges of an endpoint as they were at most KEPT_S ago: passes over hundreds of endpoints share a look."""
         now = time.monotonic()
         if now - self._sight.at > KEPT_S:
-            self._sight = Sight.of(now, hosts_in(self._folder, self._files, self._kind))
+            self._sight = Sight.of(now, hosts_in(self._folder, self._files, self._at))
         return self._sight.by_endpoint.get(name, ())
 
     def _as_wanted(self, name: str, wanted: Sequence[Crossing]) -> bool:
@@ -236,12 +236,12 @@ class Bridges:
             least = min([room, *(row["settings"]["room"] for row in rows.values())])
             if len(rows) < least and not any(crossing.leads(row) for row in rows.values()):
                 return rows
-        number = next(n for n in range(1, len(lists) + 2) if self._folder / f"{self._kind}-{n}" not in lists)
-        return lists.setdefault(self._folder / f"{self._kind}-{number}", {})
+        number = next(n for n in range(1, len(lists) + 2) if self._folder / f"{self._at}-{n}" not in lists)
+        return lists.setdefault(self._folder / f"{self._at}-{number}", {})
 
     def _bury(self, now: float) -> None:
         """What was wanted of processes that are gone is noted as ended, by endpoint, and forgotten there."""
-        for host in hosts_in(self._folder, self._files, self._kind):
+        for host in hosts_in(self._folder, self._files, self._at):
             if host.alive or not (host.wanted or host.told):
                 continue
             error = ENDED.format(log=host.folder / "log")

@@ -26,11 +26,11 @@ Naming = Callable[[str, str], str]
 
 
 class Hosted:
-    """`kind`: of the platform. `bridges`: to its endpoints. `named`: what the vendor knows a (version, bundle) as; `ask`: see Instances."""
+    """`bridges`: to the place of that name. `named`: what the vendor knows a (version, bundle) as; `ask`: see Instances."""
 
-    def __init__(self, home: Home, artifacts: Artifacts, kind: str, bridges: Bridges, named: Naming, ask: Asking) -> None:
+    def __init__(self, home: Home, artifacts: Artifacts, place: str, bridges: Bridges, named: Naming, ask: Asking) -> None:
         self.bridges, self.named = bridges, named
-        self._folder = home.folder / kind
+        self._folder = home.folder / "hosted" / place
         self._wishes = AdapterWishes(artifacts)
         self._instances = Instances(ask, self._wishes)
 

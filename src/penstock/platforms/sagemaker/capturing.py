@@ -29,7 +29,7 @@ LONGEST = 48 << 20  # bytes of a line: bodies of 6 MiB both ways, each character
 PIECE = 1 << 20
 
 
-def place_of(output: str, store: str) -> str:
+def capture_place(output: str, store: str) -> str:
     """The URL under which everything that is captured for a project goes. `output`: where SageMaker may write."""
     return f"{output}/captured/{store_mark(store)}"
 
@@ -52,7 +52,7 @@ def own_id(mark: str) -> str:
 
 @dataclass(slots=True)
 class DataCapture:
-    """`store`: the artifact store's URL; `place`: see place_of."""
+    """`store`: the artifact store's URL; `place`: see capture_place."""
 
     aws: Aws
     store: str

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from penstock.core.errors import PenstockError, PlatformAway
 from penstock.core.units import show_seconds
 from penstock.platforms.contract import EndpointSpec, EndpointState
+from penstock.platforms.places import place_of
 from penstock.platforms.remote import noted
 from penstock.platforms.remote.bridges import Bridges, Crossing
 from penstock.platforms.remote.hosted import LOOK_S, Hosted, had
@@ -23,7 +24,7 @@ from penstock.platforms.remote.machines import Need, choose
 from penstock.platforms.remote.noted import Held, Noted
 from penstock.platforms.remote.sights import Pace, Sights
 from penstock.platforms.sagemaker.aws import Aws
-from penstock.platforms.sagemaker.capturing import config_of, place_of
+from penstock.platforms.sagemaker.capturing import capture_place, config_of
 from penstock.platforms.sagemaker.folder import Folder
 from penstock.platforms.sagemaker.hosting import BUSY, Hosting, Seen, Target, decide
 from penstock.platforms.sagemaker.machines import HOSTING
@@ -64,8 +65,9 @@ class SageMakerEndpoints:
         self._sights = Sights(self._hosting.rows, self._hosting.look, lambda seen: seen.mark, pace=self.pace)
         longest = lined.longest_s if lined is not None else 0.0
         more, engine = patience_of(self.settings, longest), ENGINE if lined is None else LINED
-        bridges = Bridges(self.home, "sagemaker", engine, self.settings.drain_s, longest, more)
-        self._here = Hosted(self.home, self.artifacts, "sagemaker", bridges, variant_name, self._hosting.ask)
+        place = place_of({"kind": "sagemaker", "region": self.settings.region, "role": self.settings.role})
+        bridges = Bridges(self.home, place, engine, self.settings.drain_s, longest, more)
+        self._here = Hosted(self.home, self.artifacts, place, bridges, variant_name, self._hosting.ask)
 
     def apply(self, desired: EndpointSpec) -> None:
         """Raises PlatformDenied, PlatformFull, PlatformAway, BadInput; what SageMaker finds out later shows as a failed replica."""
@@ -225,7 +227,7 @@ def beside_of(settings: Settings, output: str, store: str, endpoint: str) -> dic
     """Members of an endpoint's configuration beside its variants."""
     found: dict[str, Any] = {}
     if settings.capture is not None:
-        found["DataCaptureConfig"] = config_of(place_of(output, store), settings.capture.percent)
+        found["DataCaptureConfig"] = config_of(capture_place(output, store), settings.capture.percent)
     if settings.asynchronous is not None:
         place = line_place(output, store, endpoint)
         found["AsyncInferenceConfig"] = {

@@ -13,7 +13,7 @@ from penstock.platforms.remote.retrying import PASSING
 from penstock.platforms.remote.throttling import Throttle
 from penstock.platforms.sagemaker.aws import Aws
 from penstock.platforms.sagemaker.capabilities import machine_for
-from penstock.platforms.sagemaker.capturing import DataCapture, place_of
+from penstock.platforms.sagemaker.capturing import DataCapture, capture_place
 from penstock.platforms.sagemaker.driver import TrainingJobs
 from penstock.platforms.sagemaker.endpoints import SageMakerEndpoints, line_place, serving_calls
 from penstock.platforms.sagemaker.folder import Folder
@@ -66,7 +66,7 @@ class SageMakerPlatform:
         told = settings_of(settings)
         if told.capture is None:
             return None
-        return DataCapture(Aws(told), artifacts.url, place_of(output_of(told, artifacts.url), artifacts.url), told.capture.keep)
+        return DataCapture(Aws(told), artifacts.url, capture_place(output_of(told, artifacts.url), artifacts.url), told.capture.keep)
 
     def serving(self, settings: Mapping[str, Any]) -> Sequence[str]:
         return serving_calls(settings_of(settings))

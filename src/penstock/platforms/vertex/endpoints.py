@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.core.errors import PenstockError, PlatformAway, UpstreamRefused
 from penstock.platforms.contract import EndpointSpec, EndpointState, VersionSpec
+from penstock.platforms.places import place_of
 from penstock.platforms.remote import noted
 from penstock.platforms.remote.bridges import Bridges, Crossing
 from penstock.platforms.remote.hosted import LOOK_S, Hosted, had
@@ -60,8 +61,9 @@ class VertexEndpoints:
         need = SMALLEST if self.settings.machine is None else Need(machine=self.settings.machine)
         self._hosting = Hosting(self.google, self.artifacts.url, choose(HOSTING, need, "Vertex AI"))
         self._sights = Sights(self._hosting.rows, self._hosting.look, lambda seen: seen, whole=True, pace=self.pace)
-        bridges = Bridges(self.home, "vertex", ENGINE, self.settings.drain_s)
-        self._here = Hosted(self.home, self.artifacts, "vertex", bridges, slot_name, self._answering)
+        place = place_of({"kind": "vertex", "project": self.settings.project, "region": self.settings.region})
+        bridges = Bridges(self.home, place, ENGINE, self.settings.drain_s)
+        self._here = Hosted(self.home, self.artifacts, place, bridges, slot_name, self._answering)
 
     def apply(self, desired: EndpointSpec) -> None:
         """Raises PlatformDenied, PlatformFull, PlatformAway, BadInput; what Vertex AI finds out later shows as a failed replica."""
