@@ -18,6 +18,7 @@ import pytest
 from penstock.serving.feedback import read_feedback
 from penstock.serving.joined import read_joined
 from penstock.serving.snapshot import KeyEntry, KeyLimits, Limits
+from penstock.testing.plain import PLAIN
 from penstock.testing.serving import KEY, SECRET, RunningGateway, Stage, snapshot_of, wait_for
 
 ASK: Any = [{"role": "user", "content": "one two three"}]
@@ -135,7 +136,7 @@ def test_an_async_stream_that_is_left_stops_the_engine(stage: Stage, tmp_path: P
 
 
 def _metrics(port: int) -> str:
-    return httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
+    return httpx.get(f"http://127.0.0.1:{port}/metrics", **PLAIN).text
 
 
 def test_feedback_on_an_answer_meets_its_record(gateway: RunningGateway, official: openai.OpenAI) -> None:

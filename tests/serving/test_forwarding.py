@@ -21,6 +21,7 @@ from penstock.engines.upstream_server import NAME
 from penstock.engines.upstream_server import Server as ServerFile
 from penstock.serving.errors import RequestRefused
 from penstock.serving.forwarding import Forward, forwarding
+from penstock.testing.plain import PLAIN
 from penstock.testing.serving import SECRET, Stage, snapshot_of
 
 IDENTITY = {"id": "req-1", "model": "ours"}
@@ -142,7 +143,7 @@ def test_a_server_of_another_make_serves_behind_the_gateway(stage: Stage) -> Non
         assert refused.value.code == "upstream_refused"
         with pytest.raises(openai.BadRequestError, match="must be one of"):
             client.chat.completions.create(model="ours", messages=[{"role": "wizard", "content": "x"}], stream=True)  # type: ignore[list-item]
-    metrics = httpx.get(f"{gateway.url}/metrics", trust_env=False).text
+    metrics = httpx.get(f"{gateway.url}/metrics", **PLAIN).text
     assert 'penstock_tokens_total{model="ours",version="1",direction="completion"} 9' in metrics
-    told = httpx.get(f"http://127.0.0.1:{behind.route.port}/metrics", trust_env=False).text
+    told = httpx.get(f"http://127.0.0.1:{behind.route.port}/metrics", **PLAIN).text
     assert "penstock_replica_engine_requests 6" in told  # its own warm-up, one of the replica before it, and two of ours

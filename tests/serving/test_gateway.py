@@ -16,6 +16,7 @@ import pytest
 from penstock.serving.gateway import main
 from penstock.serving.record_files import read_records
 from penstock.serving.snapshot import Protection, Snapshot
+from penstock.testing.plain import PLAIN
 from penstock.testing.serving import KEY, SECRET, RunningGateway, Stage, snapshot_of, wait_for
 
 AUTH = {"authorization": f"Bearer {SECRET}"}
@@ -23,13 +24,13 @@ AUTH = {"authorization": f"Bearer {SECRET}"}
 
 def ask(gateway: RunningGateway, headers: dict[str, str] | None = None, **fields: object) -> httpx.Response:
     body = {"model": "echo", "prompt": "a b", "max_tokens": 2, **fields}
-    return httpx.post(f"{gateway.url}/v1/completions", json=body, headers={**AUTH, **(headers or {})}, timeout=20, trust_env=False)
+    return httpx.post(f"{gateway.url}/v1/completions", json=body, headers={**AUTH, **(headers or {})}, timeout=20, **PLAIN)
 
 
 def streamed(gateway: RunningGateway, **fields: object) -> tuple[bytes, bool]:
     """Events as far as they came, and whether the answer was complete."""
     body, events = {"model": "echo", "prompt": "a b", "stream": True, **fields}, b""
-    with httpx.stream("POST", f"{gateway.url}/v1/completions", json=body, headers=AUTH, timeout=20, trust_env=False) as answer:
+    with httpx.stream("POST", f"{gateway.url}/v1/completions", json=body, headers=AUTH, timeout=20, **PLAIN) as answer:
         try:
             for part in answer.iter_raw():
                 events += part
@@ -39,7 +40,7 @@ def streamed(gateway: RunningGateway, **fields: object) -> tuple[bytes, bool]:
 
 
 def metric(gateway: RunningGateway, name: str) -> float:
-    text = httpx.get(f"{gateway.url}/metrics", trust_env=False).text
+    text = httpx.get(f"{gateway.url}/metrics", **PLAIN).text
     return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
 
 
@@ -188,7 +189,7 @@ def test_a_replica_that_drains_turns_new_connections_away(stage: Stage) -> None:
         replica.process.send_signal(signal.SIGTERM)
         time.sleep(0.3)
         with pytest.raises(httpx.ConnectError):
-            httpx.get(f"{url}/healthz", trust_env=False)
+            httpx.get(f"{url}/healthz", **PLAIN)
         assert waiting.result().status_code == 200
     assert replica.process.wait(10) == 0
 
@@ -244,10 +245,10 @@ def test_records_that_cannot_be_written_do_not_stop_answers(stage: Stage) -> Non
 def test_a_replica_says_what_it_is_and_why_it_did_not_start(stage: Stage) -> None:
     replica = stage.replica("r1", version="5")
     url = f"http://127.0.0.1:{replica.route.port}"
-    health = httpx.get(f"{url}/healthz", trust_env=False).json()
+    health = httpx.get(f"{url}/healthz", **PLAIN).json()
     assert {"status": "ok", "id": "r1", "model": "echo", "version": "5"}.items() <= health.items()
-    assert httpx.post(f"{url}/v1/completions", json={"model": "echo", "prompt": "a"}, trust_env=False).status_code == 200
-    assert 'penstock_replica_requests_total{route="/v1/completions"' in httpx.get(f"{url}/metrics", trust_env=False).text
+    assert httpx.post(f"{url}/v1/completions", json={"model": "echo", "prompt": "a"}, **PLAIN).status_code == 200
+    assert 'penstock_replica_requests_total{route="/v1/completions"' in httpx.get(f"{url}/metrics", **PLAIN).text
     ready = json.loads((stage.folder / "replicas" / "r1.ready.json").read_bytes())
     assert ready["pid"] == replica.process.pid
     assert ready["load_seconds"] >= 0

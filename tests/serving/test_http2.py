@@ -19,6 +19,7 @@ from h2.events import DataReceived, ResponseReceived, StreamEnded, StreamReset
 from h2.exceptions import StreamClosedError
 from h2.settings import Settings
 
+from penstock.testing.plain import PLAIN
 from penstock.testing.serving import SECRET, RunningGateway, Stage, snapshot_of, wait_for
 
 AUTH = {"authorization": f"Bearer {SECRET}"}
@@ -142,7 +143,7 @@ def test_rapid_reset_is_told_to_calm_down(gateway: RunningGateway) -> None:
     with pytest.raises(ConnectionError):
         flood()
     raw.socket.close()
-    assert httpx.get(f"{gateway.url}/healthz", trust_env=False).json()["status"] == "ok"
+    assert httpx.get(f"{gateway.url}/healthz", **PLAIN).json()["status"] == "ok"
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,7 @@ def test_junk_after_the_preface_ends_that_connection_only(gateway: RunningGatewa
             pass
         except TimeoutError:
             pytest.fail("the connection was left open")
-    assert httpx.get(f"{gateway.url}/healthz", trust_env=False).json()["status"] == "ok"
+    assert httpx.get(f"{gateway.url}/healthz", **PLAIN).json()["status"] == "ok"
 
 
 def test_a_reset_stream_stops_the_generation(stage: Stage) -> None:
@@ -249,7 +250,7 @@ def test_tls_speaks_both_protocols_and_takes_a_renewed_certificate(stage: Stage,
             assert answer.json()["choices"][0]["text"] == "a b a b "
             assert answer.http_version == ("HTTP/2" if http2 else "HTTP/1.1")
     with pytest.raises(httpx.HTTPError):
-        httpx.get(f"http://127.0.0.1:{gateway.port}/healthz", trust_env=False)
+        httpx.get(f"http://127.0.0.1:{gateway.port}/healthz", **PLAIN)
     make_certificate(stage.folder, "second")
 
     def renewed() -> bool:

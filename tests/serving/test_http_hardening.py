@@ -9,6 +9,7 @@ import time
 import httpx
 import pytest
 
+from penstock.testing.plain import PLAIN
 from penstock.testing.serving import SECRET, RunningGateway, wait_for
 
 KEY_LINE = f"authorization: Bearer {SECRET}\r\n".encode()
@@ -36,7 +37,7 @@ def status_of(answer: bytes) -> int:
 
 
 def alive(gateway: RunningGateway) -> bool:
-    return httpx.get(f"{gateway.url}/healthz", trust_env=False).json()["status"] == "ok"
+    return httpx.get(f"{gateway.url}/healthz", **PLAIN).json()["status"] == "ok"
 
 
 @pytest.mark.parametrize(
@@ -125,12 +126,12 @@ def test_unknown_content_is_named(client: httpx.Client, messages: list[object], 
 def test_keys_are_asked_for(gateway: RunningGateway) -> None:
     for headers in ({}, {"authorization": "Bearer psk-wrong"}, {"authorization": SECRET}, {"authorization": f"Basic {SECRET}"}):
         for answer in (
-            httpx.get(f"{gateway.url}/v1/models", headers=headers, trust_env=False),
-            httpx.post(f"{gateway.url}/v1/classify", headers=headers, content=ASK, trust_env=False),
+            httpx.get(f"{gateway.url}/v1/models", headers=headers, **PLAIN),
+            httpx.post(f"{gateway.url}/v1/classify", headers=headers, content=ASK, **PLAIN),
         ):
             assert answer.status_code == 401
             assert answer.json()["error"]["type"] == "authentication_error"
-    assert httpx.get(f"{gateway.url}/metrics", trust_env=False).status_code == 200
+    assert httpx.get(f"{gateway.url}/metrics", **PLAIN).status_code == 200
 
 
 def test_wrong_routes_methods_and_kinds(client: httpx.Client) -> None:
@@ -288,7 +289,7 @@ def test_connections_that_come_and_go_leave_nothing_behind(gateway: RunningGatew
             sock.sendall(b"POST /v1/cl")
 
     def open_connections() -> float:
-        text = httpx.get(f"{gateway.url}/metrics", trust_env=False).text
+        text = httpx.get(f"{gateway.url}/metrics", **PLAIN).text
         return float(next(line.split()[-1] for line in text.splitlines() if line.startswith("penstock_connections ")))
 
     wait_for(lambda: open_connections() <= 3, 5, "connections closed")

@@ -14,6 +14,7 @@ import pytest
 
 from penstock.serving.snapshot import KeyEntry, KeyLimits, Limits, Price, Snapshot
 from penstock.serving.spend import read_spend
+from penstock.testing.plain import PLAIN
 from penstock.testing.serving import RunningGateway, Stage, snapshot_of, wait_for
 
 
@@ -34,7 +35,7 @@ def limited(snapshot: Snapshot, **keys: Mapping[str, object]) -> Snapshot:
 def ask(gateway: RunningGateway, name: str, max_tokens: int = 10, prompt: str = "a b") -> httpx.Response:
     headers = {"authorization": f"Bearer {secret_of(name)}"}
     body = {"model": "echo", "prompt": prompt, "max_tokens": max_tokens}
-    return httpx.post(f"{gateway.url}/v1/completions", json=body, headers=headers, timeout=20, trust_env=False)
+    return httpx.post(f"{gateway.url}/v1/completions", json=body, headers=headers, timeout=20, **PLAIN)
 
 
 def test_a_kept_connection_hears_of_every_snapshot(stage: Stage) -> None:
@@ -62,7 +63,7 @@ def test_a_kept_connection_hears_of_every_snapshot(stage: Stage) -> None:
         small = replace(plain, version=7, limits=Limits(max_body_bytes=20))
         gateway.apply(limited(small, a={}))
         assert asked() == [413]
-    assert gateway.metric("penstock_connections") <= 1
+    wait_for(lambda: gateway.metric("penstock_connections") <= 1, 5, "the connection is over")
     assert len({record["session"] for record in gateway.records(13) if record["status"] == 200}) == 1
 
 
@@ -130,7 +131,7 @@ def test_who_leaves_in_the_middle_pays_for_what_was_written(stage: Stage) -> Non
     gateway = stage.gateway(limited(plain, poor={"budget_usd": 1.0, "budget_period": "total", "concurrency": 1}))
     headers = {"authorization": f"Bearer {secret_of('poor')}"}
     body = {"model": "echo", "prompt": "a b", "max_tokens": 900, "stream": True}
-    with httpx.stream("POST", f"{gateway.url}/v1/completions", json=body, headers=headers, timeout=20, trust_env=False) as answer:
+    with httpx.stream("POST", f"{gateway.url}/v1/completions", json=body, headers=headers, timeout=20, **PLAIN) as answer:
         events = [line for line, _ in zip((line for line in answer.iter_lines() if line), range(20), strict=False)]
     assert len(events) == 20
     wait_for(lambda: read_spend(gateway.folder, time.time())["key-poor"].total_usd > 0, 10, "the spend")

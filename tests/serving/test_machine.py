@@ -7,11 +7,12 @@ import time
 import httpx
 
 from penstock.serving.record_files import read_records
+from penstock.testing.plain import PLAIN
 from penstock.testing.serving import SECRET, RunningGateway, Stage, snapshot_of, wait_for
 
 
 def metrics(gateway: RunningGateway) -> str:
-    return httpx.get(f"{gateway.url}/metrics", trust_env=False).text
+    return httpx.get(f"{gateway.url}/metrics", **PLAIN).text
 
 
 def value(text: str, name: str, **labels: str) -> float:

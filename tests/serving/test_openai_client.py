@@ -13,6 +13,7 @@ import httpx
 import openai
 import pytest
 
+from penstock.testing.plain import PLAIN
 from penstock.testing.serving import SECRET, RunningGateway, Stage, snapshot_of, wait_for
 
 ASK = [{"role": "system", "content": "be short"}, {"role": "user", "content": "one two three"}]
@@ -110,5 +111,5 @@ def test_a_client_that_leaves_stops_the_engine_within_a_step(stage: Stage, tmp_p
     assert steps.stat().st_size == taken
     records = gateway.folder / "records"
     wait_for(lambda: any(b'"status":499' in path.read_bytes() for path in records.glob("*.jsonl")), 3, "a record of the client's leaving")
-    metrics = httpx.get(f"{gateway.url}/metrics", trust_env=False).text
+    metrics = httpx.get(f"{gateway.url}/metrics", **PLAIN).text
     assert "penstock_in_flight 0" in metrics

@@ -21,6 +21,7 @@ from penstock.serving.errors import RequestRefused
 from penstock.serving.openapi import ROUTES, document
 from penstock.serving.params import PARSERS
 from penstock.serving.sampling import IGNORED, MAX_TOKENS, NEUTRAL
+from penstock.testing.plain import PLAIN
 from penstock.testing.serving import SECRET, RunningGateway, Stage
 
 FIELDS = {
@@ -120,7 +121,7 @@ def test_messages_that_call_nothing_are_taken(gateway: RunningGateway) -> None:
 
     def status(calls: Any) -> int:
         given = {**body, "max_tokens": 1, "messages": [{**messages[0], "tool_calls": calls}]}
-        return httpx.post(f"{gateway.url}/v1/chat/completions", json=given, headers=headers, trust_env=False).status_code
+        return httpx.post(f"{gateway.url}/v1/chat/completions", json=given, headers=headers, **PLAIN).status_code
 
     assert [status(calls) for calls in NOTHINGS] == [200, 200, 400, 400, 400, 400]
 
@@ -131,7 +132,7 @@ def test_too_many_messages_are_refused_by_their_number_or_by_their_size(gateway:
 
     def answer(*content: str) -> httpx.Response:
         body = {"model": "echo", "max_tokens": 1, "messages": [{"role": "user", "content": text} for text in content]}
-        return httpx.post(f"{gateway.url}/v1/chat/completions", json=body, headers=headers, trust_env=False)
+        return httpx.post(f"{gateway.url}/v1/chat/completions", json=body, headers=headers, **PLAIN)
 
     few, many, large = answer(*["a"] * 4096), answer(*["a"] * 4097), answer(*["a" * 500] * 4097)
     assert (few.status_code, many.status_code, many.json()["error"]["param"]) == (200, 400, "messages")
@@ -140,7 +141,7 @@ def test_too_many_messages_are_refused_by_their_number_or_by_their_size(gateway:
 
 def test_a_replica_gives_its_document(stage: Stage) -> None:
     replica = stage.replica("r")
-    given = httpx.get(f"http://127.0.0.1:{replica.route.port}/openapi.json", trust_env=False).json()
+    given = httpx.get(f"http://127.0.0.1:{replica.route.port}/openapi.json", **PLAIN).json()
     assert given == document("replica")
 
 

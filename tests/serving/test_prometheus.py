@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from penstock.testing.plain import PLAIN
 from penstock.testing.prometheus import NO_PROMETHEUS, PROMTOOL, prometheus
 from penstock.testing.serving import SECRET, RunningGateway, wait_for
 
@@ -22,7 +23,7 @@ def ask(gateway: RunningGateway, count: int) -> None:
 
 
 def metrics(gateway: RunningGateway) -> str:
-    return httpx.get(f"{gateway.url}/metrics", trust_env=False).text
+    return httpx.get(f"{gateway.url}/metrics", **PLAIN).text
 
 
 def test_its_tool_finds_nothing_to_complain_of(gateway: RunningGateway) -> None:

@@ -17,6 +17,7 @@ import pytest
 from penstock.serving.load import ModelLoad, read_load
 from penstock.serving.snapshot import KeyEntry, Protection, Snapshot
 from penstock.testing.faults import faulty
+from penstock.testing.plain import PLAIN
 from penstock.testing.serving import SECRET, RunningGateway, Stage, snapshot_of, wait_for
 
 QUICK = Protection(timeout_s=10.0, first_byte_s=0.4)
@@ -219,7 +220,7 @@ def test_a_replica_is_given_no_more_than_its_concurrency_and_the_others_wait_the
 
     def look() -> None:
         for replica in replicas:
-            health = httpx.get(f"http://127.0.0.1:{replica.route.port}/healthz", trust_env=False).json()
+            health = httpx.get(f"http://127.0.0.1:{replica.route.port}/healthz", **PLAIN).json()
             most[0] = max(most[0], health["in_flight"])
 
     with ThreadPoolExecutor(20) as pool:
@@ -242,7 +243,7 @@ def test_a_client_that_leaves_while_it_waits_makes_room(stage: Stage) -> None:
                 json={"model": "echo", "prompt": "a"},
                 headers={"authorization": f"Bearer {SECRET}"},
                 timeout=0.2,
-                trust_env=False,
+                **PLAIN,
             )
         wait_for(lambda: gateway.metric("penstock_waiting") == 0, 3, "nobody waits")
         assert gateway.ask().status_code == 200

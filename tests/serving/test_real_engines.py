@@ -19,6 +19,7 @@ from penstock.engines.table import open_engine
 from penstock.spec.steps import BundleConfig, OptimizeConfig
 from penstock.stages.bundle.stage import BundleStage
 from penstock.stages.optimize.stage import OptimizeStage
+from penstock.testing.plain import PLAIN
 from penstock.testing.serving import SECRET, RunningGateway, Stage, snapshot_of
 from penstock.testing.small_models import decoder_model, encoder_model, packaged_minilm
 from penstock.testing.stages import FolderInputs, run_stage
@@ -89,7 +90,7 @@ def test_labels_are_the_engines(real: RunningGateway, bundles: dict[str, Path]) 
         json={"model": "intents", "input": LINES[:5]},
         headers={"authorization": f"Bearer {SECRET}"},
         timeout=60,
-        trust_env=False,
+        **PLAIN,
     ).json()
     seen = [[(label["label"], label["score"]) for label in row["labels"]] for row in answer["data"]]
     assert [[label for label, _ in row] for row in seen] == [[label for label, _ in row] for row in expected.rows]

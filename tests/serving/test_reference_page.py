@@ -10,6 +10,7 @@ import httpx
 from penstock.control.watch.published import FAMILIES
 from penstock.serving.params import PARSERS
 from penstock.serving.records import Record
+from penstock.testing.plain import PLAIN
 from penstock.testing.serving import SECRET, RunningGateway
 
 ROOT = Path(__file__).parents[2]
@@ -33,8 +34,8 @@ def test_every_error_code_is_listed_and_every_listed_one_exists() -> None:
 
 def test_every_metric_is_listed(gateway: RunningGateway) -> None:
     body = {"model": "echo", "prompt": "a", "max_tokens": 1}
-    httpx.post(f"{gateway.url}/v1/completions", json=body, headers={"authorization": f"Bearer {SECRET}"}, trust_env=False)
-    given = set(re.findall(r"^# TYPE (\S+)", httpx.get(f"{gateway.url}/metrics", trust_env=False).text, re.MULTILINE))
+    httpx.post(f"{gateway.url}/v1/completions", json=body, headers={"authorization": f"Bearer {SECRET}"}, **PLAIN)
+    given = set(re.findall(r"^# TYPE (\S+)", httpx.get(f"{gateway.url}/metrics", **PLAIN).text, re.MULTILINE))
     listed = {name for name in re.findall(r"`(penstock_[a-z_]+)`", section("Metrics")) if not name.startswith("penstock_replica_")}
     assert listed == given | set(FAMILIES), "those of the watcher are there once it has measured"
 

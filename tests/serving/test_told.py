@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from penstock.serving.snapshot import Shadow
 from penstock.serving.told import LONGEST_BODY, best_of, may_train, metadata_of
+from penstock.testing.plain import PLAIN
 from penstock.testing.serving import SECRET, RunningGateway, Stage, snapshot_of, wait_for
 
 
@@ -86,7 +87,7 @@ def own_best(row: dict[str, Any]) -> tuple[Any, Any]:
 
 def asked(gateway: RunningGateway, body: dict[str, Any], headers: dict[str, str] | None = None) -> Any:
     sent = {"authorization": f"Bearer {SECRET}", **(headers or {})}
-    answer = httpx.post(f"{gateway.url}/v1/classify", json={"model": "echo", **body}, headers=sent, trust_env=False)
+    answer = httpx.post(f"{gateway.url}/v1/classify", json={"model": "echo", **body}, headers=sent, **PLAIN)
     assert answer.status_code == 200, answer.text
     return answer.json()
 

@@ -12,6 +12,7 @@ import httpx
 
 from penstock.serving.snapshot import Guard, HeaderRule, KeyEntry, KeyLimits, Price, Shadow, Snapshot
 from penstock.testing.faults import faulty
+from penstock.testing.plain import PLAIN
 from penstock.testing.serving import KEY, SECRET, RunningGateway, Stage, snapshot_of, wait_for
 
 AUTH = {"authorization": f"Bearer {SECRET}"}
@@ -82,7 +83,7 @@ def test_adapters_are_names_and_go_to_the_versions_that_have_them(stage: Stage) 
     assert found == {"2"}
     assert gateway.ask({"x-penstock-version": "1"}, model="echo:law").status_code == 503
     assert gateway.ask(model="echo:tax").status_code == 404
-    models = httpx.get(f"{gateway.url}/v1/models", headers=AUTH, trust_env=False).json()["data"]
+    models = httpx.get(f"{gateway.url}/v1/models", headers=AUTH, **PLAIN).json()["data"]
     assert [m["id"] for m in models] == ["echo", "echo:law", "echo:med"]
     assert (models[1]["parent"], [v["version"] for v in models[1]["versions"]]) == ("echo", ["2"])
     assert gateway.records(10)[0]["adapter"] == "law"
@@ -97,7 +98,7 @@ def test_a_key_bound_to_models_sees_and_uses_those_only(stage: Stage) -> None:
     headers = {"authorization": f"Bearer {secret}"}
     refused = gateway.ask(headers)
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "model_not_allowed")
-    listed = httpx.get(f"{gateway.url}/v1/models", headers=headers, trust_env=False).json()["data"]
+    listed = httpx.get(f"{gateway.url}/v1/models", headers=headers, **PLAIN).json()["data"]
     assert [m["id"] for m in listed] == ["other"]
     assert [gateway.ask(headers, model="other").status_code for _ in range(3)] == [503, 503, 429]
     errors = [(r["key"], r["model"], r["error"]) for r in gateway.records(4)]
@@ -157,10 +158,10 @@ def test_a_version_that_was_named_takes_no_part_in_an_experiment(stage: Stage) -
 def test_feedback_is_taken_by_the_gateway(stage: Stage) -> None:
     gateway = stage.gateway(snapshot_of(1, ("1", 1.0, [stage.replica("r1")])))
     ident = gateway.ask().json()["id"]
-    said = httpx.post(f"{gateway.url}/v1/feedback", json={"id": ident, "thumbs": "up"}, headers=AUTH, trust_env=False)
+    said = httpx.post(f"{gateway.url}/v1/feedback", json={"id": ident, "thumbs": "up"}, headers=AUTH, **PLAIN)
     assert (said.status_code, said.json()["request"], said.json()["score"]) == (200, ident, 1.0)
-    bad = httpx.post(f"{gateway.url}/v1/feedback", json={"id": ident, "thumbs": "sideways"}, headers=AUTH, trust_env=False)
+    bad = httpx.post(f"{gateway.url}/v1/feedback", json={"id": ident, "thumbs": "sideways"}, headers=AUTH, **PLAIN)
     assert (bad.status_code, bad.json()["error"]["param"]) == (400, "thumbs")
-    assert httpx.post(f"{gateway.url}/v1/feedback", json={"id": ident, "thumbs": "up"}, trust_env=False).status_code == 401
+    assert httpx.post(f"{gateway.url}/v1/feedback", json={"id": ident, "thumbs": "up"}, **PLAIN).status_code == 401
     assert gateway.metric("penstock_feedback_total") == 1
-    assert httpx.get(f"{gateway.url}/openapi.json", trust_env=False).json()["openapi"].startswith("3.1")
+    assert httpx.get(f"{gateway.url}/openapi.json", **PLAIN).json()["openapi"].startswith("3.1")

@@ -10,16 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import psutil
 
+from penstock.testing.plain import PLAIN
 from penstock.testing.serving import SECRET, RunningGateway, Stage, snapshot_of, wait_for
 
 
 def ask(gateway: RunningGateway) -> int:
     body, headers = {"model": "echo", "prompt": "a", "max_tokens": 2}, {"authorization": f"Bearer {SECRET}"}
-    return httpx.post(f"{gateway.url}/v1/completions", json=body, headers=headers, timeout=30, trust_env=False).status_code
+    return httpx.post(f"{gateway.url}/v1/completions", json=body, headers=headers, timeout=30, **PLAIN).status_code
 
 
 def counted(gateway: RunningGateway) -> float:
-    text = httpx.get(f"{gateway.url}/metrics", trust_env=False).text
+    text = httpx.get(f"{gateway.url}/metrics", **PLAIN).text
     return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith("penstock_requests_total"))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from penstock.testing.plain import PLAIN
 from penstock.testing.ports import free_port
 from penstock.testing.serving import wait_for
 
@@ -30,7 +31,7 @@ class Prometheus:
     def ask(self, query: str) -> list[dict[str, Any]]:
         """The vector now: `metric` and `value` each; empty while it does not listen. Raises AssertionError for a query that is wrong."""
         try:
-            told = httpx.get(f"{self.url}/api/v1/query", params={"query": query}, trust_env=False, timeout=10)
+            told = httpx.get(f"{self.url}/api/v1/query", params={"query": query}, **PLAIN, timeout=10)
         except httpx.TransportError:
             return []
         assert told.status_code != 400, f"{query}: {told.text}"
@@ -94,6 +95,6 @@ def _running(command: Sequence[str], log: Path) -> Iterator[None]:
 
 def _ready(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/-/ready", trust_env=False).status_code == 200
+        return httpx.get(f"{url}/-/ready", **PLAIN).status_code == 200
     except httpx.TransportError:
         return False

@@ -22,6 +22,7 @@ from penstock.platforms.contract import ReplicaState
 from penstock.serving.record_files import read_records
 from penstock.serving.snapshot import KeyEntry, Limits, ModelRoute, ReplicaRoute, Snapshot, VersionRoute, write_snapshot
 from penstock.testing.patience import PATIENT_S
+from penstock.testing.plain import PLAIN
 
 ECHO = "penstock.testing.echo:EchoEngine"
 SECRET = "psk-test-0123456789abcdef"
@@ -57,13 +58,13 @@ class RunningGateway:
         """A completion of the words `a b`; `fields` go into the body, `headers` over those with the test key."""
         body = {"model": "echo", "prompt": "a b", "max_tokens": 2, **fields}
         sent = {"authorization": f"Bearer {SECRET}", **(headers or {})}
-        return httpx.post(f"{self.url}/v1/completions", json=body, headers=sent, timeout=PATIENT_S, trust_env=False)
+        return httpx.post(f"{self.url}/v1/completions", json=body, headers=sent, timeout=PATIENT_S, **PLAIN)
 
     def stream(self, **fields: object) -> tuple[bytes, bool]:
         """The events as far as they came, and whether the answer was complete."""
         body, events = {"model": "echo", "prompt": "a b", "stream": True, **fields}, b""
         headers = {"authorization": f"Bearer {SECRET}"}
-        with httpx.stream("POST", f"{self.url}/v1/completions", json=body, headers=headers, timeout=PATIENT_S, trust_env=False) as answer:
+        with httpx.stream("POST", f"{self.url}/v1/completions", json=body, headers=headers, timeout=PATIENT_S, **PLAIN) as answer:
             try:
                 for part in answer.iter_raw():
                     events += part
@@ -73,7 +74,7 @@ class RunningGateway:
 
     def metric(self, name: str) -> float:
         """The sum of all series whose line begins with `name`."""
-        text = httpx.get(f"{self.url}/metrics", timeout=PATIENT_S, trust_env=False).text
+        text = httpx.get(f"{self.url}/metrics", timeout=PATIENT_S, **PLAIN).text
         return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
 
     def records(self, count: int) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from penstock.control.alerts.notify.contract import Item, Message
 from penstock.control.alerts.notify.delivery import deliver
 from penstock.spec.react import Receiver as Section
 from penstock.testing.alerts import Scene
+from penstock.testing.plain import PLAIN
 from penstock.testing.prometheus import ALERTMANAGER, NO_ALERTMANAGER, alertmanager
 from penstock.testing.receivers import Receiver
 from penstock.testing.serving import wait_for
@@ -38,7 +39,7 @@ def running(hook: Receiver, tmp_path: Path) -> Iterator[str]:
 
 
 def alerts(url: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = httpx.get(f"{url}/api/v2/alerts", trust_env=False).json()
+    found: list[dict[str, Any]] = httpx.get(f"{url}/api/v2/alerts", **PLAIN).json()
     return found
 
 

@@ -15,6 +15,7 @@ from penstock.core.home import Home
 from penstock.monitoring.windows.window import by_version
 from penstock.store.signals import Signal
 from penstock.store.store import Store
+from penstock.testing.plain import PLAIN
 from penstock.testing.serving import SECRET, RunningGateway, Stage, snapshot_of, wait_for
 from penstock.testing.watched import deployment, registered
 
@@ -51,7 +52,7 @@ class Watching(threading.Thread):
 
 def rated(gateway: RunningGateway, ident: str, **what: object) -> None:
     headers = {"authorization": f"Bearer {SECRET}"}
-    answer = httpx.post(f"{gateway.url}/v1/feedback", json={"id": ident, **what}, headers=headers, timeout=10, trust_env=False)
+    answer = httpx.post(f"{gateway.url}/v1/feedback", json={"id": ident, **what}, headers=headers, timeout=10, **PLAIN)
     assert answer.status_code == 200
 
 

@@ -15,6 +15,7 @@ import pytest
 from penstock.platforms.function.function import Function
 from penstock.platforms.function.lambdas import handler_of
 from penstock.serving.replica import ReplicaSpec
+from penstock.testing.plain import PLAIN
 from penstock.testing.serving import ECHO, Stage
 
 Handler = Callable[[Any, Any], Any]
@@ -59,7 +60,7 @@ def test_the_answer_is_that_of_a_replica_over_http(handler: Handler, tmp_path: P
     with Stage(tmp_path / "stage") as stage:
         replica = stage.replica("r", "intents", settings={"task": "text-classification"})
         url = f"http://127.0.0.1:{replica.route.port}/v1/classify"
-        direct = httpx.post(url, json=body, headers={"x-request-id": "same"}, trust_env=False, timeout=30)
+        direct = httpx.post(url, json=body, headers={"x-request-id": "same"}, **PLAIN, timeout=30)
     told = handler(web("/v1/classify", body, **{"x-request-id": "same"}), Context())
     assert told["statusCode"] == 200
     assert told["body"] == direct.text

@@ -17,6 +17,7 @@ import httpx
 
 from penstock.store.artifacts import Artifacts
 from penstock.testing.jobs_suite import until
+from penstock.testing.plain import PLAIN
 from penstock.testing.serving import ECHO
 
 
@@ -42,7 +43,7 @@ def test_it_listens_on_port_and_finishes_what_it_began(tmp_path: Path) -> None:
             body: dict[str, Any] = {"model": "intents", "input": "where is my card"}
             asking = threading.Thread(target=lambda: answers.append(client.post("/v1/classify", json=body)))
             asking.start()
-            until(lambda: httpx.get(f"http://127.0.0.1:{port}/healthz", trust_env=False).json()["in_flight"] == 1, 10)
+            until(lambda: httpx.get(f"http://127.0.0.1:{port}/healthz", **PLAIN).json()["in_flight"] == 1, 10)
             begun = time.monotonic()
             process.send_signal(signal.SIGTERM)
             asking.join()

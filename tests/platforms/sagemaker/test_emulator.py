@@ -21,6 +21,7 @@ from penstock.testing.emulators.sagemaker import SageMaker
 from penstock.testing.emulators.sagemaker.shapes import model, told
 from penstock.testing.jobs_suite import until
 from penstock.testing.patience import PATIENT_S
+from penstock.testing.plain import PLAIN
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_what_is_no_request_at_all(cloud: SageMaker) -> None:
     assert raw(cloud, "CreateTrainingJob", b"{")[1]["__type"] == "SerializationException"
     assert raw(cloud, "CreateTrainingJob", b"{}", kind="application/json")[1]["__type"] == "SerializationException"
     assert raw(cloud, "CreateUnicorn", b"{}")[1]["__type"] == "UnknownOperationException"
-    unsigned = httpx.post(f"{cloud.url}/", headers={"x-amz-target": "SageMaker.ListModels"}, timeout=PATIENT_S, trust_env=False)
+    unsigned = httpx.post(f"{cloud.url}/", headers={"x-amz-target": "SageMaker.ListModels"}, timeout=PATIENT_S, **PLAIN)
     assert unsigned.status_code == 403
 
 

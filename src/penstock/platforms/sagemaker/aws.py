@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,8 +62,8 @@ class Aws:
     def client(self, service: str) -> Any:
         if service not in self._clients:
             try:
-                import boto3
                 from botocore.config import Config
+                from botocore.session import Session
             except ModuleNotFoundError as error:
                 raise ExtraMissing(
                     "platform 'sagemaker' needs boto3, which is not installed", remedy="Run: pip install 'penstock[sagemaker]'"
@@ -71,11 +72,20 @@ class Aws:
             config = Config(retries={"total_max_attempts": 1}, connect_timeout=CONNECT_S, read_timeout=READ_S, user_agent_extra="penstock")
             url = self.settings.endpoint_url if service.startswith("sagemaker") else None
             try:
-                session = boto3.session.Session(region_name=self.settings.region)
-                self._clients[service] = session.client(service, config=config, endpoint_url=url)
+                session = Session()
+                session.register_component("data_loader", _descriptions(session.get_config_variable("data_path")))
+                self._clients[service] = session.create_client(service, self.settings.region, config=config, endpoint_url=url)
             except Exception as error:
                 raise translated(error, service) from error
         return self._clients[service]
+
+
+@functools.cache
+def _descriptions(data_path: str | None) -> Any:
+    """Of AWS's services, read once in a process: SageMaker's alone are some megabytes of JSON, and sessions share nothing by themselves."""
+    from botocore.loaders import create_loader
+
+    return create_loader(data_path)
 
 
 def not_there(code: str, message: str) -> bool:

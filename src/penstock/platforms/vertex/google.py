@@ -38,6 +38,7 @@ class Google:
     patience: Patience = field(default_factory=Patience)
     throttle: Throttle | None = None
     _clients: dict[str, Any] = field(default_factory=dict)
+    _credentials: Any = None
 
     def call(self, operation: str, request: dict[str, Any], known: Known | None = None) -> Any:
         """`operation`: "Service.Method". None for a refusal that the caller `known`, as "it is not there". Tried again while it may pass.
@@ -66,6 +67,7 @@ class Google:
             told = translated(error, operation)
             if isinstance(told, PlatformDenied):
                 self._clients.clear()
+                self._credentials = None
             raise told from error
 
     def rows(self, operation: str, request: dict[str, Any]) -> Iterator[Any]:
@@ -92,7 +94,9 @@ class Google:
         from importlib import import_module
 
         module, name = _SERVICES[service]
-        kind, credentials = getattr(import_module(module), name), found_credentials()
+        if self._credentials is None:
+            self._credentials = found_credentials()
+        kind, credentials = getattr(import_module(module), name), self._credentials
         if self.settings.endpoint_url:
             return kind(transport=kind.get_transport_class("grpc")(channel=_plain_channel(self.settings.endpoint_url, credentials)))
         from google.api_core.client_options import ClientOptions

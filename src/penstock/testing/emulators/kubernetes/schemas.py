@@ -5,10 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+from kubernetes_validate.utils import schema_contents
+from referencing import Registry, Resource
+
 from penstock.testing.emulators.kubernetes.kinds import Kind
 from penstock.testing.emulators.kubernetes.refusals import Refusal, invalid, malformed
 
-VERSION = "1.37"
+VERSION = "1.37.0"
 MONITORING = Path(__file__).with_name("monitoring")  # CRDs of prometheus-operator, as far as Penstock uses them
 
 
@@ -27,32 +32,24 @@ class Schemas:
         if not isinstance(value, dict) or (value.get("apiVersion"), value.get("kind")) != (kind.api_version, kind.name):
             seen = f"{value.get('apiVersion')}, Kind={value.get('kind')}" if isinstance(value, dict) else "no object"
             raise malformed(f"the object provided is unrecognized: {seen}; expected {kind.api_version}, Kind={kind.name}")
-        problem = self._built_in(value) if not kind.custom else self._of_crd(kind, value)
+        if kind not in self._validators:
+            self._validators[kind] = Draft202012Validator(self.custom[kind]) if kind.custom else _published(kind)
+        problem = best_match(self._validators[kind].iter_errors(value))
         if problem is None:
             return
-        path, message = problem
-        field = ".".join(str(part) for part in path)
+        message, field = problem.message, ".".join(str(part) for part in problem.absolute_path)
         if "Additional properties are not allowed" in message or "Unevaluated properties" in message:
             raise _unknown(message, field)
         raise invalid(kind, str((value.get("metadata") or {}).get("name", "")), field or "object", message)
 
-    def _built_in(self, value: dict[str, Any]) -> tuple[list[Any], str] | None:
-        import kubernetes_validate
 
-        try:
-            kubernetes_validate.validate(value, VERSION, strict=True)
-        except kubernetes_validate.ValidationError as error:
-            return list(error.path), error.message
-        return None
-
-    def _of_crd(self, kind: Kind, value: dict[str, Any]) -> tuple[list[Any], str] | None:
-        import jsonschema
-
-        validator = self._validators.get(kind)
-        if validator is None:
-            validator = self._validators[kind] = jsonschema.Draft202012Validator(self.custom[kind])
-        found = next(validator.iter_errors(value), None)
-        return None if found is None else (list(found.absolute_path), found.message)
+def _published(kind: Kind) -> Draft202012Validator:
+    """By the strict schemas that kubernetes-validate carries, which would read them anew for each object."""
+    group, _, version = kind.api_version.rpartition("/")
+    names = ("-".join(filter(None, (kind.name.lower(), group.partition(".")[0], version))), "_definitions")
+    schema, definitions = (schema_contents(f"kubernetes-json-schema/v{VERSION}-local-strict/{name}.json", VERSION) for name in names)
+    registry: Registry[Any] = Resource.from_contents(definitions) @ (Resource.from_contents(schema) @ Registry())
+    return Draft202012Validator(schema, registry=registry)
 
 
 def _unknown(message: str, field: str) -> Refusal:
