@@ -121,6 +121,20 @@ def test_other_words_for_the_same_place_are_no_move(both: Any) -> None:
     assert ids(there) == before
 
 
+def test_another_way_to_the_same_place_takes_nothing_away(both: Any) -> None:
+    """Two kubeconfigs may lead to one cluster, which nobody can tell by their names."""
+    bench, world, _, there = both
+    move(world, 1)
+    settle(world, bench, at_rest)
+    before = ids(there)
+    world._configs.clear()
+    world._endpoints["other"] = there
+    deploy = {"to": "other", "scale": {"min": 1}}
+    desired_deployment(world, "m", "m", 1, deploy, {"other": {**THERE, "kubeconfig": "/elsewhere/config"}}, principal="test")
+    settle(world, bench, lambda row: at_rest(row) and row.status["at"]["name"] == "other")
+    assert ids(there) == before
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [

@@ -162,7 +162,10 @@ class DeploymentReconciler:
         at = serving_at(status, wanted)
         for place in to_leave(status, wanted):
             with contextlib.suppress(PlatformDenied, PlatformFull):  # `penstock down` tells what stays
-                if not self._let_go(resource, world.endpoints(place["name"], place["config"])):
+                old, new = (world.endpoints(one["name"], one["config"]) for one in (place, wanted))
+                if _same(old.observe(resource.name), new.observe(resource.name)):
+                    left(status, place)
+                elif not self._let_go(resource, old):
                     left(status, place)
                     world.store.events.add(
                         "deployment", resource.id, "deployment.left", f"nothing of it is on {place['name']} any more", {}
@@ -263,6 +266,12 @@ class DeploymentReconciler:
         due = world.clock.now() + after_s
         world.store.resources.save("deployment", resource.id, world.owner, status=status, phase=phase, due_at=due)
         return Again(after_s)
+
+
+def _same(one: EndpointState, other: EndpointState) -> bool:
+    """Whether two ways lead to one place after all, as two kubeconfigs to one cluster."""
+    first, second = ({replica.id for replica in state.replicas if replica.address} for state in (one, other))
+    return not first.isdisjoint(second)
 
 
 def _version_route(part: Part, replicas: Sequence[ReplicaState], can: Wanted) -> VersionRoute:

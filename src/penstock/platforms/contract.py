@@ -125,7 +125,7 @@ class EndpointSpec:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaState:
-    """`adapters`: name → digest of those loaded. `adapter_errors`: name → why the wanted one is not."""
+    """`id`: nobody else's, once there is an address. `adapters`: name → digest of those loaded. `adapter_errors`: name → why not."""
 
     id: str
     version: str

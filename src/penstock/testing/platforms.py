@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -122,6 +123,9 @@ def _was_lost(state: JobState) -> bool:
     return state.error is not None and state.error.get("type") == "WorkerLost"
 
 
+_PLACES = itertools.count(1)
+
+
 class MemoryEndpoints:
     """Replicas as rows; one becomes ready at the second `apply` after its start. `kill` ends one as a crash would.
 
@@ -131,7 +135,7 @@ class MemoryEndpoints:
     def __init__(self) -> None:
         self.replicas: dict[str, dict[str, ReplicaState]] = {}
         self.unloadable: set[str] = set()
-        self._next = 0
+        self._place, self._next = next(_PLACES), 0
 
     def apply(self, desired: EndpointSpec) -> None:
         rows = self.replicas.setdefault(desired.name, {})
@@ -148,7 +152,7 @@ class MemoryEndpoints:
                 rows[id_] = self._adapted(rows[id_], version.adapters)
             for _ in range(version.replicas - len(mine)):
                 self._next += 1
-                id_ = f"replica-{self._next}"
+                id_ = f"replica-{self._place}-{self._next}"
                 rows[id_] = ReplicaState(id_, version.version, version.bundle, "starting", started_at=time.time())
                 kept.add(id_)
         for id_, row in rows.items():
