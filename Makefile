@@ -25,7 +25,7 @@ story: $(STAMP)  ## the closed loop from drift to roll-out, checked as it goes (
 stop: $(STAMP)  ## stop what quickstart left serving
 	@for example in banking77 docstrings shakespeare docstrings-text; do (cd examples/$$example && ../../$(BIN)/penstock down); done
 
-test: $(STAMP)  ## install what tests need and run them (about 32 minutes on two cores, plus 2 to install; TESTS=thorough: the rest)
+test: $(STAMP)  ## install what tests need and run them (about 27 minutes on two cores, plus 2 to install; TESTS=thorough: the rest)
 	@$(BIN)/python tools/system.py postgresql prometheus prometheus-alertmanager
 	@echo "penstock: running the tests"
 	@$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "$(TESTS)" $(PYTEST_ARGS)
