@@ -108,3 +108,11 @@ def test_kinds_are_kept_when_a_pipeline_is_written_and_read(tmp_path: Path) -> N
 def test_every_kind_has_a_name_of_its_own() -> None:
     names = [record.model_fields["kind"].annotation for record in KINDS]
     assert len(names) == len(set(names)) == 5
+
+
+def test_this_machine_is_there_beside_others(tmp_path: Path) -> None:
+    made = checked("{kind: kubernetes, image: x}", tmp_path)
+    assert [(name, section.kind) for name, section in made.platforms.items()] == [("there", "kubernetes"), ("laptop", "local")]
+    assert Pipeline.model_validate(dump(made)) == made
+    taken = Pipeline.model_validate({**dump(made), "platforms": {"laptop": {"kind": "kubernetes", "image": "x"}}})
+    assert [section.kind for section in taken.platforms.values()] == ["kubernetes"]

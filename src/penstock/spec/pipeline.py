@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, model_validator
 from penstock.spec import structure
 from penstock.spec.deploy import Deploy
 from penstock.spec.monitor import Monitor
-from penstock.spec.platforms import Platform, laptop
+from penstock.spec.platforms import Platforms
 from penstock.spec.react import AlertRule, Notify, Reaction, Trigger
 from penstock.spec.resources import Resources, Retry, StepOptions, chosen
 from penstock.spec.types import Fraction, Name, Record, Seconds
@@ -260,7 +260,7 @@ class Pipeline(Record):
     triggers: tuple[Trigger, ...] = ()
     steps: tuple[UserStep, ...] = ()
     options: dict[StepName, StepOptions] = Field(default_factory=dict)
-    platforms: dict[str, Platform] = Field(default_factory=laptop)
+    platforms: Platforms = Field(default_factory=dict, validate_default=True)
 
     @model_validator(mode="after")
     def _structure(self, info: ValidationInfo) -> Pipeline:

@@ -113,7 +113,7 @@ def _of_drift(data: Mapping[str, Any]) -> list[str]:
 
 def _platforms(data: Mapping[str, Any]) -> Iterator[Complaint]:
     deploy, platforms = _map(data.get("deploy")), data.get("platforms")
-    known = list(platforms) if isinstance(platforms, Mapping) else ["laptop"]
+    known = list(dict.fromkeys((*_map(platforms), "laptop")))
     wanted = deploy.get("to", "laptop")
     if data.get("deploy") is not None and isinstance(wanted, str) and wanted not in known:
         where: Place = ("deploy", "to") if "to" in deploy else ("deploy",)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from penstock.spec.platforms.azureml import AzureMLPlatform
 from penstock.spec.platforms.kubernetes import KubernetesPlatform
@@ -12,7 +12,7 @@ from penstock.spec.platforms.local import LocalPlatform
 from penstock.spec.platforms.sagemaker import SageMakerPlatform
 from penstock.spec.platforms.vertex import VertexPlatform
 
-__all__ = ["KINDS", "LocalPlatform", "Platform", "laptop"]
+__all__ = ["KINDS", "LocalPlatform", "Platform", "Platforms"]
 KINDS = (LocalPlatform, KubernetesPlatform, SageMakerPlatform, VertexPlatform, AzureMLPlatform)
 
 
@@ -29,6 +29,9 @@ Platform = Annotated[
 ]
 
 
-def laptop() -> dict[str, Platform]:
-    """What is declared where nothing is."""
-    return {"laptop": LocalPlatform()}
+def with_laptop(declared: dict[str, Platform]) -> dict[str, Platform]:
+    """`laptop` is this machine, last of all, unless something else is declared by that name."""
+    return declared if "laptop" in declared else {**declared, "laptop": LocalPlatform()}
+
+
+Platforms = Annotated[dict[str, Platform], AfterValidator(with_laptop)]
