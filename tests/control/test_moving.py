@@ -108,20 +108,8 @@ def test_one_that_is_deleted_on_its_way_goes_from_both(both: Any) -> None:
     assert not ids(there)
 
 
-def test_other_words_for_the_same_place_are_no_move(both: Any) -> None:
-    bench, world, _, there = both
-    move(world, 1)
-    settle(world, bench, at_rest)
-    before = ids(there)
-    world._configs.clear()
-    world._endpoints["other"] = there
-    deploy = {"to": "other", "scale": {"min": 1}}
-    desired_deployment(world, "m", "m", 1, deploy, {"other": {**THERE, "image": "x/penstock:2"}}, principal="test")
-    settle(world, bench, at_rest)
-    assert ids(there) == before
-
-
-def test_another_way_to_the_same_place_takes_nothing_away(both: Any) -> None:
+@pytest.mark.parametrize("words", [{"image": "x/penstock:2"}, {"kubeconfig": "/elsewhere/config"}])
+def test_other_words_for_the_same_place_are_no_move(both: Any, words: dict[str, str]) -> None:
     """Two kubeconfigs may lead to one cluster, which nobody can tell by their names."""
     bench, world, _, there = both
     move(world, 1)
@@ -130,9 +118,27 @@ def test_another_way_to_the_same_place_takes_nothing_away(both: Any) -> None:
     world._configs.clear()
     world._endpoints["other"] = there
     deploy = {"to": "other", "scale": {"min": 1}}
-    desired_deployment(world, "m", "m", 1, deploy, {"other": {**THERE, "kubeconfig": "/elsewhere/config"}}, principal="test")
+    desired_deployment(world, "m", "m", 1, deploy, {"other": {**THERE, **words}}, principal="test")
     settle(world, bench, lambda row: at_rest(row) and row.status["at"]["name"] == "other")
     assert ids(there) == before
+
+
+def test_an_old_place_that_cannot_be_looked_at_holds_nothing_up(both: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, world, here, _ = both
+    observe, refused = here.observe, [PlatformAway("503", after_s=0.1)] * 3
+
+    def observed(name: str) -> Any:
+        row = world.store.resources.find("deployment", "m")
+        if refused and row is not None and row.status.get("at", {}).get("name") == "there":
+            raise refused.pop()
+        return observe(name)
+
+    monkeypatch.setattr(here, "observe", observed)
+    move(world, 2)
+    settle(world, bench, live(2))
+    settle(world, bench, at_rest)
+    assert not refused
+    assert not ids(here)
 
 
 @pytest.mark.parametrize(

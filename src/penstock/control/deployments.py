@@ -161,7 +161,7 @@ class DeploymentReconciler:
         wanted = resource.spec["platform"]
         at = serving_at(status, wanted)
         for place in to_leave(status, wanted):
-            with contextlib.suppress(PlatformDenied, PlatformFull):  # `penstock down` tells what stays
+            with contextlib.suppress(PlatformAway, PlatformDenied, PlatformFull):  # `penstock down` tells what stays
                 old, new = (world.endpoints(one["name"], one["config"]) for one in (place, wanted))
                 if _same(old.observe(resource.name), new.observe(resource.name)):
                     left(status, place)
